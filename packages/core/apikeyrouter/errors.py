@@ -1,0 +1,81 @@
+"""One family of errors.
+
+    ApiKeyRouterError
+    ├── ConfigurationError          a file, a setting or an argument is wrong
+    ├── EncryptionError             a secret cannot be sealed or opened
+    ├── StateStoreError             a record cannot be kept or read
+    ├── KeyRegistrationError        this material cannot become a key
+    ├── KeyNotFoundError            no key bears this id
+    ├── InvalidStateTransitionError a key may not move from here to there
+    ├── NoEligibleKeysError         nobody can serve this request (in time)
+    │   └── UnknownModelError       nobody serves this model at all
+    └── BudgetExceededError         a hard budget refuses the spend
+
+`SystemError` (domain/models/system_error.py) belongs to the family too and
+lives with its categories. Messages say what, which, and what to do; data
+rides as attributes.
+"""
+
+
+class ApiKeyRouterError(Exception):
+    """Everything this library raises on purpose."""
+
+
+class ConfigurationError(ApiKeyRouterError):
+    """Something that a user wrote is wrong; the message names file, line and field."""
+
+
+class EncryptionError(ApiKeyRouterError):
+    """A secret cannot be sealed or opened with the key at hand."""
+
+
+class StateStoreError(ApiKeyRouterError):
+    """A record cannot be kept or read."""
+
+
+class KeyRegistrationError(ApiKeyRouterError):
+    """This material cannot become a key."""
+
+
+class KeyNotFoundError(ApiKeyRouterError):
+    """No key bears this id."""
+
+
+class InvalidStateTransitionError(ApiKeyRouterError):
+    """A key may not move from its state to the one asked for."""
+
+
+class NoEligibleKeysError(ApiKeyRouterError):
+    """Nobody can serve this request now, nor before its deadline.
+
+    Attributes:
+        retry_after: Seconds until the soonest candidate has room; `None` if
+            waiting does not help.
+        request_id: The request that was refused; its decision record says why.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, request_id: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.request_id = request_id
+
+
+class UnknownModelError(NoEligibleKeysError):
+    """No key serves this model.
+
+    Attributes:
+        model: What was asked for.
+        nearest: Up to three known names that look like it.
+    """
+
+    def __init__(self, model: str, nearest: tuple[str, ...] = ()) -> None:
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        super().__init__(f"no key serves model '{model}'{hint}")
+        self.model = model
+        self.nearest = nearest
+
+
+class BudgetExceededError(ApiKeyRouterError):
+    """A hard budget refuses the spend."""

@@ -1,0 +1,82 @@
+"""Provider keys from the environment, for those who have no configuration file.
+
+`OPENAI_API_KEY`, `OPENAI_API_KEY_1`, `OPENAI_API_KEY_2`, ... and a comma list
+in `OPENAI_API_KEYS`; the same for every provider of the catalogue. The real
+environment wins over `.env`. Nothing here writes to `os.environ`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import SecretStr, ValidationError
+
+from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.config.model import KeyConfig
+
+
+def keys_from_environment(
+    env: Mapping[str, str], catalogue_names: Iterable[str]
+) -> list[KeyConfig]:
+    """Return every provider key that *env* holds, each once.
+
+    Providers come in the order of *catalogue_names*; of one provider first the
+    bare variable, then the numbered ones by number, then the list.
+
+    Raises:
+        ConfigurationError: A value cannot be a key; the message names the variable.
+    """
+    keys: dict[tuple[str, str], KeyConfig] = {}
+    for provider in catalogue_names:
+        for variable, secret in _secrets_of(provider, env):
+            if (provider, secret) not in keys:
+                keys[provider, secret] = _key(provider, variable, secret)
+    return list(keys.values())
+
+
+def read_dotenv(path: str | Path) -> dict[str, str]:
+    """Return the variables of a `.env` file as written; no file is an empty one.
+
+    Quotes, comments and `export` are understood; `${NAME}` stays as it is.
+
+    Raises:
+        ConfigurationError: The file is there and cannot be read.
+    """
+    if not Path(path).is_file():
+        return {}
+    try:
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: should be UTF-8 text") from None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def merge_dotenv(env: Mapping[str, str], path: str | Path = ".env") -> dict[str, str]:
+    """Return *env* with what the `.env` file adds to it."""
+    return {**read_dotenv(path), **env}
+
+
+def _secrets_of(provider: str, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield variable and secret, blank ones left out."""
+    bare = f"{re.sub('[^A-Za-z0-9]', '_', provider).upper()}_API_KEY"
+    numbered = re.compile(rf"{re.escape(bare)}_([0-9]{{1,9}})")
+    matches = [match for match in map(numbered.fullmatch, env) if match]
+    ordered = sorted(matches, key=lambda match: (int(match[1]), match[0]))
+    for variable in [bare, *(match[0] for match in ordered)]:
+        if secret := env.get(variable, "").strip():
+            yield variable, secret
+    plural = f"{bare}S"
+    for part in env.get(plural, "").split(","):
+        if secret := part.strip():
+            yield plural, secret
+
+
+def _key(provider: str, variable: str, secret: str) -> KeyConfig:
+    try:
+        return KeyConfig(provider=provider, secret=SecretStr(secret))
+    except ValidationError as error:
+        reason = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{variable}: {reason}") from None

@@ -1,0 +1,205 @@
+"""What a configuration file says, once it is known to be right.
+
+Plain frozen facts with their defaults; units are seconds, bytes, whole
+requests or tokens, and US dollars. What binds one entry to another (a key to
+its provider, a target to a provider) is checked where a file is read.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+from apikeyrouter.infrastructure.config.values import (
+    BaseUrl,
+    ByteCount,
+    LedgerUrl,
+    Limits,
+    Name,
+    ObjectiveName,
+    Patterns,
+    Seconds,
+    Secret,
+    Share,
+    StoreUrl,
+    Targets,
+    Text,
+    Weights,
+    Whole,
+    blank_to_empty,
+    is_loopback,
+)
+
+ProviderKind = Literal["openai", "anthropic", "gemini", "azure"]
+BudgetScopeName = Literal["global", "per_provider", "per_key", "per_route", "per_client", "per_tag"]
+
+
+def key_id_for(provider: str, secret: str) -> str:
+    """Return the id that the same provider and secret always get; it does not reveal the secret.
+
+    Loading the same file twice therefore changes nothing.
+    """
+    digest = hashlib.sha256(f"{provider}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{provider}-{digest[:10]}"
+
+
+class _Fact(BaseModel):
+    # A value that is refused may be a secret: no error repeats it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerConfig(_Fact):
+    """Where the service listens and how long it is patient.
+
+    Attributes:
+        port: 0 lets the system choose.
+        max_queue_wait: Longest wait for capacity before a 429, in seconds; 0 turns waiting off.
+        request_timeout: Longest life of one request, in seconds.
+        max_body_bytes: Larger request bodies are refused.
+    """
+
+    host: Text = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8000
+    max_queue_wait: Seconds = 30.0
+    request_timeout: Annotated[Seconds, Field(gt=0)] = 600.0
+    max_body_bytes: ByteCount = 32 * 2**20
+
+
+class RoutingConfig(_Fact):
+    """What a choice should be good at: one objective by name, or several by weight."""
+
+    objective: ObjectiveName | None = None
+    weights: Weights = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way_only(self) -> Self:
+        if self.objective is not None and self.weights:
+            raise ValueError("give either an objective or weights, not both")
+        return self
+
+
+class ProviderConfig(_Fact):
+    """A provider: empty for one of the catalogue, else what it speaks and where it is.
+
+    Attributes:
+        models: Patterns; `None` asks the provider, and admits any when it does not say.
+    """
+
+    kind: ProviderKind | None = None
+    base_url: BaseUrl | None = None
+    models: Patterns | None = None
+
+
+class KeyConfig(_Fact):
+    """One key of one provider.
+
+    Attributes:
+        id: Derived from provider and secret when not given; never `None` afterwards.
+        scope: Keys that name the same scope share its limits.
+        models: Patterns; `None` admits all of the provider's.
+        weight: Share beside other keys, above zero.
+        priority: Higher first; the next level is used when the first has no room.
+        limits: By name (`rpm`, `tpm`, ...), what the provider is expected to allow.
+    """
+
+    id: Text | None = None
+    provider: Name
+    secret: Secret
+    scope: Text | None = None
+    models: Patterns | None = None
+    weight: Share = 1.0
+    priority: Whole = 0
+    tags: dict[str, str] = Field(default_factory=dict)
+    limits: Limits = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_id(cls, data: object) -> object:
+        if not isinstance(data, Mapping) or data.get("id") is not None:
+            return data
+        provider, secret = data.get("provider"), data.get("secret")
+        plain = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+        if isinstance(provider, str) and isinstance(plain, str):
+            return {**data, "id": key_id_for(provider, plain)}
+        return data
+
+
+class ClientConfig(_Fact):
+    """Who may call, with what share and which limits.
+
+    Attributes:
+        models: Model names, own names or patterns; `None` admits all.
+        weight: Share of capacity beside other clients while they wait, above zero.
+        priority: Higher is served first while waiting.
+    """
+
+    name: Text
+    token: Secret
+    models: Patterns | None = None
+    limits: Limits = Field(default_factory=dict)
+    weight: Share = 1.0
+    priority: Whole = 0
+
+
+class BudgetConfig(_Fact):
+    """An amount of US dollars that one scope may spend in one calendar period (UTC).
+
+    Attributes:
+        scope_id: Whom the scope means: a provider, a key's id, a client...; none for `global`.
+        mode: `hard` refuses what would exceed the amount, `soft` reports it.
+    """
+
+    scope: BudgetScopeName = "global"
+    scope_id: Text | None = None
+    limit_usd: Annotated[Decimal, Field(gt=0, le=10**9, allow_inf_nan=False)]
+    period: Literal["hourly", "daily", "monthly"]
+    mode: Literal["hard", "soft"] = "hard"
+
+    @model_validator(mode="after")
+    def _scope_is_named(self) -> Self:
+        if self.scope == "global" and self.scope_id is not None:
+            raise ValueError("a global budget has no scope_id: remove it or change the scope")
+        if self.scope != "global" and self.scope_id is None:
+            raise ValueError(f"a {self.scope} budget needs a scope_id that says whose it is")
+        return self
+
+
+class RouterConfig(_Fact):
+    """The whole configuration; every part has a default, so an empty one is usable."""
+
+    version: Literal[1] = 1
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    store: StoreUrl = "memory://"
+    ledger: LedgerUrl = "local"
+    routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    providers: Annotated[dict[Name, ProviderConfig], BeforeValidator(blank_to_empty)] = Field(
+        default_factory=dict
+    )
+    keys: list[KeyConfig] = Field(default_factory=list)
+    models: dict[Text, Targets] = Field(default_factory=dict)
+    clients: list[ClientConfig] = Field(default_factory=list)
+    budgets: list[BudgetConfig] = Field(default_factory=list)
+    policies: list[dict[str, Any]] = Field(default_factory=list)
+
+
+def refuse_open_service(host: str, *, has_clients: bool) -> str | None:
+    """Return why a service must not listen on *host*, or `None` when it may.
+
+    Without clients anybody who reaches the address spends the keys, so only
+    loopback is open to all.
+    """
+    if has_clients or is_loopback(host):
+        return None
+    return (
+        f"{host} can be reached from other machines: add at least one entry under clients, "
+        "or listen on 127.0.0.1"
+    )

@@ -1,0 +1,88 @@
+"""Provider keys from the environment and from `.env`."""
+
+from pathlib import Path
+
+import pytest
+
+from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.config.environment import (
+    keys_from_environment,
+    merge_dotenv,
+    read_dotenv,
+)
+from apikeyrouter.infrastructure.config.model import key_id_for
+
+pytestmark = pytest.mark.unit
+
+CATALOGUE = ["openai", "anthropic", "together-ai"]
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        pytest.param({}, [], id="none"),
+        pytest.param({"OPENAI_API_KEY": "a"}, [("openai", "a")], id="one"),
+        pytest.param(
+            {"OPENAI_API_KEY_10": "c", "OPENAI_API_KEY_2": "b", "OPENAI_API_KEY": "a"},
+            [("openai", "a"), ("openai", "b"), ("openai", "c")],
+            id="numbered in order of number",
+        ),
+        pytest.param(
+            {"OPENAI_API_KEYS": " a, b ,,a,", "OPENAI_API_KEY": "b"},
+            [("openai", "b"), ("openai", "a")],
+            id="list without doubles and blanks",
+        ),
+        pytest.param(
+            {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "a"},
+            [("openai", "a"), ("anthropic", "a")],
+            id="order of the catalogue",
+        ),
+        pytest.param(
+            {"TOGETHER_AI_API_KEY": "a"}, [("together-ai", "a")], id="hyphens become underscores"
+        ),
+        pytest.param({"OPENAI_API_KEY": "  ", "OPENAI_API_KEYS": ""}, [], id="blank"),
+        pytest.param({"OPENAI_API_KEY_X": "a", "XOPENAI_API_KEY": "a"}, [], id="other names"),
+        pytest.param({"OPENAI_API_KEY": " a\n"}, [("openai", "a")], id="edges are stripped"),
+    ],
+)
+def test_keys_are_found(env: dict[str, str], expected: list[tuple[str, str]]) -> None:
+    keys = keys_from_environment(env, CATALOGUE)
+    assert expected == [(key.provider, key.secret.get_secret_value()) for key in keys]
+    assert [key.id for key in keys] == [key_id_for(*pair) for pair in expected]
+
+
+def test_impossible_key_is_refused_by_its_variable_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"^OPENAI_API_KEY_3: ") as caught:
+        keys_from_environment({"OPENAI_API_KEY_3": "sk secret"}, CATALOGUE)
+    assert "sk secret" not in str(caught.value)
+
+
+def test_dotenv_is_read_with_quotes_comments_and_export(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "# a comment\nPLAIN=a # trailing\nexport EXPORTED=b\nSINGLE='c # d'\n"
+        'DOUBLE="e\\nf"\nREFERENCE=${HOME}\nEMPTY=\nNAME_ONLY\n'
+    )
+    assert read_dotenv(file) == {
+        "PLAIN": "a",
+        "EXPORTED": "b",
+        "SINGLE": "c # d",
+        "DOUBLE": "e\nf",
+        "REFERENCE": "${HOME}",
+        "EMPTY": "",
+    }
+
+
+def test_no_dotenv_is_an_empty_one(tmp_path: Path) -> None:
+    assert read_dotenv(tmp_path / ".env") == {}
+
+
+def test_dotenv_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"A=\xff\n")
+    with pytest.raises(ConfigurationError, match="should be UTF-8"):
+        read_dotenv(tmp_path / ".env")
+
+
+def test_real_environment_wins_over_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=file\nB=file\n")
+    assert merge_dotenv({"A": "real"}, tmp_path / ".env") == {"A": "real", "B": "file"}

@@ -1,0 +1,201 @@
+"""Every mistake in the configuration file names its line, its field and what would be right."""
+
+import pytest
+
+from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.config.file_loader import parse_config
+
+pytestmark = pytest.mark.unit
+
+
+def mistakes(text: str) -> list[str]:
+    """Return the lines of the refusal, without the file's name."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_config(text, name="router.yaml", env={}, known_providers=("openai", "groq"))
+    return [line.removeprefix("router.yaml:") for line in str(caught.value).splitlines()]
+
+
+def key(**fields: object) -> str:
+    """Return a file with one key of these fields on line 2."""
+    entry = {"provider": "openai", "secret": "sk-1", **fields}
+    return f"version: 1\nkeys: [{{{', '.join(f'{name}: {entry[name]}' for name in entry)}}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["1: should be a mapping that begins with 'version: 1'"]),
+        ("- a", ["1: should be a mapping that begins with 'version: 1'"]),
+        ("keys: []", ["1: version: is missing: the file should begin with 'version: 1'"]),
+        ("version:\n", ["1: version: is missing: the file should begin with 'version: 1'"]),
+        ("version: 2", ["1: version: should be 1; got '2'"]),
+        ("version: 1\nkeyz: []", ["2: keyz: unknown name; did you mean 'keys'?"]),
+        (
+            "version: 1\nversion: 1",
+            ["2: version: stands here a second time, first on line 1: keep one"],
+        ),
+        (
+            "version: 1\nserver: {port: true}",
+            ["2: server.port: should be a number, not true or false; got 'true'"],
+        ),
+        (
+            "version: 1\nserver: {port: 65536}",
+            ["2: server.port: should be 65535 or less; got '65536'"],
+        ),
+        (
+            "version: 1\nserver: 8000",
+            ["2: server: should be a mapping, such as {name: value}; got '8000'"],
+        ),
+        (
+            "version: 1\nstore: mysql://h/d",
+            [
+                "2: store: should be a store address that starts with one of memory://, "
+                "sqlite://, postgresql://, mongodb://, redis://"
+            ],
+        ),
+        (
+            "version: 1\nledger: elsewhere",
+            ["2: ledger: should be local or an address such as redis://host:6379/0"],
+        ),
+        (
+            "version: 1\nrouting:\n  objective: fairnes",
+            [
+                "3: routing.objective: should be one of cost, reliability, fairness, latency, "
+                "quality; did you mean 'fairness'?; got 'fairnes'"
+            ],
+        ),
+        (
+            "version: 1\nrouting: {objective: cost, weights: {cost: 1}}",
+            ["2: routing: give either an objective or weights, not both"],
+        ),
+        (
+            "version: 1\nrouting: {weights: {cost: -1}}",
+            ["2: routing.weights.cost: should be 0 or more; got '-1'"],
+        ),
+        (
+            "version: 1\nrouting: {weights: {cost: 0}}",
+            ["2: routing.weights: at least one weight should be above 0"],
+        ),
+        (
+            "version: 1\nproviders:\n  opnai: {}",
+            [
+                "3: providers.opnai: not a provider of the catalogue; did you mean 'openai'?; "
+                "any other one needs kind and base_url"
+            ],
+        ),
+        (
+            "version: 1\nproviders:\n  lab:\n    kind: openai",
+            ["3: providers.lab: not a provider of the catalogue; any other one needs base_url"],
+        ),
+        (
+            "version: 1\nproviders:\n  openai:\n    kind: opnai",
+            [
+                "4: providers.openai.kind: should be one of 'openai', 'anthropic', 'gemini' or "
+                "'azure'; did you mean 'openai'?; got 'opnai'"
+            ],
+        ),
+        (
+            "version: 1\nproviders: {openai: {base_url: localhost}}",
+            [
+                "2: providers.openai.base_url: should be an http:// or https:// address such as "
+                "https://host/v1"
+            ],
+        ),
+        (
+            "version: 1\nproviders: {openai: {models: []}}",
+            ["2: providers.openai.models: should have at least one entry, or be left out"],
+        ),
+        (key(weight=0), ["2: keys[0].weight: should be above 0; got '0'"]),
+        (key(weight="x"), ["2: keys[0].weight: should be a number; got 'x'"]),
+        (key(priority=1.5), ["2: keys[0].priority: should be a whole number; got '1.5'"]),
+        (key(wieght=1), ["2: keys[0].wieght: unknown name; did you mean 'weight'?"]),
+        (
+            key(models="gpt-*"),
+            ["2: keys[0].models: should be a list, such as [first, second]; got 'gpt-*'"],
+        ),
+        (key(limits="{rpm: 0}"), ["2: keys[0].limits.rpm: should be above 0; got '0'"]),
+        (key(limits="{rpm: -1}"), ["2: keys[0].limits.rpm: should be above 0; got '-1'"]),
+        (key(limits="{rpm: x}"), ["2: keys[0].limits.rpm: should be a whole number; got 'x'"]),
+        (
+            key(limits="{rpn: 1}"),
+            [
+                "2: keys[0].limits.rpn: unknown limit; known are rpm, rph, rpd, tpm, tpd, itpm, "
+                "otpm, concurrency; did you mean 'rpm'?"
+            ],
+        ),
+        (
+            key(limits="{rpm: 60, rpd: 50}"),
+            ["2: keys[0].limits: rpm 60 can never be reached below rpd 50: lower rpm or raise rpd"],
+        ),
+        (
+            key(provider="opnai"),
+            [
+                "2: keys[0].provider: unknown provider 'opnai'; did you mean 'openai'?; "
+                "add it under providers with kind and base_url"
+            ],
+        ),
+        ("version: 1\nkeys:\n- secret: sk-1", ["3: keys[0].provider: is missing"]),
+        (
+            "version: 1\nkeys:\n- {id: a, provider: openai, secret: b}\n"
+            "- {id: a, provider: openai, secret: c}",
+            ["4: keys[1]: has the same id 'a' as keys[0]: keep one"],
+        ),
+        (
+            "version: 1\nkeys:\n- {provider: openai, secret: b}\n- {provider: openai, secret: b}",
+            ["4: keys[1]: has the same provider and secret as keys[0]: keep one"],
+        ),
+        (
+            "version: 1\nmodels:\n  fast:\n  - groq/llama",
+            ["4: models.fast[0]: provider 'groq' is not configured; add it under providers"],
+        ),
+        (
+            "version: 1\nmodels: {fast: [gpt]}",
+            ["2: models.fast[0]: should be provider/model, such as openai/gpt-4.1-mini; got 'gpt'"],
+        ),
+        (
+            "version: 1\nclients:\n- {name: a, token: b}\n- {name: a, token: c}",
+            ["4: clients[1].name: the same name as clients[0]: every client needs its own"],
+        ),
+        (
+            "version: 1\nbudgets: [{scope: global, limit_usd: -5, period: daily}]",
+            ["2: budgets[0].limit_usd: should be above 0; got '-5'"],
+        ),
+        (
+            "version: 1\nbudgets: [{scope: per_client, scope_id: b, limit_usd: 5, period: daily}]",
+            ["2: budgets[0].scope_id: there is no client 'b'"],
+        ),
+        (
+            "version: 1\nbudgets: [{scope: per_key, limit_usd: 5, period: daily}]",
+            ["2: budgets[0]: a per_key budget needs a scope_id that says whose it is"],
+        ),
+        (
+            "version: 1\npolicies: [5]",
+            ["2: policies[0]: should be a mapping, such as {name: value}; got '5'"],
+        ),
+        (
+            "version: 1\nserver:\n  host: 0.0.0.0",
+            [
+                "3: server.host: 0.0.0.0 can be reached from other machines: add at least one "
+                "entry under clients, or listen on 127.0.0.1"
+            ],
+        ),
+        ("version: 1\nstore: a\x07b", ["2: holds the control character '\\x07'"]),
+        ("version: 1\n? [a]\n: b", ["2: the file: a name should be plain text"]),
+        (
+            "version: 1\nstore: !!binary aGk=",
+            ["2: store: should be plain text or a number: a value that starts with ! needs quotes"],
+        ),
+    ],
+)
+def test_mistake_names_line_field_and_remedy(text: str, expected: list[str]) -> None:
+    assert mistakes(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: b: c", "a:\n\t- b", "a: 'b", "a: *b", "a: @b", "--- a\n--- b"]
+)
+def test_text_that_is_no_yaml_is_refused_with_its_line(text: str) -> None:
+    (found,) = mistakes(f"version: 1\n{text}")
+    line, _, reason = found.partition(": ")
+    assert line in {"2", "3"}
+    assert reason.startswith("not valid YAML: ")
