@@ -1,0 +1,36 @@
+"""`apikeyrouter-simulator`: simulated providers alone."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apikeyrouter_simulator.app import create_app
+from apikeyrouter_simulator.running import demo_scenario, server_for
+from apikeyrouter_simulator.scenario import Scenario, ScenarioError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def run(
+    scenario: Annotated[
+        Path | None, typer.Option(help="YAML file; the demo's scenario if not given.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 4100,
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+) -> None:
+    """Run simulated LLM providers until interrupted."""
+    try:
+        world = Scenario.load(scenario) if scenario is not None else demo_scenario()
+    except ScenarioError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    server = server_for(create_app(world), log_level="error")
+    server.config.host, server.config.port = host, port
+    listener = server.config.bind_socket()
+    port = listener.getsockname()[1]
+    typer.echo(f"simulator listening on http://{host}:{port}")
+    sys.stdout.flush()
+    server.run(sockets=[listener])

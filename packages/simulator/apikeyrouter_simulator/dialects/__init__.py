@@ -1,0 +1,1 @@
+"""The tongues that simulated providers speak, one file each."""

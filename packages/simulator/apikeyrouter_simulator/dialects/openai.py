@@ -1,0 +1,265 @@
+"""OpenAI's shapes: requests read, answers, streams, errors and rate-limit headers written."""
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from apikeyrouter_simulator.limits import Reading, Shortfall
+
+_WORDS = ("the ", "router ", "finds ", "a ", "key ", "with ", "room ", "and ", "says ", "why ")
+_DIMENSIONS = {"requests": "requests", "tokens": "tokens"}
+
+
+class StreamOptions(msgspec.Struct):
+    """What of `stream_options` matters here."""
+
+    include_usage: bool | None = None
+
+
+class Request(msgspec.Struct):
+    """What of a request matters here."""
+
+    model: str
+    messages: list[msgspec.Raw] | None = None
+    prompt: msgspec.Raw | None = None
+    input: msgspec.Raw | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: list[msgspec.Raw] | None = None
+    tool_choice: msgspec.Raw | None = None
+
+    @property
+    def cap(self) -> int | None:
+        """The most output tokens that the caller allows."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+class _Role(msgspec.Struct):
+    role: str = ""
+
+
+class _Function(msgspec.Struct):
+    name: str = "tool"
+
+
+class _Tool(msgspec.Struct):
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
+_request_decoder = msgspec.json.Decoder(Request)
+
+
+def read(body: bytes) -> Request | str:
+    """Read a request, or say what is wrong with it."""
+    try:
+        return _request_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return str(error)
+
+
+def tool_called(request: Request) -> str | None:
+    """Return the tool that the answer calls: the first, when a user asks and may have one."""
+    if not request.tools or not request.messages or request.tool_choice == b'"none"':
+        return None
+    last = msgspec.json.decode(request.messages[-1], type=_Role)
+    if last.role != "user":
+        return None
+    return msgspec.json.decode(request.tools[0], type=_Tool).function.name
+
+
+@lru_cache(maxsize=512)
+def text_of(tokens: int) -> str:
+    """Return a text of so many tokens."""
+    return "".join(_WORDS[i % len(_WORDS)] for i in range(tokens)).strip()
+
+
+def usage(given: int, made: int) -> dict[str, int]:
+    """Return the usage object."""
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+
+@lru_cache(maxsize=4096)
+def _plain(endpoint: str, model: str, given: int, made: int, finish: str) -> bytes:
+    """Return a plain answer without its beginning, which holds the id."""
+    text = text_of(made)
+    if endpoint == "chat":
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+        kind = "chat.completion"
+    else:
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+        kind = "text_completion"
+    data = {
+        "object": kind, "created": 1760000000, "model": model,
+        "choices": [choice], "usage": usage(given, made),
+    }  # fmt: skip
+    return msgspec.json.encode(data)[1:]
+
+
+def plain(endpoint: str, name: str, model: str, given: int, made: int, finish: str) -> bytes:
+    """Write a whole answer."""
+    return b'{"id":"' + name.encode() + b'",' + _plain(endpoint, model, given, made, finish)
+
+
+def tool_answer(name: str, model: str, tool: str, given: int, made: int) -> bytes:
+    """Write a whole answer that calls a tool."""
+    message = {"role": "assistant", "content": None, "tool_calls": [_call(tool)]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    return msgspec.json.encode(
+        {
+            "id": name, "object": "chat.completion", "created": 1760000000, "model": model,
+            "choices": [choice], "usage": usage(given, made),
+        }
+    )  # fmt: skip
+
+
+def _call(tool: str) -> dict[str, object]:
+    function = {"name": tool, "arguments": '{"place":"here"}'}
+    return {"id": "call_1", "type": "function", "function": function}
+
+
+def chunks(
+    endpoint: str,
+    name: str,
+    model: str,
+    made: int,
+    finish: str,
+    *,
+    tool: str | None,
+    usage_too: bool,
+) -> Iterator[bytes]:
+    """Write the events of a stream, without usage and `[DONE]`."""
+    if tool is not None:
+        calls = [{"index": 0, **_call(tool)}]
+        yield _chunk(endpoint, name, model, {"role": "assistant", "tool_calls": calls}, usage_too)
+        yield _chunk(endpoint, name, model, {}, usage_too, finish="tool_calls")
+        return
+    if endpoint == "chat":
+        yield _chunk(endpoint, name, model, {"role": "assistant", "content": ""}, usage_too)
+    head, tail = _piece(endpoint, name, model, usage_too)
+    for i in range(made):
+        yield head + _WORDS[i % len(_WORDS)].encode() + tail
+    yield _chunk(endpoint, name, model, {}, usage_too, finish=finish)
+
+
+def _piece(endpoint: str, name: str, model: str, usage_too: bool) -> tuple[bytes, bytes]:
+    delta = {"content": "\0"} if endpoint == "chat" else {"text": "\0"}
+    head, _, tail = _chunk(endpoint, name, model, delta, usage_too).partition(b"\\u0000")
+    return head, tail
+
+
+def _chunk(
+    endpoint: str,
+    name: str,
+    model: str,
+    delta: Mapping[str, object],
+    usage_too: bool,
+    finish: str | None = None,
+) -> bytes:
+    choice: dict[str, object] = {"index": 0, "finish_reason": finish}
+    choice = {**choice, "delta": delta} if endpoint == "chat" else {**choice, "text": "", **delta}
+    return _event(_stream_head(endpoint, name, model) | {"choices": [choice]}, None, usage_too)
+
+
+def usage_chunk(endpoint: str, name: str, model: str, given: int, made: int) -> bytes:
+    """Write the event that bears usage alone."""
+    head = _stream_head(endpoint, name, model) | {"choices": []}
+    return _event(head, usage(given, made), True)
+
+
+def _stream_head(endpoint: str, name: str, model: str) -> dict[str, object]:
+    kind = "chat.completion.chunk" if endpoint == "chat" else "text_completion"
+    return {"id": name, "object": kind, "created": 1760000000, "model": model}
+
+
+def _event(data: dict[str, object], told: dict[str, int] | None, usage_too: bool) -> bytes:
+    if usage_too:
+        data = data | {"usage": told}
+    return b"data: " + msgspec.json.encode(data) + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def embeddings(model: str, count: int, given: int) -> bytes:
+    """Write an answer with *count* small vectors."""
+    vector = [0.1, -0.2, 0.3, 0.4]
+    data = [{"object": "embedding", "index": i, "embedding": vector} for i in range(count)]
+    return msgspec.json.encode(
+        {
+            "object": "list", "data": data, "model": model,
+            "usage": {"prompt_tokens": given, "total_tokens": given},
+        }
+    )  # fmt: skip
+
+
+def models(names: list[str]) -> bytes:
+    """Write the list of models."""
+    cards = [{"id": n, "object": "model", "created": 0, "owned_by": "simulator"} for n in names]
+    return msgspec.json.encode({"object": "list", "data": cards})
+
+
+def error(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
+    """Write an error."""
+    return msgspec.json.encode(
+        {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    )
+
+
+def refusal(lack: Shortfall, model: str, scope: str, label: str) -> bytes:
+    """Write the body of a 429."""
+    kind = "tokens" if "token" in label else "requests"
+    if lack.is_too_large:
+        message = (
+            f"Request too large for {model} in organization {scope} on {label}: "
+            f"Limit {lack.limit:.0f}, Requested {lack.requested:.0f}."
+        )
+    else:
+        message = (
+            f"Rate limit reached for {model} in organization {scope} on {label}: "
+            f"Limit {lack.limit:.0f}, Used {lack.used:.0f}, Requested {lack.requested:.0f}. "
+            f"Please try again in {duration(lack.wait_s)}."
+        )
+    return error(message, kind, "rate_limit_exceeded")
+
+
+def limit_headers(
+    readings: Iterator[Reading], hidden: list[str], *, requests_are: str | None = None
+) -> list[tuple[bytes, bytes]]:
+    """Write the rate-limit headers: the first told window of requests and of tokens.
+
+    Args:
+        requests_are: Only this window is told as requests (`rpd` for Groq).
+    """
+    headers: list[tuple[bytes, bytes]] = []
+    told: set[str] = set()
+    for reading in readings:
+        dimension = _DIMENSIONS.get(reading.kind.dimension)
+        if dimension is None or dimension in told or reading.kind.name in hidden:
+            continue
+        if dimension == "requests" and requests_are not in (None, reading.kind.name):
+            continue
+        told.add(dimension)
+        name = dimension.encode()
+        headers += [
+            (b"x-ratelimit-limit-" + name, b"%d" % reading.limit),
+            (b"x-ratelimit-remaining-" + name, b"%d" % math.floor(reading.remaining + 1e-6)),
+            (b"x-ratelimit-reset-" + name, duration(reading.reset_s).encode()),
+        ]
+    return headers
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as OpenAI does: `20ms`, `8.64s`, `6m0s`, `1h2m3s`."""
+    if seconds < 1.0:
+        return f"{math.ceil(seconds * 1000)}ms"
+    if seconds < 60.0:
+        return f"{math.ceil(seconds * 1000) / 1000:g}s"
+    whole = math.ceil(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}h{minutes}m{secs}s" if hours else f"{minutes}m{secs}s"

@@ -1,0 +1,272 @@
+"""The limits of one scope: every window together, all or nothing.
+
+Law: a call is admitted by all windows or by none, and a refused call is told the longest wait of
+the windows that refuse it. The moment is always an argument.
+
+How many tokens a call is charged at admission differs between providers; `CHARGES` holds the
+formulas by name.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from apikeyrouter_simulator.windows import (
+    EPSILON,
+    Charge,
+    FixedWindow,
+    RollingWindow,
+    TokenBucket,
+    Window,
+)
+
+Algorithm = Literal["token_bucket", "fixed", "rolling"]
+Dimension = Literal["requests", "tokens", "input", "output"]
+
+MINUTE_S: Final = 60.0
+HOUR_S: Final = 3_600.0
+DAY_S: Final = 86_400.0
+CONCURRENCY: Final = "concurrency"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowKind:
+    """What a limit's short name stands for."""
+
+    name: str
+    dimension: Dimension
+    period_s: float
+    label: str
+
+
+KINDS: Final[Mapping[str, WindowKind]] = {
+    kind.name: kind
+    for kind in (
+        WindowKind("rpm", "requests", MINUTE_S, "requests per min (RPM)"),
+        WindowKind("rph", "requests", HOUR_S, "requests per hour (RPH)"),
+        WindowKind("rpd", "requests", DAY_S, "requests per day (RPD)"),
+        WindowKind("tpm", "tokens", MINUTE_S, "tokens per min (TPM)"),
+        WindowKind("tph", "tokens", HOUR_S, "tokens per hour (TPH)"),
+        WindowKind("tpd", "tokens", DAY_S, "tokens per day (TPD)"),
+        WindowKind("itpm", "input", MINUTE_S, "input tokens per min (ITPM)"),
+        WindowKind("otpm", "output", MINUTE_S, "output tokens per min (OTPM)"),
+    )
+}
+LIMIT_NAMES: Final = (*KINDS, CONCURRENCY)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a provider knows of a call before serving it; `cap` is None when none was sent."""
+
+    input_tokens: int
+    cap: int | None
+    reply_tokens: int
+
+
+def _charge_openai(ask: Ask) -> int:
+    return max(ask.input_tokens, ask.cap or 0)
+
+
+def _charge_sum(ask: Ask) -> int:
+    return ask.input_tokens + (ask.reply_tokens if ask.cap is None else ask.cap)
+
+
+def _charge_input(ask: Ask) -> int:
+    return ask.input_tokens
+
+
+def _charge_actual(ask: Ask) -> int:
+    return ask.input_tokens + ask.reply_tokens
+
+
+CHARGES: Final[Mapping[str, Callable[[Ask], int]]] = {
+    "openai": _charge_openai,
+    "groq": _charge_sum,
+    "azure": _charge_sum,
+    "input": _charge_input,
+    "actual": _charge_actual,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a call is refused: the limit with the longest wait; `math.inf` if it can never fit."""
+
+    limit_name: str
+    limit: float
+    used: float
+    requested: float
+    wait_s: float
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether no wait will ever help."""
+        return self.wait_s == math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One window as a provider would report it."""
+
+    kind: WindowKind
+    limit: float
+    used: float
+    remaining: float
+    reset_s: float
+    possible: float
+
+
+@dataclass(slots=True)
+class Admission:
+    """A call under way; it must be settled exactly once."""
+
+    charges: tuple[Charge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Another user of the scope: rates in units per minute, or a fraction of every limit."""
+
+    requests_per_minute: float = 0.0
+    tokens_per_minute: float = 0.0
+    fraction: float = 0.0
+
+    def rate_on(self, kind: WindowKind, limit: float) -> float:
+        """Return what it wants of a window of this kind, in units per second."""
+        per_minute = {
+            "requests": self.requests_per_minute,
+            "tokens": self.tokens_per_minute,
+            "input": 0.0,
+            "output": 0.0,
+        }[kind.dimension]
+        return per_minute / MINUTE_S + self.fraction * limit / kind.period_s
+
+
+def build_window(kind: WindowKind, limit: float, algorithm: Algorithm, start: float) -> Window:
+    """Make an empty window; a fixed day ends at midnight UTC, others count from *start*."""
+    if algorithm == "token_bucket":
+        return TokenBucket(limit, kind.period_s, start)
+    if algorithm == "rolling":
+        return RollingWindow(limit, kind.period_s, start)
+    return FixedWindow(limit, kind.period_s, start, 0.0 if kind.period_s == DAY_S else start)
+
+
+class ScopeLimits:
+    """The windows and the concurrency of one scope.
+
+    Args:
+        limits: Limit by name (see `LIMIT_NAMES`); a name that is absent is not limited.
+        algorithm: How all windows of the scope count.
+        start: Seconds since the epoch (UTC days are counted from it).
+        settles: Whether the charge is corrected to the actual usage when a call ends.
+        charges_refused: Whether a refused call still counts as a request.
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[str, float],
+        *,
+        algorithm: Algorithm = "token_bucket",
+        start: float = 0.0,
+        settles: bool = True,
+        charges_refused: bool = False,
+    ) -> None:
+        self._algorithm = algorithm
+        self._settles = settles
+        self._charges_refused = charges_refused
+        self._outside: tuple[Outside, ...] = ()
+        self._at = start
+        self.concurrency = limits.get(CONCURRENCY, math.inf)
+        self.in_flight = 0
+        self._windows: list[tuple[WindowKind, Window]] = []
+        self.change(limits, start)
+
+    def admit(self, tokens: float, input_tokens: float, now: float) -> Admission | Shortfall:
+        """Charge one request, *tokens* and *input_tokens* on every window, or nothing at all."""
+        self.advance(now)
+        amounts = {"requests": 1.0, "tokens": tokens, "input": input_tokens, "output": 1.0}
+        shortfall = self._shortfall(amounts)
+        if shortfall is not None:
+            if self._charges_refused:
+                self._charge_requests()
+            return shortfall
+        self.in_flight += 1
+        return Admission(tuple([w.take(amounts[k.dimension]) for k, w in self._windows]))
+
+    def settle(
+        self, admission: Admission, *, input_tokens: float, output_tokens: float, now: float
+    ) -> None:
+        """End a call: free its slot and correct its charges to what was really used."""
+        self.advance(now)
+        self.in_flight -= 1
+        actual = {"tokens": input_tokens + output_tokens, "input": input_tokens}
+        for (kind, window), charge in zip(self._windows, admission.charges, strict=False):
+            if kind.dimension == "output":
+                window.settle(charge, output_tokens)
+            elif self._settles and kind.dimension != "requests":
+                window.settle(charge, actual[kind.dimension])
+
+    def advance(self, now: float) -> None:
+        """Bring every window to *now*."""
+        self._at = max(self._at, now)
+        for _, window in self._windows:
+            window.advance(now)
+
+    def change(self, limits: Mapping[str, float], now: float) -> None:
+        """Set these limits from *now* on; limits not named stay as they are."""
+        self.advance(now)
+        self.concurrency = limits.get(CONCURRENCY, self.concurrency)
+        known = {kind.name: window for kind, window in self._windows}
+        for name, limit in limits.items():
+            if name in known:
+                known[name].change(limit)
+            elif name != CONCURRENCY:
+                kind = KINDS[name]
+                self._windows.append((kind, build_window(kind, limit, self._algorithm, self._at)))
+        self._drain_by_outside()
+
+    def share_with(self, outside: tuple[Outside, ...], now: float) -> None:
+        """Let exactly these outside users drain the scope from *now* on."""
+        self.advance(now)
+        self._outside = outside
+        self._drain_by_outside()
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield every window as of the last moment given."""
+        for kind, window in self._windows:
+            yield Reading(
+                kind,
+                window.limit,
+                window.used,
+                window.remaining,
+                window.reset_s(),
+                window.possible,
+            )
+
+    @property
+    def outside_taken(self) -> dict[str, float]:
+        """How much outside users took of each window, by limit name."""
+        return {kind.name: window.outside for kind, window in self._windows}
+
+    def _drain_by_outside(self) -> None:
+        for kind, window in self._windows:
+            window.outside_per_s = sum(o.rate_on(kind, window.limit) for o in self._outside)
+
+    def _charge_requests(self) -> None:
+        for kind, window in self._windows:
+            if kind.dimension == "requests":
+                window.take(1.0)
+
+    def _shortfall(self, amounts: Mapping[str, float]) -> Shortfall | None:
+        worst: Shortfall | None = None
+        for kind, window in self._windows:
+            amount = amounts[kind.dimension]
+            wait_s = window.wait_s(amount)
+            if wait_s > 0 and (worst is None or wait_s > worst.wait_s):
+                worst = Shortfall(kind.name, window.limit, window.used, amount, wait_s)
+        if worst is None and self.in_flight + 1 > self.concurrency + EPSILON:
+            # When a slot comes free is not known; providers suggest a short wait.
+            return Shortfall(CONCURRENCY, self.concurrency, self.in_flight, 1.0, 1.0)
+        return worst

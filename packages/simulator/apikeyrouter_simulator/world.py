@@ -1,0 +1,273 @@
+"""A scenario come alive: scopes that count, keys that are known, conditions that befall.
+
+Nothing here waits or reads a clock; the moment is an argument.
+"""
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from apikeyrouter_simulator.limits import Admission, Outside, ScopeLimits, Shortfall
+from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario, ScopeFacts
+
+_LOG_KEPT = 10_000
+#: Conditions that change a scope once; the others befall requests.
+_ON_SCOPES = ("limit", "consume")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was served of one key or one scope."""
+
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    refused_by: dict[str, int] = field(default_factory=dict)
+    failed_by: dict[str, int] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {name: getattr(self, name) for name in Tally.__slots__}
+
+
+@dataclass(slots=True, eq=False)
+class SimScope:
+    """A scope at work."""
+
+    name: str
+    facts: ScopeFacts
+    limits: ScopeLimits
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(slots=True, eq=False)
+class SimKey:
+    """A key at work."""
+
+    name: str
+    provider: str
+    facts: ProviderFacts
+    scope: SimScope
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(slots=True, eq=False)
+class Active:
+    """A condition with its number, its beginning, and how often it may still befall."""
+
+    number: int
+    condition: Condition
+    begins_at: float
+    left: int | None
+    is_applied: bool = False
+
+    def ends_at(self) -> float:
+        """Return the moment of its end; infinity if there is none."""
+        lasting = self.condition.for_s
+        return self.begins_at + lasting if lasting is not None else float("inf")
+
+    def is_on(self, now: float) -> bool:
+        """Tell whether it befalls at *now*."""
+        return self.begins_at <= now < self.ends_at() and self.left != 0
+
+
+class World:
+    """Everything that a simulator remembers."""
+
+    def __init__(self, scenario: Scenario, now: float) -> None:
+        self.scenario = scenario
+        self.reset(now)
+
+    def reset(self, now: float) -> None:
+        """Begin anew: full buckets, empty tallies, the conditions of the scenario."""
+        self.begun_at = now
+        self._random = random.Random(self.scenario.seed)  # noqa: S311 - repeatable, no secret
+        self.scopes: dict[tuple[str, str], SimScope] = {}
+        self.keys: dict[tuple[str, str], SimKey] = {}
+        self.log: deque[dict[str, Any]] = deque(maxlen=_LOG_KEPT)
+        self._number = 0
+        self.conditions: list[Active] = []
+        for provider, facts in self.scenario.providers.items():
+            self._settle_in(provider, facts, now)
+        for condition in self.scenario.conditions:
+            self.add(condition, now)
+
+    def _settle_in(self, provider: str, facts: ProviderFacts, now: float) -> None:
+        for name, scope in facts.scopes.items():
+            limits = ScopeLimits(
+                scope.limits,
+                algorithm=scope.algorithm,
+                start=now,
+                settles=facts.charge != "input",
+                charges_refused=scope.charges_refused,
+            )
+            self.scopes[provider, name] = SimScope(name, scope, limits)
+        for name, key in facts.keys.items():
+            secret = key.secret or name
+            self.keys[provider, secret] = SimKey(
+                name, provider, facts, self.scopes[provider, key.scope]
+            )
+
+    def add(self, condition: Condition, now: float) -> int:
+        """Let something happen; return its number."""
+        self._number += 1
+        active = Active(self._number, condition, now + condition.after_s, condition.times)
+        self.conditions.append(active)
+        return self._number
+
+    def remove(self, number: int | None, now: float) -> None:
+        """End one condition, or all."""
+        for active in self.conditions:
+            if number is None or active.number == number:
+                active.left = 0
+        self.advance(now)
+
+    def advance(self, now: float) -> None:
+        """Apply and lift the conditions that change scopes."""
+        if not self.conditions:
+            return
+        changed = False
+        for active in self.conditions:
+            if active.condition.kind in _ON_SCOPES and active.is_on(now) != active.is_applied:
+                active.is_applied = not active.is_applied
+                changed = True
+        if changed:
+            self._apply(now)
+        self.conditions = [a for a in self.conditions if a.left != 0 and now < a.ends_at()]
+
+    def _apply(self, now: float) -> None:
+        """Give every scope its limits and its other users as they stand now."""
+        for (provider, name), scope in self.scopes.items():
+            limits, outside = dict(scope.facts.limits), []
+            for active in self.conditions:
+                condition = active.condition
+                if not active.is_applied or not _speaks_of(condition, provider, name):
+                    continue
+                if condition.kind == "limit":
+                    limits.update(condition.limits)
+                else:
+                    outside.append(
+                        Outside(
+                            condition.requests_per_minute,
+                            condition.tokens_per_minute,
+                            condition.fraction,
+                        )
+                    )
+            scope.limits.change(limits, now)
+            scope.limits.share_with(tuple(outside), now)
+
+    def befalling(self, key: SimKey, model: str, now: float) -> list[Condition]:
+        """Return what befalls this request, and count it."""
+        if not self.conditions:
+            return []
+        self.advance(now)
+        found = []
+        for active in self.conditions:
+            condition = active.condition
+            if condition.kind in _ON_SCOPES or not active.is_on(now):
+                continue
+            if not _speaks_of(condition, key.provider, key.scope.name):
+                continue
+            if condition.key not in (None, key.name) or condition.model not in (None, model):
+                continue
+            if condition.probability < 1.0 and self._random.random() >= condition.probability:
+                continue
+            if active.left is not None:
+                active.left -= 1
+            found.append(condition)
+        return found
+
+    def admit(
+        self, key: SimKey, charge: float, input_tokens: int, now: float
+    ) -> Admission | Shortfall:
+        """Charge one call to its scope, or say why not."""
+        got = key.scope.limits.admit(charge, input_tokens, now)
+        for tally in (key.tally, key.scope.tally):
+            if isinstance(got, Shortfall):
+                tally.refused += 1
+                tally.refused_by[got.limit_name] = tally.refused_by.get(got.limit_name, 0) + 1
+            else:
+                tally.in_flight += 1
+                tally.max_in_flight = max(tally.max_in_flight, tally.in_flight)
+        return got
+
+    def settle(
+        self, key: SimKey, admission: Admission, used: tuple[int, int], now: float, outcome: str
+    ) -> None:
+        """End one call: `accepted`, `cancelled`, or the kind of condition that failed it."""
+        key.scope.limits.settle(admission, input_tokens=used[0], output_tokens=used[1], now=now)
+        for tally in (key.tally, key.scope.tally):
+            tally.in_flight -= 1
+            if outcome == "accepted":
+                tally.accepted += 1
+                tally.input_tokens += used[0]
+                tally.output_tokens += used[1]
+            elif outcome == "cancelled":
+                tally.cancelled += 1
+            else:
+                tally.failed += 1
+                tally.failed_by[outcome] = tally.failed_by.get(outcome, 0) + 1
+
+    def fail(self, key: SimKey, kind: str) -> None:
+        """Count one call that failed before it was let in."""
+        for tally in (key.tally, key.scope.tally):
+            tally.failed += 1
+            tally.failed_by[kind] = tally.failed_by.get(kind, 0) + 1
+
+    def note(self, key: str, model: str, status: int, now: float) -> None:
+        """Remember one call for the log."""
+        self.log.append(
+            {"at_s": round(now - self.begun_at, 4), "key": key, "model": model, "status": status}
+        )
+
+    def stats(self, now: float) -> dict[str, Any]:
+        """Report everything that was served, by key and by scope."""
+        self.advance(now)
+        scopes = {f"{p}/{n}": _scope_data(scope, now) for (p, n), scope in self.scopes.items()}
+        keys = {f"{key.provider}/{key.name}": key.tally.data() for key in self.keys.values()}
+        totals = {
+            name: sum(tally[name] for tally in keys.values())
+            for name in ("accepted", "refused", "failed", "cancelled", "in_flight")
+        }
+        return {
+            "seconds": now - self.begun_at,
+            "totals": totals,
+            "keys": keys,
+            "scopes": scopes,
+        }
+
+
+def _speaks_of(condition: Condition, provider: str, scope: str) -> bool:
+    return condition.provider in (None, provider) and condition.scope in (None, scope)
+
+
+def _scope_data(scope: SimScope, now: float) -> dict[str, Any]:
+    scope.limits.advance(now)
+    tally = scope.tally
+    possible = {reading.kind.name: reading.possible for reading in scope.limits.readings()}
+    served_tokens = tally.input_tokens + tally.output_tokens
+    a_request = {
+        "requests": 1.0,
+        "tokens": served_tokens / tally.accepted if tally.accepted else 0.0,
+        "input": tally.input_tokens / tally.accepted if tally.accepted else 0.0,
+        "output": tally.output_tokens / tally.accepted if tally.accepted else 0.0,
+    }
+    requests = [
+        reading.possible / a_request[reading.kind.dimension]
+        for reading in scope.limits.readings()
+        if a_request[reading.kind.dimension] > 0
+    ]
+    return {
+        **tally.data(),
+        "limits": {r.kind.name: r.limit for r in scope.limits.readings()},
+        "used": {r.kind.name: r.used for r in scope.limits.readings()},
+        "outside": scope.limits.outside_taken,
+        "possible": possible,
+        "possible_requests": min(requests, default=None),
+    }
