@@ -1,0 +1,1 @@
+"""The silent middle: ledger, index, engine, queue, failure table."""

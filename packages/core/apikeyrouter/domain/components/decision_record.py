@@ -1,0 +1,213 @@
+"""What is kept of each request's choices, and the sentences made of it.
+
+A record is small and of bounded size however many keys there are: the chosen,
+three runners-up and three excluded for each of at most eight attempts. It is
+written in microseconds; text is made when somebody reads it.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from apikeyrouter.domain.components.quota_ledger import Shortfall
+from apikeyrouter.domain.models.routing_decision import (
+    AlternativeRoute,
+    RoutingDecision,
+    RoutingObjective,
+    instant,
+)
+
+RUNNERS_UP_KEPT = 3
+EXCLUDED_KEPT = 3
+ATTEMPTS_KEPT = 8
+
+
+@dataclass(slots=True)
+class AttemptNote:
+    """One attempt as it is remembered.
+
+    Attributes:
+        runners_up: Key id, provider and score of those that stood next.
+        excluded: Scope id and the reason of those that were out.
+        candidates: Scopes that serve the model.
+        figures: Window name, used, capacity and provenance when it was chosen.
+        outcome: `ok`, `cancelled`, a failure class, or empty while it runs.
+    """
+
+    key_id: str
+    provider_id: str
+    model: str
+    score: float
+    at: float
+    waited_s: float
+    candidates: int
+    runners_up: tuple[tuple[str, str, float], ...] = ()
+    excluded: tuple[tuple[str, Shortfall], ...] = ()
+    figures: tuple[tuple[str, float, float, str], ...] = ()
+    outcome: str = ""
+    message: str = ""
+    ended_at: float | None = None
+
+
+@dataclass(slots=True)
+class DecisionRecord:
+    """Everything kept of one request's way through the router."""
+
+    request_id: str
+    model: str
+    client: str
+    objective: RoutingObjective
+    arrived_at: float
+    tokens: float = 0.0
+    attempts: list[AttemptNote] = field(default_factory=list)
+    dropped: int = 0
+    refusal: str = ""
+    excluded: tuple[tuple[str, Shortfall], ...] = ()
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def add(self, note: AttemptNote) -> None:
+        """Remember an attempt; of many the first and the latest stay."""
+        if len(self.attempts) >= ATTEMPTS_KEPT:
+            del self.attempts[ATTEMPTS_KEPT // 2]
+            self.dropped += 1
+        self.attempts.append(note)
+
+    def decision(self) -> RoutingDecision:
+        """Make the readable record of the last choice."""
+        last = self.attempts[-1] if self.attempts else None
+        alternatives = [
+            AlternativeRoute(
+                key_id=key_id,
+                provider_id=provider_id,
+                score=score,
+                reason_not_selected=f"score {score:.3f} against {last.score:.3f}",
+            )
+            for key_id, provider_id, score in (last.runners_up if last else ())
+        ] if last else []  # fmt: skip
+        return RoutingDecision(
+            id=f"{self.request_id}-{len(self.attempts) + self.dropped}",
+            request_id=self.request_id,
+            selected_key_id=last.key_id if last else "",
+            selected_provider_id=last.provider_id if last else "",
+            decision_timestamp=instant(last.at if last else self.arrived_at),
+            objective=self.objective,
+            eligible_keys=[last.key_id, *(a.key_id for a in alternatives)] if last else [],
+            evaluation_results=self.trace(),
+            explanation=explain(self),
+            confidence=1.0 if last else 0.0,
+            alternatives_considered=alternatives,
+        )
+
+    def trace(self) -> dict[str, Any]:
+        """Return the record as plain data for JSON."""
+        return {
+            "request_id": self.request_id,
+            "model": self.model,
+            "client": self.client,
+            "objective": self.objective.primary.value,
+            "arrived_at": self.arrived_at,
+            "tokens_asked": self.tokens,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "refusal": self.refusal,
+            "attempts_dropped": self.dropped,
+            "attempts": [_attempt_data(note) for note in self.attempts],
+            "excluded": [
+                {"scope": scope, "reason": reason_of(why, self.arrived_at)}
+                for scope, why in self.excluded
+            ],
+        }
+
+
+def explain(record: DecisionRecord) -> str:
+    """Tell in sentences why the request went where it went."""
+    sentences = [f"Request {record.request_id} asked for {record.model}."]
+    for number, note in enumerate(record.attempts, 1):
+        sentences.append(_tell_attempt(number, note))
+    if record.refusal:
+        sentences.append(f"It was refused: {record.refusal}.")
+        sentences += [
+            f"{scope} was out: {reason_of(why, record.arrived_at)}."
+            for scope, why in record.excluded
+        ]
+    return " ".join(sentences)
+
+
+def reason_of(why: Shortfall, now: float) -> str:
+    """Put one shortfall into words: what was asked, what is left, when it fits."""
+    if why.asked <= 0:
+        return why.what + _when(why.fits_at, now)
+    text = f"{why.what}: {why.asked:,.0f} asked, {max(0.0, why.left):,.0f} left"
+    if why.for_calls:
+        return f"{text}; waits for a call to end"
+    text += f", fits{_when(why.fits_at, now)}" if why.fits_at < math.inf else ", never fits"
+    return text + _source(why, now)
+
+
+def _when(fits_at: float, now: float) -> str:
+    return f" in {max(0.0, fits_at - now):.1f} s" if fits_at < math.inf else ""
+
+
+def _source(why: Shortfall, now: float) -> str:
+    if not why.provenance:
+        return ""
+    if why.told_at is None:
+        return f"; {why.provenance}"
+    return f"; learned from {why.provenance} {max(0.0, now - why.told_at):.1f} s ago"
+
+
+def _tell_attempt(number: int, note: AttemptNote) -> str:
+    text = f"Attempt {number} took key {note.key_id} of {note.provider_id}"
+    if note.waited_s >= 0.001:
+        text += f" after waiting {note.waited_s:.2f} s"
+    text += f", the best of {note.candidates} by score {note.score:.3f}"
+    if note.runners_up:
+        text += "; next were " + ", ".join(f"{k} ({s:.3f})" for k, _, s in note.runners_up)
+    if note.excluded:
+        out = "; ".join(f"{scope} ({reason_of(why, note.at)})" for scope, why in note.excluded)
+        text += f"; out were {out}"
+    if note.figures:
+        text += "; limits then: " + ", ".join(
+            f"{name} {used:,.0f} of {capacity:,.0f} ({source})"
+            for name, used, capacity, source in note.figures
+        )
+    return f"{text}. {_tell_outcome(note)}"
+
+
+def _tell_outcome(note: AttemptNote) -> str:
+    if note.ended_at is None:
+        return "It is running."
+    seconds = note.ended_at - note.at
+    if note.outcome == "ok":
+        return f"It answered in {seconds:.2f} s."
+    if note.outcome == "cancelled":
+        return f"The client left after {seconds:.2f} s."
+    said = f': "{note.message}"' if note.message else ""
+    return f"It failed after {seconds:.2f} s as {note.outcome}{said}."
+
+
+def _attempt_data(note: AttemptNote) -> dict[str, Any]:
+    return {
+        "key_id": note.key_id,
+        "provider_id": note.provider_id,
+        "model": note.model,
+        "score": note.score,
+        "at": note.at,
+        "waited_s": note.waited_s,
+        "candidates": note.candidates,
+        "runners_up": [
+            {"key_id": key, "provider_id": provider, "score": score}
+            for key, provider, score in note.runners_up
+        ],
+        "excluded": [
+            {"scope": scope, "reason": reason_of(why, note.at)} for scope, why in note.excluded
+        ],
+        "limits": [
+            {"window": name, "used": used, "capacity": capacity, "provenance": source}
+            for name, used, capacity, source in note.figures
+        ],
+        "outcome": note.outcome,
+        "message": note.message,
+        "ended_at": note.ended_at,
+    }

@@ -1,0 +1,124 @@
+"""What follows from a failure: one row a class.
+
+A failure is blamed on what failed: the key, the scope whose limit it was, the
+model within it, the provider, or the request itself. The row says what is
+cooled and for how long, whether another candidate is tried, and whether that
+spends a retry. A wait that a provider told is never shortened; jitter is not
+added here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.observation import DAY_S, HOUR_S
+
+
+class Blame(StrEnum):
+    """What a failure is blamed on."""
+
+    KEY = "key"
+    SCOPE = "scope"
+    KEY_MODEL = "model for this key"
+    PROVIDER = "provider"
+    REQUEST = "request"
+    NOBODY = "nobody"
+
+
+@dataclass(slots=True, frozen=True)
+class Consequence:
+    """What follows.
+
+    Attributes:
+        key_state: Where the key moves, if it may.
+        cool_s: First wait when the provider told none; doubles with each
+            refusal in a row, up to `longest_s`.
+        try_next: Another candidate is tried.
+        same_key_retry: The same key may serve this request later.
+        spends_retry: It counts against the retries of this request.
+    """
+
+    blame: Blame
+    key_state: KeyState | None = None
+    cool_s: float = 0.0
+    longest_s: float = 0.0
+    try_next: bool = True
+    same_key_retry: bool = True
+    spends_retry: bool = False
+
+
+_F, _B, _K = FailureClass, Blame, KeyState
+_FINAL = Consequence(_B.REQUEST, try_next=False, same_key_retry=False)
+_PROVIDER = Consequence(_B.PROVIDER, spends_retry=True)
+
+CONSEQUENCES: Mapping[FailureClass, Consequence] = {
+    _F.RATE_LIMITED: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=1.0, longest_s=60.0),
+    _F.RATE_LIMITED_DAY: Consequence(_B.SCOPE, _K.EXHAUSTED, cool_s=300.0, longest_s=HOUR_S),
+    _F.TOO_BIG_FOR_LIMIT: Consequence(_B.NOBODY, same_key_retry=False),
+    _F.SLOW_DOWN: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=2.0, longest_s=120.0),
+    _F.ZERO_ALLOWANCE: Consequence(
+        _B.KEY_MODEL, cool_s=DAY_S, longest_s=DAY_S, same_key_retry=False
+    ),
+    _F.QUOTA_BILLING: Consequence(
+        _B.SCOPE, _K.EXHAUSTED, cool_s=900.0, longest_s=DAY_S, same_key_retry=False
+    ),
+    _F.IN_FLIGHT_BUDGET: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=2.0, longest_s=60.0),
+    _F.KEY_BUDGET: Consequence(
+        _B.KEY, _K.EXHAUSTED, cool_s=900.0, longest_s=DAY_S, same_key_retry=False
+    ),
+    _F.KEY_INVALID: Consequence(
+        _B.KEY, _K.INVALID, cool_s=math.inf, longest_s=math.inf, same_key_retry=False
+    ),
+    _F.ACCOUNT_DISABLED: Consequence(
+        _B.KEY, _K.INVALID, cool_s=math.inf, longest_s=math.inf, same_key_retry=False
+    ),
+    _F.MODEL_UNAVAILABLE: Consequence(
+        _B.KEY_MODEL, cool_s=HOUR_S, longest_s=HOUR_S, same_key_retry=False
+    ),
+    _F.REGION_BLOCKED: Consequence(
+        _B.KEY, _K.EXHAUSTED, cool_s=900.0, longest_s=HOUR_S, same_key_retry=False
+    ),
+    _F.IP_NOT_AUTHORIZED: Consequence(
+        _B.KEY, _K.EXHAUSTED, cool_s=900.0, longest_s=HOUR_S, same_key_retry=False
+    ),
+    _F.OVERLOADED: _PROVIDER,
+    _F.SERVER_ERROR: _PROVIDER,
+    # Nothing was sent: it costs no retry, and the circuit opens at once.
+    _F.UNREACHABLE: Consequence(_B.PROVIDER),
+    _F.NETWORK: _PROVIDER,
+    _F.TIMEOUT: _PROVIDER,
+    _F.CONTEXT_LENGTH: _FINAL,
+    _F.CONTENT_FILTER: _FINAL,
+    _F.BAD_REQUEST: _FINAL,
+    _F.CONFLICT: Consequence(_B.NOBODY, spends_retry=True),
+    _F.MID_STREAM: Consequence(_B.PROVIDER, try_next=False, same_key_retry=False),
+}
+
+
+def wait_for(
+    failure: Failure,
+    consequence: Consequence,
+    *,
+    streak: int,
+    now: float,
+    first_s: float | None = None,
+) -> float:
+    """Return the seconds that what is blamed must rest.
+
+    Args:
+        streak: Refusals in a row, 1 for the first.
+        first_s: First untold wait in place of the row's own.
+
+    Returns:
+        The told wait, whatever its length; else a growing one.
+    """
+    told = failure.retry_after_s
+    if failure.until is not None:
+        told = max(told or 0.0, failure.until - now)
+    if told is not None:
+        return max(0.0, told)
+    first = first_s if first_s is not None else consequence.cool_s
+    return min(max(first, consequence.longest_s), first * 2.0 ** min(streak - 1, 32))

@@ -1,0 +1,152 @@
+"""What is known of limits: read from answers, told to wait, asked by people.
+
+Owns the ledger's scopes. The hot verbs are plain functions over a given now;
+the promised management verbs are awaitable and speak of keys.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from apikeyrouter.domain.components.key_manager import KeyManager
+from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.limit_learning import LimitLearning
+from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
+from apikeyrouter.domain.components.quota_report import predict, quota_state_of
+from apikeyrouter.domain.components.scope_book import DECLARABLE, FIRST_CONTACT, ScopeBook
+from apikeyrouter.domain.models.events import Event
+from apikeyrouter.domain.models.observation import ObservedLimit, Provenance
+from apikeyrouter.domain.models.quota_state import ExhaustionPrediction, QuotaState, TimeWindow
+from apikeyrouter.errors import ConfigurationError
+
+
+class QuotaAwarenessEngine:
+    """Keeps the ledger in step with what providers say."""
+
+    def __init__(
+        self,
+        ledger: QuotaLedger,
+        book: ScopeBook,
+        manager: KeyManager,
+        *,
+        clock: Callable[[], float],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.ledger = ledger
+        self.book = book
+        self._manager = manager
+        self._clock = clock
+        self._learning = LimitLearning(ledger, book, emit=emit)
+
+    # -- hot verbs ----------------------------------------------------------
+
+    def learn(
+        self,
+        scope: Scope,
+        limits: tuple[ObservedLimit, ...],
+        now: float,
+        hold: Reservation | None = None,
+    ) -> None:
+        """Fold in the limits that one answer of *scope* told; *hold* is that call's."""
+        self._learning.learn(scope, limits, now, hold=hold)
+
+    def note_success(self, scope: Scope) -> None:
+        """Fold in one call that was let in: an untold wait ends, an unknown scope opens up."""
+        scope.served += 1
+        if scope.streak:
+            scope.streak = 0
+        self.book.trust(scope)
+
+    def note_refusal(self, scope: Scope, now: float) -> None:
+        """Fold in one refusal: a scope of which nothing is known is opened up anew, slowly."""
+        if all(window.pool == FIRST_CONTACT for window in scope.windows):
+            self.book.hold_back(scope, scope.in_flight // 2, now)
+
+    def note_account(self, slot: KeySlot, account: str) -> None:
+        """Take the provider's word for whose account *slot* is of."""
+        if account != slot.account:
+            slot.account = account
+            self.book.join(slot, account, basis="told", confidence=1.0)
+
+    def tell_to_wait(self, scope: Scope, until: float, why: str) -> None:
+        """Let nobody call *scope* before *until*; never shortens a wait."""
+        if until > scope.wake_at:
+            scope.wake_at = until
+            scope.why = why
+
+    # -- management verbs ---------------------------------------------------
+
+    async def get_quota_state(
+        self, key_id: str, time_window: TimeWindow | None = None
+    ) -> QuotaState:
+        """Return what one key may still use, over all windows or those of one period.
+
+        Raises:
+            KeyNotFoundError: No such key.
+        """
+        slot = self._manager.slot(key_id)
+        return quota_state_of(slot, self.book.scopes_of(slot), self._clock(), time_window)
+
+    async def update_capacity(self, key_id: str, limits: Mapping[str, float]) -> QuotaState:
+        """Declare limits (`rpm`, `tpm`, …) of the key's account; reports still correct them.
+
+        Raises:
+            KeyNotFoundError: No such key.
+            ConfigurationError: An unknown name, or a figure that is no limit.
+        """
+        for name, value in limits.items():
+            if name not in DECLARABLE:
+                raise ConfigurationError(
+                    f"unknown limit '{name}'; known are {', '.join(DECLARABLE)}"
+                )
+            if not 0 < value < math.inf:
+                raise ConfigurationError(f"limit {name} should be above 0, not {value}")
+        slot = self._manager.slot(key_id)
+        metadata = slot.record.metadata
+        metadata["limits"] = {**(metadata.get("limits") or {}), **limits}
+        now = self._clock()
+        for scope in self.book.scopes_of(slot):
+            self.book.declare(scope, dict(limits), now)
+            scope.room_came()
+        return await self.get_quota_state(key_id)
+
+    async def handle_quota_response(
+        self,
+        key_id: str,
+        *,
+        retry_after: float | None = None,
+        limits: tuple[ObservedLimit, ...] = (),
+    ) -> QuotaState:
+        """Take in what a provider answered outside our own traffic.
+
+        Args:
+            retry_after: Seconds to wait before the account is called again.
+        """
+        slot = self._manager.slot(key_id)
+        now = self._clock()
+        for scope in self.book.scopes_of(slot):
+            self.learn(scope, limits, now)
+            if retry_after is not None:
+                self.tell_to_wait(scope, now + retry_after, "told to wait")
+        return await self.get_quota_state(key_id)
+
+    async def predict_exhaustion(self, key_id: str) -> ExhaustionPrediction:
+        """Foresee when the key's account runs dry at its present pace.
+
+        Returns:
+            The earliest of its windows; without an instant when none runs dry.
+        """
+        slot = self._manager.slot(key_id)
+        return predict(slot, self.book.scopes_of(slot), self._clock())
+
+    def overrule_scope(self, key_id: str, account: str | None) -> None:
+        """Put a key under *account* whatever was inferred; `None` gives it its own."""
+        self.book.overrule(self._manager.slot(key_id), account)
+
+    def declared_and_learned(self) -> list[tuple[str, str, float, float, Provenance]]:
+        """List windows whose declared limit proved wrong: scope, window, declared, real, source."""
+        return [
+            (scope.id, window.name, window.declared, window.capacity, window.provenance)
+            for scope in self.book
+            for window in scope.windows
+            if window.declared is not None and window.declared != window.capacity
+        ]

@@ -1,0 +1,286 @@
+"""The quota ledger: reserve on every window or on none, then settle or cancel, once.
+
+A `Scope` owns windows; several keys may point to it. A `Reservation` is the
+hold of one attempt over all windows it touches. Amounts travel as a vector
+with one place a dimension (`windows.INDEX_OF`). Plain arithmetic over a
+given now: no clock, no lock, no waiting.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from apikeyrouter.domain.components.windows import DIMENSIONS, EPSILON, INDEX_OF, Window
+from apikeyrouter.domain.models.observation import Dimension
+
+Amounts = Sequence[float]
+_CONCURRENCY = INDEX_OF[Dimension.CONCURRENCY]
+_REQUESTS = INDEX_OF[Dimension.REQUESTS]
+
+
+def amounts_of(**units: float) -> list[float]:
+    """Build a vector from dimension names (`requests=1, input_tokens=5`)."""
+    named = {name.replace("_", " "): value for name, value in units.items()}
+    return [float(named.get(dimension.value, 0.0)) for dimension in DIMENSIONS]
+
+
+@dataclass(slots=True, frozen=True)
+class Shortfall:
+    """Why something could not be set aside.
+
+    Attributes:
+        what: The dimension, or the reason of a cooling.
+        asked: Units asked, 0 for a cooling.
+        left: Units left.
+        fits_at: Epoch seconds at which it will fit; `inf` when time alone does not help.
+        provenance: Who told the limit.
+        told_at: When the provider last spoke of it; `None` never.
+        for_calls: It waits for a call to end, which no clock foretells.
+    """
+
+    what: str
+    asked: float
+    left: float
+    fits_at: float
+    provenance: str = ""
+    told_at: float | None = None
+    capacity: float = 0.0
+    period_s: float = 0.0
+    for_calls: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """Who owns limits: provider, account and model group. Keys point to it.
+
+    Attributes:
+        account: The owner's name: configured, told by the provider, or the key's id.
+        group: Model name when limits are per model, `*` when all models share.
+        windows: What bounds it; order is the order of checking.
+        wake_at: Told or inferred wait: no call before it.
+        why: What it waits for, in words.
+        streak: Refusals in a row without a success between.
+        confidence: How sure it is that its keys share it; 1 when configured or told.
+        sleepers: Places in orders where it is put aside; while there are some, `on_room` is called.
+        on_room: Called when room came back early or a wait ended.
+    """
+
+    id: str
+    provider_id: str
+    account: str
+    group: str = "*"
+    windows: list[Window] = field(default_factory=list)
+    wake_at: float = 0.0
+    why: str = ""
+    streak: int = 0
+    served: int = 0
+    refused: int = 0
+    refused_at: float = 0.0
+    in_flight: int = 0
+    observed_at: float | None = None
+    basis: str = "own"
+    confidence: float = 1.0
+    sleepers: int = 0
+    open: set["Reservation"] = field(default_factory=set, repr=False)
+    on_room: Callable[["Scope"], None] | None = field(default=None, repr=False)
+    #: Where its keys take turns, by pool; filed by the candidate index.
+    lanes: dict[Any, list[Any]] = field(default_factory=dict, repr=False)
+
+    def window(
+        self, dimension: Dimension, period_s: float | None = None, pool: str = ""
+    ) -> Window | None:
+        """Find the window of *dimension*, the one of *period_s* if given."""
+        for window in self.windows:
+            if window.dimension is dimension and window.pool == pool and (
+                period_s is None or window.period_s == period_s
+            ):  # fmt: skip
+                return window
+        return None
+
+    def strain(self, now: float) -> float:
+        """Return the used share of its tightest window; 0 while no limit is known.
+
+        Of a window that empties at an instant counts what of its period is
+        still to come: what would expire soon is there to be spent.
+        """
+        tightest = 0.0
+        for window in self.windows:
+            share = window.strain(now)
+            if share > tightest:
+                tightest = share
+        return tightest
+
+    def held(self, window: Window) -> float:
+        """Return what open holds have set aside on *window*; walks the holds, for people."""
+        return sum(
+            line.amount for hold in self.open for line in hold.lines if line.window is window
+        )
+
+    def room_came(self) -> None:
+        """Tell whoever listens that something may fit sooner than was thought."""
+        if self.sleepers and self.on_room is not None:
+            self.on_room(self)
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One window's part of a reservation."""
+
+    window: Window
+    amount: float
+    mark: Any
+    charged_after: float
+
+
+class Reservation:
+    """Amounts set aside on all windows of one attempt. Ends exactly once."""
+
+    __slots__ = ("amounts", "confirmed", "ended", "lines", "scope", "taken_at")
+
+    def __init__(self, scope: Scope, amounts: Amounts, taken_at: float) -> None:
+        self.scope = scope
+        self.amounts = amounts
+        self.taken_at = taken_at
+        self.lines: list[Line] = []
+        self.confirmed = False
+        self.ended = False
+
+    def line_of(self, window: Window) -> Line | None:
+        """Find this reservation's line on *window*."""
+        for line in self.lines:
+            if line.window is window:
+                return line
+        return None
+
+    def confirm(self) -> None:
+        """Note that the provider has seen this request: its report includes it."""
+        if not self.confirmed:
+            self.confirmed = True
+            for line in self.lines:
+                line.window.unconfirmed -= line.amount
+
+
+class QuotaLedger:
+    """Reserve, settle, cancel: the only verbs that move windows for traffic."""
+
+    __slots__ = ("open_count",)
+
+    def __init__(self) -> None:
+        self.open_count = 0
+
+    def shortfall(self, scope: Scope, amounts: Amounts, now: float) -> Shortfall | None:
+        """Return the first reason why *amounts* does not fit now, or `None`."""
+        if scope.wake_at > now:
+            return Shortfall(scope.why or "told to wait", 0.0, 0.0, scope.wake_at)
+        for window in scope.windows:
+            asked = amounts[window.index]
+            if asked > 0.0 and asked + window.slack(asked) > window.room(now) + EPSILON:
+                return _lack_of(window, asked, now)
+        return None
+
+    def reserve(self, scope: Scope, amounts: Amounts, now: float) -> Reservation | Shortfall:
+        """Set aside *amounts* on all of the scope's windows, or on none.
+
+        Args:
+            scope: Whose windows, and whose told waits, apply.
+            amounts: Vector by dimension; zero places are not touched.
+            now: Epoch seconds. Windows are refilled first.
+
+        Returns:
+            The open hold, or the first thing without room and the instant it
+            will have some (`inf` when the amount exceeds the limit).
+        """
+        lack = self.shortfall(scope, amounts, now)
+        if lack is not None:
+            return lack
+        hold = Reservation(scope, amounts, now)
+        lines = hold.lines
+        for window in scope.windows:
+            amount = amounts[window.index]
+            if amount > 0.0:
+                mark = window.take(amount, now)
+                window.unconfirmed += amount
+                lines.append(Line(window, amount, mark, window.charged))
+        scope.open.add(hold)
+        scope.in_flight += 1
+        self.open_count += 1
+        return hold
+
+    def settle(self, hold: Reservation, actual: Amounts, now: float) -> None:
+        """End *hold*: correct every window from the estimate to what was used.
+
+        Concurrency always returns whole. Ending twice is an error of ours.
+        """
+        self._end(hold)
+        came_back = False
+        for line in hold.lines:
+            window = line.window
+            if window.index == _CONCURRENCY:
+                window.give_back(line.amount, line.mark, now)
+                came_back = True
+                continue
+            surplus = line.amount - actual[window.index]
+            if surplus > 0.0:
+                window.give_back(surplus, line.mark, now)
+                came_back = True
+            elif surplus < 0.0:
+                window.take(-surplus, now)
+        if came_back:
+            hold.scope.room_came()
+
+    def cancel(self, hold: Reservation, now: float, *, counted: bool = False) -> None:
+        """End *hold* and return everything; with *counted* the request itself stays charged."""
+        actual = [0.0] * len(DIMENSIONS)
+        if counted:
+            actual[_REQUESTS] = hold.amounts[_REQUESTS]
+        self.settle(hold, actual, now)
+
+    def adopt(self, window: Window, scope: Scope, now: float, seen: Reservation | None) -> None:
+        """Put a newly learned *window* under all open holds of *scope*.
+
+        *seen* is the hold whose answer taught us: the report includes its charge already.
+        """
+        scope.windows.append(window)
+        for hold in scope.open:
+            amount = hold.amounts[window.index]
+            if amount <= 0.0:
+                continue
+            # The report that taught us the window includes the charge of the hold it came with.
+            mark = window.take(0.0 if hold is seen else amount, now)
+            if not hold.confirmed:
+                window.unconfirmed += amount
+            hold.lines.append(Line(window, amount, mark, window.charged))
+
+    def replace(self, old: Window, new: Window, scope: Scope, now: float) -> None:
+        """Put *new* in the place of *old*, with what is used and held there."""
+        new.take(old.used, now)
+        new.charged, new.unconfirmed = old.charged, old.unconfirmed
+        new.observed_at, new.declared = old.observed_at, old.declared
+        scope.windows[scope.windows.index(old)] = new
+        for hold in scope.open:
+            for line in hold.lines:
+                if line.window is old:
+                    line.window, line.mark = new, new.take(0.0, now)
+
+    def _end(self, hold: Reservation) -> None:
+        if hold.ended:
+            raise RuntimeError("a reservation ends once; this one has ended already")
+        hold.confirm()
+        hold.ended = True
+        hold.scope.open.discard(hold)
+        hold.scope.in_flight -= 1
+        self.open_count -= 1
+
+
+def _lack_of(window: Window, asked: float, now: float) -> Shortfall:
+    return Shortfall(
+        what=window.name,
+        asked=asked,
+        left=window.room(now),
+        fits_at=window.fits_at(asked, now),
+        provenance=window.provenance.value,
+        told_at=window.observed_at,
+        capacity=window.capacity,
+        period_s=window.period_s,
+        for_calls=window.index == _CONCURRENCY and asked <= window.capacity + EPSILON,
+    )

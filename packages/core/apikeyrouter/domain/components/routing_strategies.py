@@ -1,0 +1,112 @@
+"""What makes one lane better than another: a score function for each objective.
+
+A score is a pure function of one lane and the instant, lower is better, on a
+scale from 0 to 1, so that weighted objectives simply add. What is unknown
+scores in the middle. A strategy is one function and one row.
+"""
+
+from collections.abc import Callable, Mapping
+
+from apikeyrouter.domain.components.candidate_index import Gate, Lane, Score
+from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
+
+UNKNOWN = 0.5
+#: From this used share on a lane moves towards the end of the order: low is not empty.
+_LOW_FROM = 0.9
+_LOW_PENALTY = 20.0
+#: Scores this close are equal, and equal lanes take turns.
+_STEPS = 64.0
+
+
+def fairness(lane: Lane, now: float) -> float:
+    """Score the used share of the scope's limits, and its calls in flight, by weight."""
+    scope = lane.scope
+    in_flight = scope.in_flight
+    used = min(1.0, scope.strain(now))
+    mean_weight = lane.weight / len(lane.slots) if lane.slots else 1.0
+    return (0.8 * used + 0.2 * in_flight / (in_flight + 16.0)) / mean_weight
+
+
+def reliability(lane: Lane, now: float) -> float:
+    """Score the decaying share of calls that failed."""
+    del now
+    return 1.0 - lane.success
+
+
+def latency(lane: Lane, now: float) -> float:
+    """Score seconds to the first byte times calls in flight; a second alone is the middle."""
+    del now
+    expected_s = lane.latency_s * (lane.scope.in_flight + 1)
+    return expected_s / (expected_s + 1.0)
+
+
+def cost(lane: Lane, now: float) -> float:
+    """Score the operator's word for the price, `cost_rank` from 0 (cheapest) to 1."""
+    del now
+    return _declared(lane, "cost_rank")
+
+
+def quality(lane: Lane, now: float) -> float:
+    """Score the operator's word for quality, `quality_rank` from 0 (best) to 1."""
+    del now
+    return _declared(lane, "quality_rank")
+
+
+STRATEGIES: Mapping[ObjectiveType, Score] = {
+    ObjectiveType.COST: cost,
+    ObjectiveType.RELIABILITY: reliability,
+    ObjectiveType.FAIRNESS: fairness,
+    ObjectiveType.QUALITY: quality,
+    ObjectiveType.LATENCY: latency,
+}
+
+
+def make_score(objective: RoutingObjective) -> Score:
+    """Build the score of *objective*: the weighted sum, and the penalty of running low."""
+    parts = [(STRATEGIES[name], weight) for name, weight in objective.weighted()]
+    if len(parts) == 1:
+        return _finish(parts[0][0])
+
+    def weighted(lane: Lane, now: float) -> float:
+        return sum(score(lane, now) * weight for score, weight in parts)
+
+    return _finish(weighted)
+
+
+def make_gate(objective: RoutingObjective) -> Gate | None:
+    """Build the check of hard constraints; a lane that is known to break one is out.
+
+    `max_cost_per_request` binds nobody while no price is known.
+    """
+    least = objective.constraints.get("min_reliability")
+    slowest_ms = objective.constraints.get("max_latency_ms")
+    if least is None and slowest_ms is None:
+        return None
+
+    def gate(lane: Lane) -> str | None:
+        if least is not None and lane.success < least:
+            return f"reliability {lane.success:.2f} is below {least:g}"
+        if slowest_ms is not None and lane.latency_s * 1000.0 > slowest_ms:
+            return f"latency {lane.latency_s * 1000.0:.0f} ms is above {slowest_ms:g} ms"
+        return None
+
+    return gate
+
+
+def _finish(score: Callable[[Lane, float], float]) -> Score:
+    def finished(lane: Lane, now: float) -> float:
+        value = score(lane, now)
+        used = lane.scope.strain(now)
+        if used > _LOW_FROM:
+            value += (used - _LOW_FROM) * _LOW_PENALTY
+        return int(value * _STEPS) / _STEPS
+
+    return finished
+
+
+def _declared(lane: Lane, name: str) -> float:
+    for slot in lane.slots:
+        rank = slot.record.metadata.get(name)
+        if rank is not None:
+            return min(1.0, max(0.0, float(rank)))
+    return UNKNOWN

@@ -1,0 +1,1 @@
+"""The contracts between the domain and its hands."""

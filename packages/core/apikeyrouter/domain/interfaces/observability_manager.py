@@ -1,0 +1,18 @@
+"""Where events and lines of log leave the library."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from apikeyrouter.domain.models.events import Event
+
+
+class ObservabilityManager(ABC):
+    """Two doors: facts for machines, lines for people. Neither may wait or raise."""
+
+    @abstractmethod
+    def emit(self, event: Event) -> None:
+        """Take one fact."""
+
+    @abstractmethod
+    def log(self, level: str, message: str, **context: Any) -> None:
+        """Take one line; *context* never holds a secret."""

@@ -1,0 +1,154 @@
+"""The contract of a provider: six methods for anyone, a wire for our own.
+
+A user's adapter implements `ProviderAdapter` and nothing else. An adapter
+that can pass bytes implements `WireAdapter` too, and then the proxy can use it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from apikeyrouter.domain.models.api_key import APIKey
+from apikeyrouter.domain.models.cost_estimate import CostEstimate
+from apikeyrouter.domain.models.failure import Failure
+from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
+from apikeyrouter.domain.models.observation import ObservedLimit
+from apikeyrouter.domain.models.provider_capabilities import ProviderCapabilities
+from apikeyrouter.domain.models.request_intent import RequestIntent
+from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
+from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
+from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
+
+
+class ProviderAdapter(ABC):
+    """Speaks to one provider with a key it is given.
+
+    Only `execute_request` and `normalize_response` are abstract; the rest
+    has defaults that claim nothing.
+    """
+
+    @abstractmethod
+    async def execute_request(self, intent: RequestIntent, key: APIKey) -> Any:
+        """Send *intent* with *key* and return the provider's answer.
+
+        Returns:
+            A `SystemResponse`, or anything that `normalize_response` turns into one.
+
+        Raises:
+            SystemError: `retryable=False` means exactly one call; anything
+                else raised goes through `map_error`.
+        """
+
+    @abstractmethod
+    def normalize_response(self, raw: Any) -> SystemResponse:
+        """Turn the provider's answer into ours."""
+
+    def map_error(self, exc: Exception) -> SystemError:
+        """Turn any exception into a `SystemError`; the default is final and unknown."""
+        if isinstance(exc, SystemError):
+            return exc
+        return SystemError(ErrorCategory.UnknownError, f"{type(exc).__name__}: {exc}")
+
+    def get_capabilities(self) -> ProviderCapabilities:
+        """Say what this provider can do."""
+        return ProviderCapabilities()
+
+    async def estimate_cost(self, intent: RequestIntent) -> CostEstimate | None:
+        """Return the expected cost, or `None` while no price is known."""
+        del intent
+        return None
+
+    async def get_health(self) -> HealthState:
+        """Say how the provider fares, without spending anything."""
+        return HealthState(status=HealthStatus.HEALTHY, details="not checked")
+
+
+@dataclass(slots=True, frozen=True)
+class Admission:
+    """How a provider charges tokens when it lets a request in.
+
+    Attributes:
+        counts_cap: The caller's `max_tokens` is charged up front.
+        larger_of: Charge the larger of input and cap, not their sum.
+        input_only: Output is not counted against the token limit at all.
+        settles: The charge is corrected to what was really used.
+    """
+
+    counts_cap: bool = True
+    larger_of: bool = False
+    input_only: bool = False
+    settles: bool = True
+
+
+class WireAdapter(ProviderAdapter):
+    """A provider reached over HTTP, bytes in and bytes out.
+
+    Attributes:
+        kind: The dialect of its bodies, such as `openai`.
+        dialect: The dialect of its rate-limit headers.
+        admission: How it charges tokens.
+        per_model: Limits are per model, not for the account as a whole.
+        stream_options: It understands `stream_options.include_usage`.
+        models: Patterns (`gpt-*`) of what it serves; `None` when that is not known.
+    """
+
+    kind: str = "openai"
+    dialect: str = "openai"
+    admission: Admission = Admission()
+    per_model: bool = False
+    stream_options: bool = True
+    models: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def prepare(self, intent: RequestIntent) -> WireRequest:
+        """Build the outgoing request for *intent*."""
+
+    @abstractmethod
+    def normalize_chunk(self, data: bytes) -> ResponseChunk | None:
+        """Turn the data of one streamed event into a piece; `None` if it bears none."""
+
+    @abstractmethod
+    async def send(self, request: WireRequest, secret: str) -> WireResponse:
+        """Send *request* with *secret* as its credential.
+
+        Returns:
+            The answer, whatever its status; the caller closes it.
+
+        Raises:
+            Exception: No answer came; `classify_exception` says what that means.
+        """
+
+    @abstractmethod
+    def classify(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
+        """Say what an answer that is not 2xx means."""
+
+    @abstractmethod
+    def classify_exception(self, exc: BaseException) -> Failure:
+        """Say what it means that no answer came."""
+
+    @abstractmethod
+    def read_limits(self, headers: Headers, now: float) -> tuple[ObservedLimit, ...]:
+        """Read every limit that an answer's headers report."""
+
+    @abstractmethod
+    def read_account(self, headers: Headers) -> str:
+        """Read who owns the limits, if the answer says; else an empty text."""
+
+    async def list_models(self, secret: str) -> tuple[str, ...]:
+        """Ask which models *secret* may use; empty when the provider does not say."""
+        del secret
+        return ()
+
+    async def probe(self, secret: str) -> bool | None:
+        """Check *secret* with a call that costs nothing.
+
+        Returns:
+            True when it was accepted, False when refused as a credential,
+            `None` when the provider could not be asked.
+        """
+        del secret
+        return None
+
+    async def close(self) -> None:
+        """Close what is pooled."""
+        return

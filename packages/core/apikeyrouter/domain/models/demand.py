@@ -1,0 +1,44 @@
+"""All that a decision may know of a request."""
+
+from dataclasses import dataclass, field
+
+from apikeyrouter.domain.models.routing_decision import RoutingObjective
+
+#: Output tokens expected when the caller sets no cap.
+DEFAULT_OUTPUT_TOKENS = 256
+
+
+@dataclass(slots=True)
+class Demand:
+    """One request as the router sees it: sizes and wishes, no content.
+
+    Attributes:
+        model: As asked: a model, an alias, or `provider/model`.
+        request_id: Names the request in records and headers.
+        endpoint: Path below the provider's base, such as `chat/completions`.
+        provider_id: Only this provider may serve it.
+        input_tokens: Our estimate.
+        output_cap: The caller's own `max_tokens`; `None` when unset.
+        objective: What the choice should be good at; the router's default if `None`.
+        client: Who asks, for fairness between clients.
+        client_weight: Share of the client beside others, above zero.
+        priority: Higher is served first while waiting.
+        max_wait: Longest wait for capacity in seconds; `None` takes the router's.
+        deadline: When the caller gives up, epoch seconds; `None` takes the router's.
+        tags: Labels for policies and reports.
+    """
+
+    model: str
+    request_id: str
+    endpoint: str = "chat/completions"
+    provider_id: str | None = None
+    input_tokens: int = 0
+    output_cap: int | None = None
+    objective: RoutingObjective | None = None
+    client: str = ""
+    client_weight: float = 1.0
+    priority: int = 0
+    max_wait: float | None = None
+    deadline: float | None = None
+    stream: bool = False
+    tags: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,67 @@
+"""What happened, as small frozen records: the one feed of logs, metrics and audit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, frozen=True)
+class KeyMoved:
+    """A key changed its state."""
+
+    key_id: str
+    provider_id: str
+    from_state: str
+    to_state: str
+    trigger: str
+
+
+@dataclass(slots=True, frozen=True)
+class LimitLearned:
+    """A limit became known, or turned out other than believed.
+
+    `before` is `None` when nothing was known; `declared` the operator's own figure.
+    """
+
+    scope_id: str
+    window: str
+    before: float | None
+    after: float
+    provenance: str
+    declared: float | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class ScopesJoined:
+    """Two keys were found to share one scope, or (`joined` false) not to after all."""
+
+    scope_id: str
+    other_id: str
+    joined: bool
+    basis: str
+    confidence: float
+
+
+@dataclass(slots=True, frozen=True)
+class AttemptEnded:
+    """One try on one key ended. `outcome` is `ok`, `cancelled` or a failure class."""
+
+    request_id: str
+    key_id: str
+    provider_id: str
+    model: str
+    outcome: str
+    seconds: float
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class CircuitMoved:
+    """A provider's circuit for one model opened, half-opened or closed."""
+
+    provider_id: str
+    model: str
+    to_state: str
+    trigger: str
+
+
+Event = KeyMoved | LimitLearned | ScopesJoined | AttemptEnded | CircuitMoved

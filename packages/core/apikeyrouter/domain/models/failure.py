@@ -1,0 +1,81 @@
+"""A classified failure: what went wrong, before anyone decides what follows.
+
+Adapters turn statuses, bodies and exceptions into a `Failure`; the failure
+table (domain/components) maps its class to a consequence. Nothing here acts.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from apikeyrouter.domain.models.observation import ObservedLimit
+
+
+class FailureClass(StrEnum):
+    """The classes that differ in what must follow."""
+
+    RATE_LIMITED = "rate_limited"
+    RATE_LIMITED_DAY = "rate_limited_day"
+    TOO_BIG_FOR_LIMIT = "request_too_big_for_limit"
+    SLOW_DOWN = "slow_down"
+    ZERO_ALLOWANCE = "zero_allowance"
+    QUOTA_BILLING = "quota_billing"
+    IN_FLIGHT_BUDGET = "in_flight_budget"
+    KEY_BUDGET = "key_budget"
+    KEY_INVALID = "key_invalid"
+    ACCOUNT_DISABLED = "account_disabled"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    REGION_BLOCKED = "region_blocked"
+    IP_NOT_AUTHORIZED = "ip_not_authorized"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    UNREACHABLE = "unreachable"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    BAD_REQUEST = "bad_request"
+    CONFLICT = "conflict"
+    MID_STREAM = "mid_stream"
+
+    @property
+    def is_about_capacity(self) -> bool:
+        """Whether waiting for room is the answer to it."""
+        return self in _ABOUT_CAPACITY
+
+
+_ABOUT_CAPACITY = frozenset(
+    {
+        FailureClass.RATE_LIMITED,
+        FailureClass.RATE_LIMITED_DAY,
+        FailureClass.SLOW_DOWN,
+        FailureClass.IN_FLIGHT_BUDGET,
+        FailureClass.QUOTA_BILLING,
+        FailureClass.KEY_BUDGET,
+    }
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Failure:
+    """One failed attempt, as far as its answer tells.
+
+    Attributes:
+        kind: The class.
+        message: The provider's own words, shortened to 500 characters; never a secret.
+        status: HTTP status, or `None` when no answer came.
+        code: The provider's error code or type.
+        retry_after_s: The wait the provider told, in seconds; `None` untold.
+        until: An absolute instant the provider told (epoch seconds), such as
+            the first of next month; `None` untold.
+        limits: Every limit that the refusal's headers and body reveal.
+        account: Organisation, project or team that the answer names; empty if none.
+    """
+
+    kind: FailureClass
+    message: str
+    status: int | None = None
+    code: str | None = None
+    retry_after_s: float | None = None
+    until: float | None = None
+    limits: tuple[ObservedLimit, ...] = ()
+    account: str = ""
