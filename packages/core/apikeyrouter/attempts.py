@@ -1,0 +1,257 @@
+"""The loop around decisions: try, walk on, retry, wait in line, give up in time.
+
+`Attempts` is an async iterator of `Attempt`s for one request. It has separate
+budgets for retries after provider failures and for walking over keys that turn
+out unusable, and one deadline. All waiting for capacity happens here, in the
+`WaitingRoom`; the queue itself is silent.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from typing import Self
+
+from apikeyrouter.domain.components.admission_queue import AdmissionQueue, Refusal
+from apikeyrouter.domain.components.attempt import Attempt, AttemptDesk
+from apikeyrouter.domain.components.decision_record import DecisionRecord, reason_of
+from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.routing_engine import Blocked, Grant
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.failure import Failure
+from apikeyrouter.errors import NoEligibleKeysError
+
+RETRIES = 3
+#: Keys that may turn out unusable before a request gives up walking.
+WALKS = 100
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+#: Timers fire a little early against the clock; waking twice costs more than this.
+_TIMER_SLACK_S = 0.001
+
+
+class WaitingRoom:
+    """The event loop's half of the queue: one timer, one future a waiting request."""
+
+    def __init__(self, queue: AdmissionQueue, clock: Callable[[], float]) -> None:
+        self.queue = queue
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
+        self._is_nudged = False
+
+    def nudge(self) -> None:
+        """Look at the queue again within this turn of the loop."""
+        if self.queue.waiting and not self._is_nudged and self._loop is not None:
+            self._is_nudged = True
+            self._loop.call_soon(self._pump)
+
+    async def wait(
+        self,
+        demand: Demand,
+        record: DecisionRecord,
+        *,
+        deadline: float,
+        wakes_at: float,
+        avoid: frozenset[KeySlot],
+    ) -> Grant | Refusal:
+        """Stand in line until there is room, or until *deadline*.
+
+        A waiter that is cancelled leaves the line, and returns what it was
+        granted in the same instant.
+        """
+        self._enter()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Grant | Refusal] = loop.create_future()
+        ticket = self.queue.join(
+            demand, record, deadline=deadline, deliver=outcome.set_result, avoid=avoid
+        )
+        if isinstance(ticket, Refusal):
+            return ticket
+        self._arm(min(wakes_at, deadline))
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            self.queue.leave(ticket)
+            if outcome.done() and not outcome.cancelled():
+                self._return(outcome.result())
+            raise
+
+    def _enter(self) -> None:
+        """Follow the loop in use; a loop that is gone took its timers with it."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._timer, self._is_nudged = loop, None, False
+            self._wakes_at = math.inf
+
+    def _return(self, outcome: Grant | Refusal) -> None:
+        if isinstance(outcome, Grant):
+            outcome.return_unused(self._clock())
+            self.nudge()
+
+    def _pump(self) -> None:
+        self._is_nudged = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wakes_at = math.inf
+        self._arm(self.queue.pump(self._clock()))
+
+    def _arm(self, wakes_at: float) -> None:
+        if wakes_at >= self._wakes_at or self._loop is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = wakes_at
+        delay_s = max(0.0, wakes_at - self._clock()) + _TIMER_SLACK_S
+        self._timer = self._loop.call_later(delay_s, self._pump)
+
+
+class Attempts:
+    """Yields attempts for one request until one succeeds or nothing more can help.
+
+    Each attempt must be ended (settled, failed or cancelled) before the next
+    is asked for, except the last. After the loop `failure` says why it stopped.
+
+    Raises:
+        NoEligibleKeysError: Nobody has room before the deadline.
+    """
+
+    __slots__ = (
+        "_deadline", "_desk", "_last", "_refused_by", "_retries", "_room", "_tired", "_walks",
+        "demand", "record",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        desk: AttemptDesk,
+        room: WaitingRoom,
+        demand: Demand,
+        record: DecisionRecord,
+        *,
+        wait_until: float,
+    ) -> None:
+        self._desk = desk
+        self._room = room
+        self.demand = demand
+        self.record = record
+        self._deadline = wait_until
+        self._retries = RETRIES
+        self._walks = WALKS
+        self._last: Attempt | None = None
+        #: Keys that will not serve this request; keys that failed it just now.
+        self._refused_by: set[KeySlot] = set()
+        self._tired: set[KeySlot] = set()
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure of the last attempt; `None` when it ended otherwise."""
+        return self._last.failure if self._last is not None else None
+
+    @property
+    def last(self) -> Attempt:
+        """The last attempt; there must have been one."""
+        assert self._last is not None  # noqa: S101 - the loop ran
+        return self._last
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Attempt:
+        if self._last is not None and not self._goes_on(self._last):
+            if self.failure is not None:
+                self._desk.keep(self.record)
+            raise StopAsyncIteration
+        grant = await self._grant()
+        self._last = Attempt(self._desk, grant, self.demand, self.record)
+        return self._last
+
+    def _goes_on(self, last: Attempt) -> bool:
+        """Tell whether another attempt may help, and count it against its budget."""
+        if last.is_open:
+            raise RuntimeError("end an attempt before you ask for the next one")
+        consequence = last.consequence
+        if consequence is None or not consequence.try_next:
+            return False
+        if self.demand.deadline is not None and self._desk.clock() >= self.demand.deadline:
+            return False
+        if consequence.spends_retry:
+            self._retries -= 1
+            self._tired.add(last.slot)
+            return self._retries >= 0
+        if not consequence.same_key_retry:
+            self._refused_by.add(last.slot)
+        self._walks -= 1
+        return self._walks >= 0
+
+    async def _grant(self) -> Grant:
+        desk, demand, record = self._desk, self.demand, self.record
+        route = desk.engine.route_for(demand)
+        blocked: Blocked | None = None
+        if not self._room.queue.has_line(demand):
+            avoid = self._refused_by | self._tired
+            outcome = desk.engine.decide(route, demand, record, desk.clock(), avoid=avoid)
+            if isinstance(outcome, Grant):
+                return outcome
+            if self._tired:
+                await self._pause()
+                outcome = desk.engine.decide(
+                    route, demand, record, desk.clock(), avoid=self._refused_by
+                )
+                if isinstance(outcome, Grant):
+                    return outcome
+            blocked = outcome
+        return await self._wait(blocked)
+
+    async def _pause(self) -> None:
+        """Give a failing provider a moment before the same key is tried again."""
+        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (RETRIES - 1 - self._retries))
+        await asyncio.sleep(pause_s * (1.0 + 0.2 * random.random()))  # noqa: S311 - no secret
+        self._tired.clear()
+
+    async def _wait(self, blocked: Blocked | None) -> Grant:
+        now = self._desk.clock()
+        wakes_at = blocked.wakes_at if blocked is not None else math.inf
+        if blocked is not None and (
+            blocked.is_hopeless or (not blocked.hopeful and wakes_at > self._deadline)
+        ):
+            raise self._refuse(Refusal("", wakes_at, blocked), now)
+        if self._deadline <= now:
+            raise self._refuse(Refusal("", wakes_at, blocked), now)
+        outcome = await self._room.wait(
+            self.demand, self.record,
+            deadline=self._deadline, wakes_at=wakes_at, avoid=frozenset(self._refused_by),
+        )  # fmt: skip
+        if isinstance(outcome, Grant):
+            return outcome
+        raise self._refuse(outcome, self._desk.clock())
+
+    def _refuse(self, refusal: Refusal, now: float) -> Exception:
+        """Say why nobody takes it: the failure that ended it, else what is short."""
+        self._desk.keep(self.record)
+        if refusal.blocked is not None:
+            self.record.excluded = refusal.blocked.excluded
+        if self.failure is not None and (
+            refusal.retry_at == math.inf or not self.failure.kind.is_about_capacity
+        ):
+            return StopAsyncIteration()
+        message = self._tell(refusal, now)
+        self.record.refusal = message
+        retry_after = refusal.retry_at - now if refusal.retry_at < math.inf else None
+        return NoEligibleKeysError(
+            message,
+            retry_after=max(0.0, retry_after) if retry_after is not None else None,
+            request_id=self.demand.request_id,
+        )
+
+    def _tell(self, refusal: Refusal, now: float) -> str:
+        text = f"no key for model '{self.demand.model}' can take it now"
+        if refusal.why:
+            text += f" ({refusal.why})"
+        if refusal.retry_at < math.inf:
+            text += f"; soonest in {max(0.0, refusal.retry_at - now):.1f} s"
+        if refusal.blocked is not None and refusal.blocked.excluded:
+            scope, why = refusal.blocked.excluded[0]
+            text += f"; {scope}: {reason_of(why, now)}"
+        return text

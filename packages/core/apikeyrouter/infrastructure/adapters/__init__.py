@@ -1,0 +1,1 @@
+"""Providers, transport, and the dialects they speak."""

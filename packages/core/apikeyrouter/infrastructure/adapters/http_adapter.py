@@ -1,0 +1,232 @@
+"""The common half of every provider that is reached over HTTP.
+
+Adds the credential, sends, and asks the tables what an answer means. A
+provider with a dialect of its own subclasses this; one that speaks OpenAI is a
+row of data.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from apikeyrouter.domain.interfaces.provider_adapter import Admission, WireAdapter
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
+from apikeyrouter.domain.models.observation import ObservedLimit
+from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
+from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
+from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.adapters import error_classification, rate_limit_headers
+from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
+
+#: Bodies pass as they are, so they must come uncompressed.
+_IDENTITY = {"accept-encoding": "identity"}
+#: Of calls that no client asked for; some providers refuse callers without a name.
+OWN_HEADERS: Mapping[str, str] = {"user-agent": "apikeyrouter", "accept": "application/json"}
+#: Longest wait for an answer that nobody is waiting for, such as a probe's.
+_PATIENCE_S = 15.0
+_F = FailureClass
+_E = ErrorCategory
+#: What callers of the library are told, and whether asking again later can help.
+CATEGORIES: Mapping[FailureClass, tuple[ErrorCategory, bool]] = {
+    _F.RATE_LIMITED: (_E.RateLimitError, True),
+    _F.RATE_LIMITED_DAY: (_E.RateLimitError, True),
+    _F.TOO_BIG_FOR_LIMIT: (_E.RateLimitError, False),
+    _F.SLOW_DOWN: (_E.RateLimitError, True),
+    _F.ZERO_ALLOWANCE: (_E.QuotaExceededError, False),
+    _F.QUOTA_BILLING: (_E.QuotaExceededError, False),
+    _F.IN_FLIGHT_BUDGET: (_E.RateLimitError, True),
+    _F.KEY_BUDGET: (_E.QuotaExceededError, False),
+    _F.KEY_INVALID: (_E.AuthenticationError, False),
+    _F.ACCOUNT_DISABLED: (_E.AuthenticationError, False),
+    _F.MODEL_UNAVAILABLE: (_E.ValidationError, False),
+    _F.REGION_BLOCKED: (_E.ProviderError, False),
+    _F.IP_NOT_AUTHORIZED: (_E.AuthenticationError, False),
+    _F.OVERLOADED: (_E.ProviderError, True),
+    _F.SERVER_ERROR: (_E.ProviderError, True),
+    _F.UNREACHABLE: (_E.NetworkError, True),
+    _F.NETWORK: (_E.NetworkError, True),
+    _F.TIMEOUT: (_E.TimeoutError, True),
+    _F.CONTEXT_LENGTH: (_E.ValidationError, False),
+    _F.CONTENT_FILTER: (_E.ValidationError, False),
+    _F.BAD_REQUEST: (_E.ValidationError, False),
+    _F.CONFLICT: (_E.ProviderError, True),
+    _F.MID_STREAM: (_E.ProviderError, True),
+}
+
+
+def system_error_of(failure: Failure) -> SystemError:
+    """Turn a classified failure into the error that callers catch."""
+    category, retryable = CATEGORIES[failure.kind]
+    details: dict[str, Any] = {"class": failure.kind.value}
+    if failure.status is not None:
+        details["status"] = failure.status
+    return SystemError(
+        category,
+        failure.message,
+        provider_code=failure.code,
+        retryable=retryable,
+        details=details,
+        retry_after=failure.retry_after_s,
+    )
+
+
+class HttpAdapter(WireAdapter):
+    """A provider behind a base URL and a credential header.
+
+    Args:
+        base_url: Everything before the endpoint's path, such as `https://api.openai.com/v1`.
+        credential_header: The header that bears the key.
+        credential_prefix: What stands before it there.
+        headers: Further headers of every call; they win over the caller's.
+        dialect: Of the rate-limit headers.
+        admission: How the provider charges tokens when it lets a request in.
+        per_model: Limits are per model, not for the account as a whole.
+        stream_options: It understands `stream_options.include_usage`.
+        models: Patterns of the models it serves; `None` when that is not known.
+        transport: Shared with others, and closed by whoever made it; its own if `None`.
+
+    Raises:
+        ConfigurationError: The base URL is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        credential_header: str = "Authorization",
+        credential_prefix: str = "Bearer ",
+        headers: Mapping[str, str] | None = None,
+        dialect: str = "openai",
+        admission: Admission | None = None,
+        per_model: bool = False,
+        stream_options: bool = True,
+        models: tuple[str, ...] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.base_url = _checked(base_url)
+        self.dialect = dialect
+        self.admission = admission or Admission()
+        self.per_model = per_model
+        self.stream_options = stream_options
+        self.models = models
+        # Lower-case like a caller's, so that none of them can be sent beside ours.
+        self._credential_header = credential_header.lower()
+        self._credential_prefix = credential_prefix
+        self._headers = {**_IDENTITY, **{k.lower(): v for k, v in (headers or {}).items()}}
+        self._transport = transport or Transport()
+        self._owns_transport = transport is None
+
+    async def send(self, request: WireRequest, secret: str) -> WireResponse:
+        """Send *request* with *secret*; whatever the status, the caller closes the answer.
+
+        Names of the request's headers are lower-case.
+        """
+        headers = {
+            **request.headers,
+            **self._headers,
+            self._credential_header: self._credential_prefix + secret,
+        }
+        url = self._url_of(request)
+        return await self._transport.request(request.method, url, headers, request.body)
+
+    def classify(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
+        """Say what an answer that is not 2xx means."""
+        return error_classification.classify(
+            self.kind, status, headers, body, now, dialect=self.dialect
+        )
+
+    def classify_exception(self, exc: BaseException) -> Failure:
+        """Say what it means that no answer came."""
+        return error_classification.classify_exception(exc)
+
+    def read_limits(self, headers: Headers, now: float) -> tuple[ObservedLimit, ...]:
+        """Read every limit that an answer's headers report."""
+        return rate_limit_headers.read_limits(self.dialect, headers, now)
+
+    def read_account(self, headers: Headers) -> str:
+        """Read who owns the limits, if the answer says; else an empty text."""
+        return rate_limit_headers.read_account(self.dialect, headers)
+
+    def map_error(self, exc: Exception) -> SystemError:
+        """Turn any exception into a `SystemError`."""
+        if isinstance(exc, SystemError):
+            return exc
+        if isinstance(exc, TRANSPORT_ERRORS):
+            return system_error_of(self.classify_exception(exc))
+        return super().map_error(exc)
+
+    async def probe(self, secret: str) -> bool | None:
+        """Ask for the list of models, which costs nothing.
+
+        Returns:
+            True when the key was accepted, False when it was refused as one,
+            `None` when nothing can be said.
+        """
+        answer = await self.ask("models", secret)
+        if answer is None:
+            return None
+        response, body = answer
+        if 200 <= response.status < 300:
+            return True
+        failure = self.classify(response.status, response.headers, body, time.time())
+        return False if failure.kind is FailureClass.KEY_INVALID else None
+
+    async def ask(self, path: str, secret: str) -> tuple[WireResponse, bytes] | None:
+        """GET *path* on our own account; return the answer and its body, or `None` if none came."""
+        request = WireRequest(path, headers=dict(OWN_HEADERS), method="GET")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                response = await self.send(request, secret)
+                return response, await response.read()
+        except TRANSPORT_ERRORS:
+            return None
+
+    async def get_health(self) -> HealthState:
+        """Say whether the provider answers at all; no key is shown, and a refusal is an answer."""
+        headers = {**OWN_HEADERS, **self._headers}
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                response = await self._transport.request("GET", f"{self.base_url}/models", headers)
+        except TRANSPORT_ERRORS as error:
+            return HealthState(status=HealthStatus.DOWN, details=type(error).__name__)
+        latency_ms = (time.perf_counter() - started) * 1000.0
+        response.close()
+        status = HealthStatus.HEALTHY if response.status < 500 else HealthStatus.DEGRADED
+        return HealthState(
+            status=status, latency_ms=latency_ms, details=f"status {response.status}"
+        )
+
+    async def close(self) -> None:
+        """Close what is pooled, unless the transport is shared."""
+        if self._owns_transport:
+            await self._transport.close()
+
+    def _url_of(self, request: WireRequest) -> str:
+        if request.query:
+            return f"{self.base_url}/{request.path}?{request.query}"
+        return f"{self.base_url}/{request.path}"
+
+
+def _checked(base_url: str) -> str:
+    """Return *base_url* without a slash at its end.
+
+    Raises:
+        ConfigurationError: It is no absolute HTTP URL, or bears more than a path.
+    """
+    try:
+        parts = urlsplit(base_url)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ConfigurationError(f"base_url should be like https://host/v1, not '{base_url}'")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError(
+            f"base_url for {parts.hostname} should end with its path: "
+            "credentials belong to keys, options to headers"
+        )
+    return base_url.rstrip("/")

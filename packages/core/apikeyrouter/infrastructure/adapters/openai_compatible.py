@@ -1,0 +1,138 @@
+"""Providers that speak OpenAI, each a row of data.
+
+To add one, add a row: its address, how it names its limits in headers, how it
+charges a request that it lets in, and whether limits are per model. Facts
+were compiled from the providers' documentation and recorded replies in
+November 2026; where one is weak, `OpenAIAdapter(...)` overrides it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, OpenAIAdapter
+from apikeyrouter.infrastructure.adapters.transport import Transport
+
+_SUM = Admission(counts_cap=True)
+_ACTUAL = Admission(counts_cap=False)
+
+
+@dataclass(slots=True, frozen=True)
+class ProviderRow:
+    """One provider of the catalogue.
+
+    Attributes:
+        dialect: Of its rate-limit headers; `none` when it sends none.
+        admission: How it charges tokens when it lets a request in.
+        stream_options: It tells usage in a stream only when asked to.
+        models: Patterns of what it serves; `None` asks the provider.
+    """
+
+    base_url: str
+    credential_header: str = "Authorization"
+    credential_prefix: str = "Bearer "
+    dialect: str = "openai"
+    admission: Admission = _SUM
+    per_model: bool = True
+    stream_options: bool = True
+    models: tuple[str, ...] | None = None
+
+
+_OPENAI_MODELS = (
+    "gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*", "davinci-*", "babbage-*",
+    "ft:*", "omni-moderation-*", "text-moderation-*", "tts-*", "whisper-*", "dall-e-*",
+    "codex-*", "computer-use-*", "sora-*",
+)  # fmt: skip
+
+CATALOGUE: Mapping[str, ProviderRow] = {
+    "openai": ProviderRow(
+        "https://api.openai.com/v1", admission=ADMISSION, models=_OPENAI_MODELS
+    ),
+    "groq": ProviderRow("https://api.groq.com/openai/v1", dialect="groq"),
+    "mistral": ProviderRow("https://api.mistral.ai/v1", dialect="mistral", stream_options=False),
+    "deepseek": ProviderRow(
+        "https://api.deepseek.com/v1", dialect="none", admission=_ACTUAL, models=("deepseek-*",)
+    ),
+    "xai": ProviderRow("https://api.x.ai/v1", admission=_ACTUAL, models=("grok-*",)),
+    "together": ProviderRow(
+        "https://api.together.ai/v1", dialect="together", admission=_ACTUAL
+    ),
+    "fireworks": ProviderRow(
+        "https://api.fireworks.ai/inference/v1", dialect="fireworks", admission=_ACTUAL
+    ),
+    "openrouter": ProviderRow(
+        "https://openrouter.ai/api/v1", dialect="openrouter", admission=_ACTUAL, per_model=False
+    ),
+    "cerebras": ProviderRow("https://api.cerebras.ai/v1", dialect="cerebras"),
+    # Tells usage with every piece of a stream.
+    "perplexity": ProviderRow(
+        "https://api.perplexity.ai", dialect="none", admission=_ACTUAL, stream_options=False,
+        models=("sonar*",),
+    ),
+}  # fmt: skip
+#: Of an address that nothing is known of but that it speaks OpenAI.
+_UNKNOWN = ProviderRow("", per_model=False)
+
+
+def make_adapter(
+    name: str, *, base_url: str | None = None, transport: Transport | None = None
+) -> OpenAIAdapter:
+    """Build the adapter of a catalogue row, at another *base_url* if one is given.
+
+    Raises:
+        ConfigurationError: No such row, or the base URL is none.
+    """
+    row = CATALOGUE.get(name)
+    if row is None:
+        raise ConfigurationError(
+            f"unknown provider '{name}'; known are {', '.join(CATALOGUE)}, "
+            "any other needs kind and base_url"
+        )
+    return adapter_of(row, base_url=base_url, transport=transport)
+
+
+def custom_adapter(
+    name: str,
+    base_url: str,
+    *,
+    row: ProviderRow = _UNKNOWN,
+    headers: Mapping[str, str] | None = None,
+    transport: Transport | None = None,
+) -> OpenAIAdapter:
+    """Build the adapter of a provider that is in no row but speaks OpenAI.
+
+    Args:
+        name: For the message when *base_url* is wrong.
+        row: What is known of it besides its address.
+        headers: Further headers of every call.
+
+    Raises:
+        ConfigurationError: The base URL is none; the message names the provider.
+    """
+    try:
+        return adapter_of(row, base_url=base_url, headers=headers, transport=transport)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"provider '{name}': {error}") from None
+
+
+def adapter_of(
+    row: ProviderRow,
+    *,
+    base_url: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    transport: Transport | None = None,
+) -> OpenAIAdapter:
+    """Build the adapter that *row* describes, at another *base_url* if one is given."""
+    return OpenAIAdapter(
+        base_url or row.base_url,
+        credential_header=row.credential_header,
+        credential_prefix=row.credential_prefix,
+        headers=headers,
+        dialect=row.dialect,
+        admission=row.admission,
+        per_model=row.per_model,
+        stream_options=row.stream_options,
+        models=row.models,
+        transport=transport,
+    )

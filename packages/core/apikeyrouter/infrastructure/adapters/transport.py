@@ -1,0 +1,136 @@
+"""One pooled HTTP client: bytes streamed both ways, nothing interpreted.
+
+No redirects, no cookies, no decompression, no timers of its own on the hot
+path: deadlines belong to the caller. A body that ends early raises. Closing a
+response whose body was not read to its end closes the connection, which is
+how a client that left cancels the provider's call.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+from io import BytesIO
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from apikeyrouter.domain.models.wire import WireResponse
+
+#: What can go wrong between us and a provider.
+TRANSPORT_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+
+CONNECT_TIMEOUT_S = 10.0
+_DNS_TTL_S = 60
+_KEEP_ALIVE_S = 75.0
+_READ_AHEAD_BYTES = 2**16
+#: A body beyond this is written in pieces, so that other requests get their turn.
+_LARGE_BODY_BYTES = 2**20
+#: Headers that the client library would add; what is sent is the caller's choice.
+_SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class Transport:
+    """A pool of connections, made when it is first used, anew for another event loop.
+
+    It may be made outside of any loop. After `close` it can be used again.
+
+    Args:
+        trust_env: Obey `HTTPS_PROXY` and its like, and `~/.netrc`.
+    """
+
+    def __init__(self, *, trust_env: bool = False) -> None:
+        self._trust_env = trust_env
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> WireResponse:
+        """Send one request; return its answer once the head is there.
+
+        Args:
+            url: Absolute and already encoded.
+            headers: Sent as they are, beside `Host` and `Content-Length`.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError: No answer came; reading
+                the answer raises the same when it ends early.
+        """
+        session = self._session
+        if session is None or self._loop is not asyncio.get_running_loop():
+            session = await self._open()
+        response = await session.request(
+            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False
+        )
+        return WireResponse(
+            status=response.status,
+            headers=response.headers,
+            chunks=_Chunks(response.content),
+            read=response.read,
+            close=response.close,
+            raw_headers=response.raw_headers,
+        )
+
+    async def close(self) -> None:
+        """Close all connections; answers that are still being read break off."""
+        session, self._session = self._session, None
+        if session is not None and self._loop is not None:
+            await _close(session, self._loop)
+
+    async def _open(self) -> aiohttp.ClientSession:
+        """Make a session for the running loop, and close that of the loop before."""
+        before, its_loop = self._session, self._loop
+        self._loop = asyncio.get_running_loop()
+        self._session = session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, ttl_dns_cache=_DNS_TTL_S, keepalive_timeout=_KEEP_ALIVE_S
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            # Bounds the making of a connection only: a pooled one costs no timer.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            skip_auto_headers=_SKIPPED,
+            read_bufsize=_READ_AHEAD_BYTES,
+            trust_env=self._trust_env,
+        )
+        if before is not None and its_loop is not None:
+            await _close(before, its_loop)
+        return session
+
+
+class _Chunks(AsyncIterator[bytes]):
+    """The body as it comes."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._content.readany()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
+async def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
+    """Close *session*, whose connections belong to *loop*: this one, a dead or another one."""
+    if loop is asyncio.get_running_loop() or loop.is_closed():
+        await session.close()
+    else:
+        asyncio.run_coroutine_threadsafe(session.close(), loop)
+
+
+def _payload(body: bytes) -> bytes | BytesIO | None:
+    if len(body) > _LARGE_BODY_BYTES:
+        return BytesIO(body)
+    return body or None
+
+
+@lru_cache(maxsize=1024)
+def _url(url: str) -> URL:
+    return URL(url, encoded=True)

@@ -1,0 +1,325 @@
+"""Finds what a passing body says of tokens, without parsing the rest.
+
+A plain body is decoded for its `usage` alone. A stream passes untouched; every
+few kilobytes its whole events are looked over for the few that matter, and
+only these are decoded, so that words inside a model's text are never taken
+for facts. Nothing is changed; only a usage event that we asked for ourselves
+is kept back.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from apikeyrouter.domain.models.token_usage import TokenUsage
+
+#: Whole events are looked over when this much has come.
+_READ_EVERY_BYTES = 8192
+#: An event beyond this size passes without being looked at.
+_LONGEST_EVENT_BYTES = 2**20
+#: A usage event is far shorter; what is longer passes before its end is seen.
+_LONGEST_USAGE_EVENT_BYTES = 2**14
+#: Enough of an event to recognise the blank line that ends it.
+_EDGE_BYTES = 2
+
+_Count = int | float | None
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: _Count = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
+    input_tokens: _Count = None
+    output_tokens: _Count = None
+    cached_tokens: _Count = None
+    prompt_cache_hit_tokens: _Count = None
+    prompt_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+
+
+class _Bearer(msgspec.Struct):
+    """Whatever bears a usage and perhaps an error: a body, `x_groq`, `response`."""
+
+    usage: _Usage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+
+
+class _Event(_Bearer):
+    type: Any = None
+    choices: list[_Choice] | None = None
+    x_groq: _Bearer | None = None
+    response: _Bearer | None = None
+
+
+_decode_body = msgspec.json.Decoder(_Bearer).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+_NO_ERRORS = frozenset((b"null", b"false", b'""', b"{}"))
+_LAST_TYPES = frozenset(("response.completed", "response.incomplete", "response.failed"))
+_LAST_TYPE = re.compile(rb'"response\.(?:completed|incomplete|failed)"')
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+
+
+def read_usage(body: bytes) -> TokenUsage | None:
+    """Return the usage that a whole JSON body tells; `None` if it tells none or is no JSON."""
+    try:
+        return _token_usage(_decode_body(body).usage)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def usage_of(data: Any) -> TokenUsage | None:
+    """Return the usage of a decoded body or event; `None` if it tells none."""
+    try:
+        return _usage_in(msgspec.convert(data, _Event))
+    except msgspec.ValidationError:
+        return None
+
+
+class StreamTap:
+    """Reads a stream of server-sent events as it passes.
+
+    Memory is bounded by the longest event that is looked at, 1 MB.
+
+    Args:
+        withhold_usage: Keep back the event that bears nothing but usage; the
+            client did not ask for it.
+    """
+
+    __slots__ = (
+        "_complete", "_edge", "_error", "_held", "_output_chunks", "_pending", "_read_at", "_size",
+        "_usage", "_withhold",
+    )  # fmt: skip
+
+    def __init__(self, withhold_usage: bool = False) -> None:
+        self._withhold = withhold_usage
+        #: What was not looked at yet: the beginning of an event, then chunks as they came.
+        self._pending: list[bytes] = [b""]
+        self._size = 0
+        self._read_at = _READ_EVERY_BYTES
+        #: The beginning of an event that may turn out to be usage alone.
+        self._held = b""
+        #: The end of what has passed of an event that is not.
+        self._edge = b""
+        self._usage: TokenUsage | None = None
+        self._complete = False
+        self._error: bytes | None = None
+        self._output_chunks = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes; return what may pass on now.
+
+        Without withholding that is *chunk* itself. With it, an event that has
+        not ended is kept back as long as it may be the usage event, and no longer.
+        """
+        self._pending.append(chunk)
+        self._size += len(chunk)
+        if self._size >= self._read_at:
+            self._read()
+        return self._without_usage(chunk) if self._withhold else chunk
+
+    def finish(self) -> bytes:
+        """End the stream; return bytes that were still kept back.
+
+        A last event without its blank line counts as an event.
+        """
+        self._read()
+        self._look_over(self._pending[0])
+        self._keep(b"")
+        rest, self._held = self._held, b""
+        return b"" if rest and _is_usage_alone(rest) else rest
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """The last usage that was told so far."""
+        self._read()
+        return self._usage
+
+    @property
+    def complete(self) -> bool:
+        """Whether a finish reason, `[DONE]` or the closing event of a response came."""
+        self._read()
+        return self._complete
+
+    @property
+    def error(self) -> bytes | None:
+        """The first error that the provider put into the stream, as JSON."""
+        self._read()
+        return self._error
+
+    @property
+    def output_chunks(self) -> int:
+        """About how many pieces of output came: about their tokens, when no usage is told."""
+        self._read()
+        return self._output_chunks
+
+    def _read(self) -> None:
+        """Look over the whole events among what is pending."""
+        if len(self._pending) == 1:
+            return
+        text = b"".join(self._pending)
+        end = _end_of_events(text)
+        if end:
+            self._look_over(text[:end])
+        self._keep(text[end:])
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep the beginning of an event; of one that is too long only its last bytes.
+
+        What follows a shortened beginning is no line of data, and is skipped.
+        """
+        if len(rest) > _LONGEST_EVENT_BYTES:
+            rest = rest[-_EDGE_BYTES:]
+        self._pending = [rest]
+        self._size = len(rest)
+        # Twice the rest: a long event is joined a few times, not once a chunk.
+        self._read_at = max(_READ_EVERY_BYTES, 2 * self._size)
+
+    def _look_over(self, block: bytes) -> None:
+        self._output_chunks += block.count(b'"delta"') or block.count(b'"text"')
+        if _matters(block):
+            for event in _events(block):
+                if _matters(event):
+                    self._take(_data_of(event))
+
+    def _take(self, data: bytes) -> None:
+        """Note what one event's data tells."""
+        if data == b"[DONE]":
+            self._complete = True
+            return
+        event = _decoded(data)
+        if event is None:
+            return
+        self._usage = _usage_in(event) or self._usage
+        if event.type in _LAST_TYPES or any(c.finish_reason for c in event.choices or ()):
+            self._complete = True
+        if self._error is None:
+            self._error = data if event.type == "error" else _error_in(event)
+
+    def _without_usage(self, chunk: bytes) -> bytes:
+        """Return what may pass: all but the usage event and what may be its beginning."""
+        is_between = not self._held and not self._edge
+        if is_between and chunk.endswith(b"\n\n") and b"[]" not in chunk:
+            return chunk
+        passed = len(self._edge)
+        text = (self._edge or self._held) + chunk
+        rest_at = _end_of_events(text)
+        parts = [
+            event
+            for number, event in enumerate(_events(text[:rest_at]))
+            if (passed and number == 0) or not _is_usage_alone(event)
+        ]
+        rest = text[rest_at:]
+        goes_on = rest_at == 0 and passed > 0
+        if rest and (goes_on or _has_choices(rest) or len(rest) > _LONGEST_USAGE_EVENT_BYTES):
+            parts.append(rest)
+            self._held, self._edge = b"", rest[-_EDGE_BYTES:]
+        else:
+            self._held, self._edge = rest, b""
+        return b"".join(parts)[passed:]
+
+
+def _end_of_events(text: bytes) -> int:
+    """Return where the last whole event ends, 0 if none does."""
+    bare, returned = text.rfind(b"\n\n"), text.rfind(b"\n\r\n")
+    return max(bare + 2 if bare >= 0 else 0, returned + 3 if returned >= 0 else 0)
+
+
+def _events(block: bytes) -> Iterator[bytes]:
+    """Split events, each with its blank line; the last may lack one."""
+    start = 0
+    for blank in _BLANK_LINE.finditer(block):
+        yield block[start : blank.end()]
+        start = blank.end()
+    if start < len(block):
+        yield block[start:]
+
+
+def _data_of(event: bytes) -> bytes:
+    """Return an event's data; its lines are joined, comments and other fields left out."""
+    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    return lines[0] if len(lines) == 1 else b"\n".join(lines)
+
+
+def _matters(block: bytes) -> bool:
+    """Tell whether an event in *block* may say more than a piece of output."""
+    return (
+        b"[DONE]" in block
+        or _tells(block, b'"finish_reason"')
+        or _tells(block, b'"usage"')
+        or _tells(block, b'"error"')
+        or (b'"response.' in block and _LAST_TYPE.search(block) is not None)
+    )
+
+
+def _tells(block: bytes, name: bytes) -> bool:
+    """Tell whether the quoted *name* stands anywhere before something else than null."""
+    named = block.count(name)
+    if not named:
+        return False
+    nulls = block.count(name + b":null")
+    return named > nulls and named > nulls + block.count(name + b": null")
+
+
+def _has_choices(event: bytes) -> bool:
+    """Tell whether the beginning of an event shows that it bears more than usage."""
+    return b'"choices":[{' in event or b'"choices": [{' in event
+
+
+def _is_usage_alone(event: bytes) -> bool:
+    if b'"usage"' not in event or b"[]" not in event:
+        return False
+    seen = _decoded(_data_of(event))
+    return seen is not None and seen.choices == [] and seen.usage is not None
+
+
+def _decoded(data: bytes) -> _Event | None:
+    try:
+        return _decode_event(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _error_in(event: _Event) -> bytes | None:
+    for bearer in (event, event.response):
+        if bearer is not None and (error := bytes(bearer.error)) not in _NO_ERRORS:
+            return error
+    return None
+
+
+def _usage_in(event: _Event) -> TokenUsage | None:
+    for bearer in (event, event.response, event.x_groq):
+        if bearer is not None and (usage := _token_usage(bearer.usage)) is not None:
+            return usage
+    return None
+
+
+def _token_usage(usage: _Usage | None) -> TokenUsage | None:
+    if usage is None:
+        return None
+    given = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
+    made = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+    if given is None and made is None:
+        return None
+    # Validation would cost as much as all the rest; the decoder has seen the types.
+    return TokenUsage.model_construct(
+        input_tokens=max(0, int(given or 0)),
+        output_tokens=max(0, int(made or 0)),
+        cached_tokens=max(0, int(_cached_in(usage))),
+        exact=True,
+    )
+
+
+def _cached_in(usage: _Usage) -> int | float:
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    told = details.cached_tokens if details is not None else None
+    return told or usage.cached_tokens or usage.prompt_cache_hit_tokens or 0

@@ -1,0 +1,1 @@
+"""Where events leave the library."""

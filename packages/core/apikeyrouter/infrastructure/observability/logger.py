@@ -1,0 +1,118 @@
+"""Events and lines as structured log on stderr, with secrets masked.
+
+The host application's own logging, and its structlog, are left as they are.
+"""
+
+import dataclasses
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
+from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.models.events import (
+    AttemptEnded,
+    CircuitMoved,
+    Event,
+    KeyMoved,
+    LimitLearned,
+    ScopesJoined,
+)
+from apikeyrouter.errors import ConfigurationError
+
+_LEVELS: Mapping[str, int] = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARN": logging.WARNING,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+}
+_EVENTS: Mapping[type[Event], tuple[int, str]] = {
+    KeyMoved: (logging.INFO, "key moved"),
+    LimitLearned: (logging.INFO, "limit learned"),
+    ScopesJoined: (logging.INFO, "scopes joined"),
+    CircuitMoved: (logging.WARNING, "circuit moved"),
+    AttemptEnded: (logging.DEBUG, "attempt ended"),
+}
+_SECRET = re.compile(
+    r"\b(?:(?:sk|xai|pplx|csk)-|(?:gsk|tgp|fw|hf)_|AIza|Bearer\s+)[\w.\-*+/=~]{4,}",
+    re.IGNORECASE,
+)
+#: What a line says of itself; a context of the same name gets another one.
+_OWN_NAMES = frozenset(("event", "level", "timestamp"))
+
+
+class DefaultObservabilityManager(ObservabilityManager):
+    """Writes to stderr, one JSON object a line, what is at or above *level*.
+
+    Args:
+        level: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.
+
+    Raises:
+        ConfigurationError: Another level.
+    """
+
+    def __init__(self, level: str = "INFO") -> None:
+        if level.upper() not in _LEVELS:
+            raise ConfigurationError(f"unknown log level '{level}'; known are {', '.join(_LEVELS)}")
+        self._least = _LEVELS[level.upper()]
+        self._log = structlog.wrap_logger(
+            _Stderr(),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+                _mask_line,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(self._least),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        )
+
+    def emit(self, event: Event) -> None:
+        """Write one fact, if its level is asked for."""
+        level, text = _EVENTS.get(type(event), (logging.INFO, type(event).__name__))
+        if isinstance(event, KeyMoved) and event.to_state == KeyState.INVALID:
+            level = logging.WARNING
+        if level >= self._least:
+            self._write(level, text, dataclasses.asdict(event))
+
+    def log(self, level: str, message: str, **context: Any) -> None:
+        """Write one line; a level that is none counts as `INFO`."""
+        number = _LEVELS.get(level.upper(), logging.INFO)
+        if number >= self._least:
+            self._write(number, message, context)
+
+    def _write(self, level: int, text: str, context: dict[str, Any]) -> None:
+        named = {f"{k}_" if k in _OWN_NAMES else k: v for k, v in context.items()}
+        try:
+            self._log.log(level, text, **named)
+        except Exception:  # noqa: BLE001 - a repr that raises, a closed stderr: no line is worth a request
+            return
+
+
+class _Stderr:
+    """The stream that is stderr when a line is written, if there is one."""
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        stream = sys.stderr
+        if stream is not None:
+            stream.write(line + "\n")
+
+    debug = info = warning = error = critical = msg
+
+
+def mask_secrets(text: str) -> str:
+    """Replace whatever looks like a credential."""
+    return _SECRET.sub("[masked]", text)
+
+
+def _mask_line(_: Any, __: str, line: Any) -> str:
+    """Mask the line as it will be written, so that nothing inside of a value is missed."""
+    return mask_secrets(line)

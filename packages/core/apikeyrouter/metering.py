@@ -1,0 +1,121 @@
+"""A stream that settles its attempt when it closes.
+
+Bytes pass as they come. What usage the stream tells settles the hold at its
+true end; a stream that is cut, stalls past its deadline, or ends without
+saying that it is complete raises after its last byte, so that whoever reads it
+can tell the client. Closing early cancels the provider's call.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Self
+
+from apikeyrouter.domain.components.attempt import Attempt
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
+from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
+from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
+
+
+class MeteredStream:
+    """An answer on its way: iterate it to the end, or close it.
+
+    Raises:
+        SystemError: While iterating: the stream broke off.
+    """
+
+    __slots__ = ("_attempt", "_chunks", "_first", "_response", "_tap", "_timed_out", "_timer")
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        response: WireResponse,
+        *,
+        first: bytes,
+        tap: StreamTap,
+        deadline: float | None,
+    ) -> None:
+        self._attempt = attempt
+        self._response = response
+        self._chunks: AsyncIterator[bytes] = response.chunks
+        self._first: bytes | None = first
+        self._tap = tap
+        self._timed_out = False
+        self._timer: asyncio.TimerHandle | None = None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            if self._first is not None:
+                chunk, self._first = self._first, None
+            else:
+                if not self._attempt.is_open:
+                    raise StopAsyncIteration
+                try:
+                    chunk = await self._chunks.__anext__()
+                except StopAsyncIteration:
+                    if rest := self._finish():
+                        return rest
+                    raise
+                except TRANSPORT_ERRORS as error:
+                    raise self._broke(self._reason(error)) from None
+            passed = self._tap.feed(chunk)
+            if passed:
+                return passed
+
+    async def aclose(self) -> None:
+        """Stop here: the call to the provider is cancelled, the hold settled."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop here. Closing twice, or after the end, is nothing."""
+        self._stop_timer()
+        self._response.close()
+        if self._attempt.is_open:
+            self._settle_as_cancelled()
+
+    def _finish(self) -> bytes:
+        rest = self._tap.finish()
+        self._stop_timer()
+        self._response.close()
+        if not self._tap.complete and self._tap.error is None:
+            raise self._broke("the stream ended without a finish reason")
+        usage = self._tap.usage
+        if usage is not None:
+            self._attempt.settle(usage.input_tokens, usage.output_tokens)
+        else:
+            self._attempt.settle()
+        return rest
+
+    def _settle_as_cancelled(self) -> None:
+        usage = self._tap.usage
+        if usage is not None:
+            self._attempt.settle(usage.input_tokens, usage.output_tokens)
+        else:
+            self._attempt.cancel()
+
+    def _broke(self, why: str) -> SystemError:
+        self._stop_timer()
+        self._response.close()
+        message = f"provider {self._attempt.provider.id} broke off its answer: {why}"
+        self._attempt.fail(Failure(FailureClass.MID_STREAM, message))
+        return SystemError(ErrorCategory.ProviderError, message, details={"class": "mid_stream"})
+
+    def _reason(self, error: Exception) -> str:
+        if self._timed_out:
+            return "it took longer than a request may"
+        return "the connection was cut" if not isinstance(error, TimeoutError) else "it stalled"
+
+    def _expire(self) -> None:
+        self._timed_out = True
+        self._response.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,536 @@
+"""`ApiKeyRouter`: builds the house and opens its doors.
+
+    async with ApiKeyRouter() as router:
+        await router.register_provider("openai", OpenAIAdapter())
+        await router.register_key("sk-...", "openai")
+        response = await router.route(intent)
+
+It can be built outside a running loop. Nothing is started until it is used.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Self
+
+from apikeyrouter.attempts import Attempts, WaitingRoom
+from apikeyrouter.domain.components.admission_queue import AdmissionQueue
+from apikeyrouter.domain.components.attempt import Attempt, AttemptDesk
+from apikeyrouter.domain.components.decision_record import DecisionRecord, explain
+from apikeyrouter.domain.components.key_manager import KeyManager
+from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
+from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
+from apikeyrouter.domain.components.quota_report import window_state
+from apikeyrouter.domain.components.routing_engine import ProviderEntry, RoutingEngine
+from apikeyrouter.domain.components.scope_book import ScopeBook
+from apikeyrouter.domain.components.token_estimate import estimate_tokens
+from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
+from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
+from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.models.api_key import APIKey
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.events import Event
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.request_intent import RequestIntent
+from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
+from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
+from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
+from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError, StateStoreError
+from apikeyrouter.exchange import Answer, exchange
+from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
+from apikeyrouter.infrastructure.adapters.sse import data_of_events
+from apikeyrouter.infrastructure.config.settings import RouterSettings
+from apikeyrouter.infrastructure.observability.logger import DefaultObservabilityManager
+from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
+from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
+from apikeyrouter.infrastructure.utils.encryption import EncryptionService
+from apikeyrouter.probing import KeyProber
+
+
+class ApiKeyRouter:
+    """Sends each request to the key that can take it now, and can say why.
+
+    Args:
+        state_store: Where keys and records are kept; memory if `None`.
+        observability_manager: Where events and log lines go; structlog if `None`.
+        config: `RouterSettings`, a dict of its fields, or `None` for the environment.
+        clock: Seconds since the epoch; for tests.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+
+    def __init__(
+        self,
+        state_store: StateStore | None = None,
+        observability_manager: ObservabilityManager | None = None,
+        config: RouterSettings | dict[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings = RouterSettings.load(config)
+        self._clock = clock
+        self.state_store = state_store or InMemoryStateStore(
+            max_decisions=settings.max_decisions, max_transitions=settings.max_transitions
+        )
+        self.observability_manager = observability_manager or DefaultObservabilityManager(
+            level=settings.log_level
+        )
+        #: Also told of every event, such as a table that shows the router at work.
+        self.listeners: list[Callable[[Event], None]] = []
+        self._records: dict[str, DecisionRecord] = {}
+        self._outbox = WriteBehind(self.state_store, on_error=self._note_store_error)
+        self._build()
+
+    def _build(self) -> None:
+        settings = self.settings
+        secret = settings.encryption_key
+        sealer = EncryptionService(secret.get_secret_value() if secret else None)
+        ledger = QuotaLedger()
+        self._book = ScopeBook(ledger, clock=self._clock, emit=self._emit, on_room=self._on_room)
+        self.key_manager = KeyManager(
+            self.state_store, sealer,
+            clock=self._clock, emit=self._emit, record=self._outbox.put,
+        )  # fmt: skip
+        self.routing_engine = RoutingEngine(
+            ledger, self._book,
+            clock=self._clock, find_record=self._records.get, default_objective=RoutingObjective(),
+        )  # fmt: skip
+        self.quota_awareness_engine = QuotaAwarenessEngine(
+            ledger, self._book, self.key_manager, clock=self._clock, emit=self._emit
+        )
+        self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock)
+        self._prober = KeyProber(self.key_manager, self.routing_engine)
+        self.key_manager.on_change = self._on_key
+        self._desk = AttemptDesk(
+            engine=self.routing_engine,
+            awareness=self.quota_awareness_engine,
+            manager=self.key_manager,
+            clock=self._clock,
+            emit=self._emit,
+            quota_cooldown_s=settings.quota_default_cooldown_seconds,
+            on_invalid=self._prober.watch,
+            wake=self._room.nudge,
+            keep=self._outbox.put,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Write what is waiting to be written, and close connections and store."""
+        await self._prober.close()
+        for entry in self.routing_engine.providers.values():
+            if isinstance(entry.adapter, WireAdapter):
+                await entry.adapter.close()
+        await self._outbox.drain()
+        await self.state_store.close()
+
+    # -- who there is -------------------------------------------------------
+
+    async def register_provider(
+        self,
+        provider_id: str,
+        adapter: ProviderAdapter,
+        overwrite: bool = False,
+        *,
+        models: tuple[str, ...] | None = None,
+    ) -> None:
+        """Let a provider be used.
+
+        Args:
+            overwrite: Replace one of the same id; its keys stay.
+            models: Patterns (`gpt-*`) of what it serves; the adapter's own if `None`.
+
+        Raises:
+            ValueError: The id is empty or taken, or the adapter is none.
+        """
+        if not provider_id or not provider_id.strip():
+            raise ValueError("a provider needs an id")
+        if not isinstance(adapter, ProviderAdapter):
+            raise ValueError(f"adapter of '{provider_id}' is not a ProviderAdapter")
+        if provider_id in self.routing_engine.providers and not overwrite:
+            raise ValueError(f"provider '{provider_id}' is registered; overwrite=True replaces it")
+        own = adapter.models if isinstance(adapter, WireAdapter) else None
+        self.routing_engine.add_provider(
+            ProviderEntry(provider_id, adapter, models if models is not None else own)
+        )
+
+    async def register_key(
+        self, key_material: str, provider_id: str, metadata: dict[str, Any] | None = None
+    ) -> APIKey:
+        """Take in a key of a registered provider.
+
+        Args:
+            metadata: `id`, `scope`, `models`, `weight`, `priority`, `tags` and
+                `limits` (such as `{"rpm": 60}`) are understood; the rest is kept.
+
+        Raises:
+            ValueError: The provider is not registered.
+            KeyRegistrationError: The material cannot be a key, or is known already.
+        """
+        if provider_id not in self.routing_engine.providers:
+            known = ", ".join(self.routing_engine.providers) or "none"
+            raise ValueError(f"provider '{provider_id}' is not registered; known: {known}")
+        return await self.key_manager.register_key(key_material, provider_id, metadata)
+
+    async def rotate_key(self, key_id: str, new_material: str) -> APIKey:
+        """Replace a key's secret; it keeps its id and history, and is usable again."""
+        return await self.key_manager.rotate_key(key_id, new_material)
+
+    async def revoke_key(self, key_id: str, reason: str = "revoked") -> APIKey:
+        """Take a key out of use."""
+        return await self.key_manager.revoke_key(key_id, reason)
+
+    async def configure_quota(self, key_id: str, limits: Mapping[str, float]) -> None:
+        """Declare limits (`rpm`, `tpm`, …) of a key's account; reports still correct them."""
+        await self.quota_awareness_engine.update_capacity(key_id, limits)
+
+    def configure_objective(self, objective: RoutingObjective | str) -> None:
+        """Set what choices should be good at unless a request says otherwise."""
+        self.routing_engine.set_default_objective(_objective_of(objective) or RoutingObjective())
+
+    # -- requests -----------------------------------------------------------
+
+    async def route(
+        self,
+        request_intent: RequestIntent | dict[str, Any],
+        objective: RoutingObjective | str | None = None,
+    ) -> SystemResponse:
+        """Answer one request by the best key that has room, waiting for one if need be.
+
+        Raises:
+            NoEligibleKeysError: Nobody has room in time; `retry_after` says when.
+            SystemError: The provider failed it for good, or it is the request's fault.
+        """
+        intent = _intent_of(request_intent)
+        attempts = self.attempts(self._demand_of(intent, objective))
+        deadline = self._loop_deadline(attempts.demand)
+        async for attempt in attempts:
+            response = await self._route_once(attempt, intent, deadline)
+            if response is not None:
+                return response
+        raise system_error_of(_failure_of(attempts))
+
+    async def route_stream(
+        self,
+        request_intent: RequestIntent | dict[str, Any],
+        objective: RoutingObjective | str | None = None,
+    ) -> AsyncIterator[ResponseChunk]:
+        """Answer one request piece by piece.
+
+        Keys are changed until the first piece is there, never after.
+
+        Raises:
+            NoEligibleKeysError: Nobody has room in time.
+            SystemError: The provider failed it, at once or midway.
+        """
+        intent = _intent_of(request_intent)
+        options = {"include_usage": True, **(intent.parameters.get("stream_options") or {})}
+        parameters = {**intent.parameters, "stream": True, "stream_options": options}
+        intent = intent.model_copy(update={"parameters": parameters})
+        demand = self._demand_of(intent, objective)
+        demand.stream = True
+
+        def request_for(attempt: Attempt) -> WireRequest:
+            return _wire(attempt).prepare(_for_model(intent, attempt.model))
+
+        answer = await self.forward(demand, request_for)
+        if answer.failure is not None or answer.stream is None:
+            raise system_error_of(answer.failure or Failure(FailureClass.SERVER_ERROR, "no stream"))
+        adapter = _wire(answer.attempt)
+        try:
+            async for data in data_of_events(answer.stream):
+                chunk = adapter.normalize_chunk(data)
+                if chunk is not None:
+                    yield chunk
+        finally:
+            answer.stream.close()
+
+    def attempts(self, demand: Demand) -> Attempts:
+        """Return the attempts for one request, to be made by the caller's own loop.
+
+            async for attempt in router.attempts(Demand(model="gpt-4o", request_id="r1")):
+                ...                      # call with attempt.slot.secret
+                attempt.settle(120, 80)  # or attempt.fail(failure), or attempt.cancel()
+
+        Raises:
+            NoEligibleKeysError: While iterating: nobody has room in time.
+        """
+        now = self._clock()
+        if demand.deadline is None:
+            demand.deadline = now + self.settings.request_timeout_seconds
+        wait_s = demand.max_wait
+        if wait_s is None:
+            wait_s = self.settings.max_queue_wait_seconds
+        record = DecisionRecord(
+            request_id=demand.request_id,
+            model=demand.model,
+            client=demand.client,
+            objective=demand.objective or self.routing_engine.default_objective,
+            arrived_at=now,
+        )
+        self._remember(record)
+        return Attempts(
+            self._desk, self._room, demand, record, wait_until=min(now + wait_s, demand.deadline)
+        )
+
+    async def forward(
+        self,
+        demand: Demand,
+        request_for: Callable[[Attempt], WireRequest],
+        *,
+        withhold_usage: Callable[[Attempt], bool] | None = None,
+    ) -> Answer:
+        """Pass raw bytes to whichever key has room, and its answer back.
+
+        Args:
+            request_for: Builds the outgoing request for the key and model of an attempt.
+            withhold_usage: Tells whether the usage event was our own wish.
+
+        Returns:
+            The answer. With `failure` set it is the last provider's refusal.
+            A `stream` in it must be iterated to its end or closed.
+
+        Raises:
+            NoEligibleKeysError: Nobody has room in time.
+        """
+        attempts = self.attempts(demand)
+        deadline = self._loop_deadline(demand)
+        async for attempt in attempts:
+            answer = await exchange(
+                attempt, request_for(attempt),
+                deadline=deadline,
+                withhold_usage=withhold_usage is not None and withhold_usage(attempt),
+            )  # fmt: skip
+            if answer is not None and (answer.failure is None or not attempt.tries_next):
+                return answer
+        failure = _failure_of(attempts)
+        return Answer(failure.status or 0, (), attempts.last, failure=failure)
+
+    def now(self) -> float:
+        """Return the instant by the router's clock."""
+        return self._clock()
+
+    def usage_of(self, request_id: str) -> tuple[int | None, int | None]:
+        """Return the input and output tokens that a request used; `None` while not known."""
+        record = self._records.get(request_id)
+        return (record.input_tokens, record.output_tokens) if record else (None, None)
+
+    # -- questions ----------------------------------------------------------
+
+    def get_request_trace(self, request_id: str) -> dict[str, Any] | None:
+        """Return all that is kept of one request, its explanation included; `None` if nothing."""
+        record = self._records.get(request_id)
+        return {**record.trace(), "explanation": explain(record)} if record else None
+
+    def get_state_summary(self) -> dict[str, Any]:
+        """Return keys, scopes, circuits and the queue as plain data; never a secret."""
+        now = self._clock()
+        return {
+            "keys": [self._key_summary(slot, now) for slot in self.key_manager.slot_by_id.values()],
+            "scopes": [_scope_summary(scope, now) for scope in self._book],
+            "circuits": [
+                {"provider_id": provider, "model": model, "open_until": circuit.open_until}
+                for (provider, model), circuit in self.routing_engine.circuits().items()
+                if circuit.is_open
+            ],
+            "waiting": self._room.queue.waiting,
+            "waiting_tokens": self._room.queue.waiting_tokens,
+            "open_reservations": self.quota_awareness_engine.ledger.open_count,
+            "records_dropped": self._outbox.dropped,
+        }
+
+    # -- inside -------------------------------------------------------------
+
+    async def _route_once(
+        self, attempt: Attempt, intent: RequestIntent, deadline: float
+    ) -> SystemResponse | None:
+        adapter = attempt.provider.adapter
+        wanted = _for_model(intent, attempt.model)
+        if not isinstance(adapter, WireAdapter):
+            return await _call_users_adapter(attempt, adapter, wanted, deadline)
+        answer = await exchange(attempt, adapter.prepare(wanted), deadline=deadline)
+        if answer is None or answer.failure is not None:
+            return None
+        return _complete(adapter.normalize_response(answer.body), attempt)
+
+    def _demand_of(self, intent: RequestIntent, objective: RoutingObjective | str | None) -> Demand:
+        if (
+            intent.provider_id is not None
+            and intent.provider_id not in self.routing_engine.providers
+        ):
+            known = ", ".join(self.routing_engine.providers) or "none"
+            raise NoEligibleKeysError(
+                f"provider '{intent.provider_id}' is not registered; known: {known}"
+            )
+        parameters = intent.parameters
+        cap = parameters.get("max_completion_tokens", parameters.get("max_tokens"))
+        return Demand(
+            model=intent.model,
+            request_id=intent.request_id or uuid.uuid4().hex,
+            provider_id=intent.provider_id,
+            input_tokens=estimate_tokens(intent.encoded()),
+            output_cap=cap if isinstance(cap, int) else None,
+            objective=_objective_of(objective),
+            priority=intent.priority,
+            max_wait=intent.max_wait,
+            tags=intent.tags,
+        )
+
+    def _loop_deadline(self, demand: Demand) -> float:
+        assert demand.deadline is not None  # noqa: S101 - `attempts` has set it
+        return asyncio.get_running_loop().time() + demand.deadline - self._clock()
+
+    def _remember(self, record: DecisionRecord) -> None:
+        records = self._records
+        records[record.request_id] = record
+        while len(records) > self.settings.max_decisions:
+            del records[next(iter(records))]
+
+    def _emit(self, event: Event) -> None:
+        self.observability_manager.emit(event)
+        for listener in self.listeners:
+            listener(event)
+
+    def _on_key(self, slot: KeySlot) -> None:
+        if slot.id in self.routing_engine.providers[slot.provider_id].slots:
+            self.routing_engine.refresh_slot(slot)
+        else:
+            self.routing_engine.add_slot(slot)
+        self._room.nudge()
+
+    def _on_room(self, scope: Scope) -> None:
+        self.routing_engine.refresh_scope(scope)
+        self._room.nudge()
+
+    def _note_store_error(self, error: StateStoreError) -> None:
+        self.observability_manager.log("error", "a record could not be kept", error=str(error))
+
+    def _key_summary(self, slot: KeySlot, now: float) -> dict[str, Any]:
+        self.key_manager.recover(slot, now)
+        scopes = {lane.scope.id for lane in slot.lanes}
+        return {
+            "id": slot.id,
+            "provider_id": slot.provider_id,
+            "state": slot.record.state.value,
+            "account": self._book.membership(slot).account,
+            "scopes": sorted(scopes),
+            "in_flight": slot.in_flight,
+            "served": slot.served,
+            "failed": slot.failed,
+            "wakes_in_s": max(0.0, slot.wake_at - now),
+            "why": slot.why if slot.wake_at > now else "",
+        }
+
+
+async def _call_users_adapter(
+    attempt: Attempt, adapter: ProviderAdapter, intent: RequestIntent, deadline: float
+) -> SystemResponse | None:
+    try:
+        async with asyncio.timeout_at(deadline):
+            raw = await adapter.execute_request(intent, attempt.slot.record)
+            response = raw if isinstance(raw, SystemResponse) else adapter.normalize_response(raw)
+    except asyncio.CancelledError:
+        attempt.cancel()
+        raise
+    except Exception as error:
+        told = adapter.map_error(error)
+        consequence = attempt.fail(_failure_from(told))
+        if not told.retryable or not consequence.try_next:
+            raise told from error
+        return None
+    usage = response.metadata.tokens_used
+    if usage.total_tokens:
+        attempt.settle(usage.input_tokens, usage.output_tokens)
+    else:
+        attempt.settle()
+    return _complete(response, attempt)
+
+
+_CLASS_OF: dict[ErrorCategory, FailureClass] = {
+    ErrorCategory.AuthenticationError: FailureClass.KEY_INVALID,
+    ErrorCategory.RateLimitError: FailureClass.RATE_LIMITED,
+    ErrorCategory.QuotaExceededError: FailureClass.QUOTA_BILLING,
+    ErrorCategory.ProviderError: FailureClass.SERVER_ERROR,
+    ErrorCategory.TimeoutError: FailureClass.TIMEOUT,
+    ErrorCategory.NetworkError: FailureClass.NETWORK,
+    ErrorCategory.ValidationError: FailureClass.BAD_REQUEST,
+    ErrorCategory.BudgetExceededError: FailureClass.BAD_REQUEST,
+    ErrorCategory.UnknownError: FailureClass.SERVER_ERROR,
+}
+
+
+def _failure_from(error: SystemError) -> Failure:
+    status = error.details.get("status")
+    return Failure(
+        kind=_CLASS_OF[error.category],
+        message=error.message[:500],
+        status=status if isinstance(status, int) else None,
+        code=error.provider_code,
+        retry_after_s=error.retry_after,
+    )
+
+
+def _failure_of(attempts: Attempts) -> Failure:
+    return attempts.failure or Failure(FailureClass.TIMEOUT, "the request ran out of time")
+
+
+def _complete(response: SystemResponse, attempt: Attempt) -> SystemResponse:
+    """Fill in what only the router knows."""
+    metadata = response.metadata
+    metadata.request_id = response.request_id = attempt.demand.request_id
+    metadata.provider_id = metadata.provider_id or attempt.provider.id
+    metadata.response_time_ms = (attempt.now() - attempt.record.arrived_at) * 1000.0
+    response.key_used = attempt.slot.id
+    return response
+
+
+def _intent_of(intent: RequestIntent | dict[str, Any]) -> RequestIntent:
+    return intent if isinstance(intent, RequestIntent) else RequestIntent.model_validate(intent)
+
+
+def _for_model(intent: RequestIntent, model: str) -> RequestIntent:
+    return intent if intent.model == model else intent.model_copy(update={"model": model})
+
+
+def _objective_of(objective: RoutingObjective | str | None) -> RoutingObjective | None:
+    if not isinstance(objective, str):
+        return objective
+    try:
+        return RoutingObjective(primary=ObjectiveType(objective.lower()))
+    except ValueError:
+        known = ", ".join(ObjectiveType)
+        raise ConfigurationError(f"unknown objective '{objective}'; known are {known}") from None
+
+
+def _wire(attempt: Attempt) -> WireAdapter:
+    adapter = attempt.provider.adapter
+    if not isinstance(adapter, WireAdapter):
+        raise ConfigurationError(
+            f"provider '{attempt.provider.id}' cannot stream: its adapter passes no bytes"
+        )
+    return adapter
+
+
+def _scope_summary(scope: Scope, now: float) -> dict[str, Any]:
+    return {
+        "id": scope.id,
+        "provider_id": scope.provider_id,
+        "account": scope.account,
+        "group": scope.group,
+        "basis": scope.basis,
+        "confidence": scope.confidence,
+        "in_flight": scope.in_flight,
+        "served": scope.served,
+        "refused": scope.refused,
+        "wakes_in_s": max(0.0, scope.wake_at - now),
+        "why": scope.why if scope.wake_at > now else "",
+        "windows": [window_state(window, now).model_dump() for window in scope.windows],
+    }
