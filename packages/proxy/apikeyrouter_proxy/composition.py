@@ -1,0 +1,118 @@
+"""From a configuration to a router that is ready: providers, keys, names, objective."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from apikeyrouter import ApiKeyRouter, ConfigurationError, RoutingObjective
+from apikeyrouter.domain.models.routing_decision import ObjectiveType
+from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
+from apikeyrouter.infrastructure.adapters.openai_compatible import CATALOGUE, make_adapter
+from apikeyrouter.infrastructure.config.environment import keys_from_environment, merge_dotenv
+from apikeyrouter.infrastructure.config.file_loader import load_config
+from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
+
+
+def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterConfig:
+    """Read the named file, else what `APIKEYROUTER_CONFIG_FILE` names, else the environment.
+
+    Raises:
+        ConfigurationError: What is wrong, with file, line and field.
+    """
+    env = merge_dotenv(environ)
+    named = path or env.get("APIKEYROUTER_CONFIG_FILE")
+    if named:
+        config = load_config(named, env, known_providers=frozenset(CATALOGUE))
+    else:
+        config = RouterConfig()
+    if not config.keys:
+        keys = keys_from_environment(env, CATALOGUE)
+        providers = {key.provider: ProviderConfig() for key in keys}
+        config = config.model_copy(
+            update={"keys": keys, "providers": {**providers, **config.providers}}
+        )
+    _refuse_what_is_not_built(config)
+    return config
+
+
+async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
+    """Register all that *config* names with *router*.
+
+    Raises:
+        ConfigurationError: Something in it cannot be used.
+    """
+    for name, provider in config.providers.items():
+        await router.register_provider(
+            name, _adapter_of(name, provider), models=_patterns(provider.models)
+        )
+    for key in config.keys:
+        if key.provider not in config.providers:
+            await router.register_provider(key.provider, make_adapter(key.provider))
+        await router.register_key(key.secret.get_secret_value(), key.provider, _metadata_of(key))
+    router.routing_engine.set_aliases(
+        {
+            name: tuple(_split(target) for target in targets)
+            for name, targets in config.models.items()
+        }
+    )
+    router.configure_objective(_objective_of(config))
+
+
+def _adapter_of(name: str, provider: ProviderConfig) -> OpenAIAdapter:
+    if name in CATALOGUE and provider.kind in (None, "openai"):
+        return make_adapter(name, base_url=provider.base_url)
+    if provider.base_url is None:
+        raise ConfigurationError(f"providers.{name}: base_url is missing: say where it is")
+    return OpenAIAdapter(provider.base_url)
+
+
+def _metadata_of(key: KeyConfig) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "id": key.id,
+        "weight": key.weight,
+        "priority": key.priority,
+        "tags": key.tags,
+        "limits": dict(key.limits),
+    }
+    if key.scope is not None:
+        facts["scope"] = key.scope
+    if key.models is not None:
+        facts["models"] = list(key.models)
+    return facts
+
+
+def _objective_of(config: RouterConfig) -> RoutingObjective:
+    routing = config.routing
+    if routing.weights:
+        weights = {ObjectiveType(name): float(weight) for name, weight in routing.weights.items()}
+        heaviest = max(weights, key=lambda name: weights[name])
+        return RoutingObjective(primary=heaviest, weights=weights)
+    return RoutingObjective(primary=ObjectiveType(routing.objective or ObjectiveType.FAIRNESS))
+
+
+def _split(target: str) -> tuple[str, str]:
+    provider, _, model = target.partition("/")
+    return provider, model
+
+
+def _patterns(models: object) -> tuple[str, ...] | None:
+    return tuple(models) if isinstance(models, (list, tuple)) else None
+
+
+def _refuse_what_is_not_built(config: RouterConfig) -> None:
+    """Name what this version cannot do, rather than do without it silently."""
+    refused = []
+    if config.store != "memory://":
+        refused.append(f"store {config.store.split(':')[0]}: this version keeps state in memory://")
+    if config.ledger != "local":
+        refused.append("ledger: this version has the local ledger only")
+    if config.budgets:
+        refused.append("budgets: this version enforces none; remove them to start without")
+    if config.policies:
+        refused.append("policies: this version applies none; remove them to start without")
+    refused += [
+        f"providers.{name}.kind: this version speaks openai only, not {provider.kind}"
+        for name, provider in config.providers.items()
+        if provider.kind not in (None, "openai")
+    ]
+    if refused:
+        raise ConfigurationError("\n".join(refused))

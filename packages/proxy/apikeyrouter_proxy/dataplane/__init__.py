@@ -1,0 +1,1 @@
+"""The data plane: raw ASGI, bytes in and bytes out."""

@@ -1,0 +1,70 @@
+"""Who calls: a token's hash looked up, compared in constant time."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from apikeyrouter.domain.components.key_slot import matches
+from apikeyrouter.domain.components.quota_ledger import Scope
+from apikeyrouter.infrastructure.config.model import ClientConfig
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """Someone who may call, and what of.
+
+    Attributes:
+        scope: The client's own limits, as windows of the same kind as a provider's.
+    """
+
+    name: str
+    models: tuple[str, ...] | None
+    weight: float
+    priority: int
+    scope: Scope
+
+    def may_use(self, model: str) -> bool:
+        """Tell whether the client may ask for *model*."""
+        return matches(self.models, model)
+
+
+class ClientRegister:
+    """Clients by the hash of their token; tokens themselves are not kept."""
+
+    def __init__(self, clients: Iterable[tuple[ClientConfig, Scope]]) -> None:
+        self._by_hash = [
+            (
+                _hash(config.token.get_secret_value().encode()),
+                Client(
+                    config.name,
+                    tuple(config.models) if config.models is not None else None,
+                    config.weight,
+                    config.priority,
+                    scope,
+                ),
+            )
+            for config, scope in clients
+        ]
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def find(self, headers: dict[bytes, bytes]) -> Client | None:
+        """Return who bears the token in `Authorization: Bearer` or `api-key`; `None` if nobody."""
+        token = headers.get(b"authorization", b"")
+        if token[:7].lower() == b"bearer ":
+            token = token[7:].strip()
+        else:
+            token = headers.get(b"api-key") or headers.get(b"x-api-key") or b""
+        presented = _hash(token)
+        found = None
+        # Every entry is compared, so that the time tells nothing of which one it was.
+        for expected, client in self._by_hash:
+            if hmac.compare_digest(expected, presented):
+                found = client
+        return found if token else None
+
+
+def _hash(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

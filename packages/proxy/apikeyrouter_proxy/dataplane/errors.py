@@ -1,0 +1,109 @@
+"""Our refusals as an OpenAI client expects them, with hints on when to come back.
+
+A client of ours is never told 401 for a key of ours, and never told to retry
+what we have tried already.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import msgspec
+
+from apikeyrouter import NoEligibleKeysError, UnknownModelError
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+
+#: Clients sleep through waits up to this long; beyond it they are told not to retry.
+LONGEST_HINT_S = 60.0
+_F = FailureClass
+#: Failure class -> status, type, code of what the client is told.
+_TOLD: dict[FailureClass, tuple[int, str, str]] = {
+    _F.RATE_LIMITED: (429, "rate_limit_error", "rate_limit_exceeded"),
+    _F.RATE_LIMITED_DAY: (429, "rate_limit_error", "rate_limit_exceeded"),
+    _F.SLOW_DOWN: (429, "rate_limit_error", "slow_down"),
+    _F.IN_FLIGHT_BUDGET: (429, "rate_limit_error", "rate_limit_exceeded"),
+    _F.TOO_BIG_FOR_LIMIT: (413, "invalid_request_error", "request_too_large_for_limits"),
+    _F.QUOTA_BILLING: (429, "insufficient_quota", "insufficient_quota"),
+    _F.KEY_BUDGET: (429, "insufficient_quota", "insufficient_quota"),
+    _F.ZERO_ALLOWANCE: (429, "insufficient_quota", "insufficient_quota"),
+    _F.MODEL_UNAVAILABLE: (404, "invalid_request_error", "model_not_found"),
+    _F.TIMEOUT: (504, "server_error", "timeout"),
+    _F.SERVER_ERROR: (502, "server_error", "upstream_error"),
+    _F.NETWORK: (502, "server_error", "upstream_error"),
+}
+_OTHERWISE = (503, "service_unavailable_error", "upstream_unavailable")
+
+
+@dataclass(slots=True)
+class ErrorAnswer:
+    """Status, body and headers of a refusal."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
+    """Build the JSON that OpenAI clients read."""
+    return msgspec.json.encode(
+        {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    )
+
+
+def refusal(
+    status: int,
+    message: str,
+    *,
+    kind: str = "invalid_request_error",
+    code: str | None = None,
+    param: str | None = None,
+) -> ErrorAnswer:
+    """Refuse a request for what it is."""
+    return ErrorAnswer(status, error_body(message, kind, code, param))
+
+
+def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
+    """Tell that nobody has room, and when somebody will."""
+    if isinstance(error, UnknownModelError):
+        return refusal(404, str(error), code="model_not_found", param="model")
+    wait_s = error.retry_after
+    kind, code = ("rate_limit_error", "rate_limit_exceeded")
+    if wait_s is None:
+        kind, code = ("insufficient_quota", "insufficient_quota")
+    answer = ErrorAnswer(429, error_body(str(error), kind, code))
+    answer.headers = retry_hints(wait_s)
+    return answer
+
+
+def for_failure(failure: Failure) -> ErrorAnswer:
+    """Tell what the last provider's failure means to the client."""
+    status, kind, code = _TOLD.get(failure.kind, _OTHERWISE)
+    message = _MESSAGES.get(failure.kind, failure.message) or "the provider failed"
+    answer = ErrorAnswer(status, error_body(message, kind, code))
+    if status == 429:
+        answer.headers = retry_hints(failure.retry_after_s)
+    else:
+        # Every key that could have helped was tried already.
+        answer.headers = [(b"x-should-retry", b"false")]
+    return answer
+
+
+def retry_hints(wait_s: float | None) -> list[tuple[bytes, bytes]]:
+    """Say when to come back; a wait that no client would sit out is marked as such."""
+    if wait_s is None:
+        return [(b"x-should-retry", b"false")]
+    wait_s = max(wait_s, 0.001)
+    hints = [
+        (b"retry-after", str(math.ceil(wait_s)).encode()),
+        (b"retry-after-ms", str(math.ceil(wait_s * 1000)).encode()),
+    ]
+    if wait_s > LONGEST_HINT_S:
+        hints = [hints[0], (b"x-should-retry", b"false")]
+    return hints
+
+
+_NO_VALID_KEY = "no valid key is left for this request at its provider; ask your operator"
+_MESSAGES = {
+    _F.KEY_INVALID: _NO_VALID_KEY,
+    _F.ACCOUNT_DISABLED: _NO_VALID_KEY,
+    _F.IP_NOT_AUTHORIZED: "the provider does not accept calls from this service's address",
+}

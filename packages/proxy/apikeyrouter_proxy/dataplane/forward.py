@@ -1,0 +1,362 @@
+"""The hot path: an ASGI endpoint that takes bytes in and passes bytes out.
+
+The body is read, looked at, and forwarded as it is. A client that leaves
+cancels the provider's call. What cannot be served is answered in the client's
+dialect, before the first byte; after it, in the stream.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from apikeyrouter import ApiKeyRouter, NoEligibleKeysError, SystemError
+from apikeyrouter.domain.components.attempt import Attempt
+from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Blame
+from apikeyrouter.domain.components.quota_ledger import Reservation, Shortfall, amounts_of
+from apikeyrouter.domain.components.token_estimate import estimate_tokens
+from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.failure import FailureClass
+from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.exchange import Answer
+from apikeyrouter.metering import MeteredStream
+from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
+from apikeyrouter_proxy.dataplane.errors import (
+    ErrorAnswer,
+    error_body,
+    for_failure,
+    for_no_key,
+    refusal,
+    retry_hints,
+)
+from apikeyrouter_proxy.dataplane.headers import request_headers, response_headers
+from apikeyrouter_proxy.dataplane.peek import (
+    BadBodyError,
+    Peek,
+    peek,
+    wants_usage_spliced,
+    with_model,
+    with_usage,
+)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: A client that leaves is noticed after this long; most answers are there before.
+_WATCH_AFTER_S = 0.05
+_LONGEST_ID = 128
+_USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
+_JSON = (b"content-type", b"application/json")
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was read."""
+
+
+class Forwarder:
+    """Forwards one endpoint's requests through the router."""
+
+    def __init__(
+        self,
+        router: ApiKeyRouter,
+        clients: ClientRegister,
+        *,
+        endpoint: str,
+        max_body_bytes: int,
+    ) -> None:
+        self._router = router
+        self._clients = clients
+        self._endpoint = endpoint
+        self._max_body = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = _request_id(headers)
+        try:
+            await self._serve(scope, headers, request_id, receive, send)
+        except ClientGoneError:
+            return
+
+    async def _serve(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        request_id: str,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        client = None
+        if len(self._clients):
+            client = self._clients.find(headers)
+            if client is None:
+                await send_refusal(send, request_id, NOT_KNOWN)
+                return
+        try:
+            body = await self._read(headers, receive)
+            seen = peek(body)
+            demand = self._demand_of(seen, body, headers, request_id, client)
+        except BadBodyError as error:
+            await send_refusal(send, request_id, refusal(400, str(error), param=error.param))
+            return
+        except _TooLargeError:
+            message = f"the body is larger than {self._max_body:,} bytes"
+            await send_refusal(send, request_id, refusal(413, message, code="request_too_large"))
+            return
+        if client is not None and not client.may_use(seen.model):
+            message = f"client '{client.name}' may not use model '{seen.model}'"
+            await send_refusal(send, request_id, refusal(403, message, code="model_not_allowed"))
+            return
+        hold = self._hold_for(client, demand)
+        if isinstance(hold, Shortfall):
+            await send_refusal(send, request_id, _over_own_limit(hold, demand, self._router))
+            return
+        outgoing = _Outgoing(self._endpoint, body, seen, request_headers(scope["headers"]), scope)
+        watch = _Watch(receive)
+        try:
+            await self._answer(demand, outgoing, request_id, send)
+        except asyncio.CancelledError:
+            if not watch.client_left:
+                raise
+        finally:
+            watch.stop()
+            if hold is not None:
+                self._settle(hold, request_id)
+
+    async def _answer(
+        self, demand: Demand, outgoing: "_Outgoing", request_id: str, send: Send
+    ) -> None:
+        try:
+            answer = await self._router.forward(
+                demand, outgoing.request_for, withhold_usage=outgoing.has_spliced_usage
+            )
+        except NoEligibleKeysError as error:
+            await send_refusal(send, request_id, for_no_key(error))
+            return
+        if answer.failure is not None and not _is_clients_fault(answer):
+            await send_refusal(send, request_id, for_failure(answer.failure), answer)
+            return
+        if answer.stream is not None:
+            await _send_stream(send, answer, answer.stream, request_id)
+            return
+        body = answer.body
+        head = response_headers(answer, request_id)
+        head.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        declared = headers.get(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > self._max_body:
+            raise _TooLargeError
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            if len(body) > self._max_body:
+                raise _TooLargeError
+            return body
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body:
+                raise _TooLargeError
+        return b"".join(parts)
+
+    def _demand_of(
+        self,
+        seen: Peek,
+        body: bytes,
+        headers: dict[bytes, bytes],
+        request_id: str,
+        client: Client | None,
+    ) -> Demand:
+        demand = Demand(
+            model=seen.model,
+            request_id=request_id,
+            endpoint=self._endpoint,
+            input_tokens=estimate_tokens(body),
+            output_cap=seen.output_cap if self._endpoint in _USAGE_ENDPOINTS else 0,
+            stream=bool(seen.stream),
+        )
+        if client is not None:
+            demand.client, demand.client_weight = client.name, client.weight
+            demand.priority = client.priority
+        wait = headers.get(b"x-request-timeout")
+        if wait is not None:
+            _apply_timeout(demand, wait, self._router)
+        return demand
+
+    def _hold_for(self, client: Client | None, demand: Demand) -> Reservation | Shortfall | None:
+        if client is None or not client.scope.windows:
+            return None
+        tokens = demand.input_tokens + (demand.output_cap or 0)
+        amounts = amounts_of(
+            requests=1, tokens=tokens, input_tokens=demand.input_tokens,
+            output_tokens=demand.output_cap or 0, concurrency=1,
+        )  # fmt: skip
+        ledger = self._router.quota_awareness_engine.ledger
+        return ledger.reserve(client.scope, amounts, self._router.now())
+
+    def _settle(self, hold: Reservation, request_id: str) -> None:
+        used_in, used_out = self._router.usage_of(request_id)
+        actual = hold.amounts if used_in is None else amounts_of(
+            requests=1, tokens=used_in + (used_out or 0), input_tokens=used_in,
+            output_tokens=used_out or 0,
+        )  # fmt: skip
+        ledger = self._router.quota_awareness_engine.ledger
+        ledger.settle(hold, actual, self._router.now())
+
+
+class _TooLargeError(Exception):
+    """The body exceeds what is configured."""
+
+
+class _Outgoing:
+    """Builds the request for whichever key and model an attempt uses."""
+
+    __slots__ = ("_body", "_endpoint", "_headers", "_query", "_seen", "_splices")
+
+    def __init__(
+        self, endpoint: str, body: bytes, seen: Peek, headers: dict[str, str], scope: Scope
+    ) -> None:
+        self._endpoint = endpoint
+        self._body = body
+        self._seen = seen
+        self._headers = headers
+        self._query = scope["query_string"].decode("latin-1")
+        self._splices = endpoint in _USAGE_ENDPOINTS and wants_usage_spliced(seen, body)
+
+    def has_spliced_usage(self, attempt: Attempt) -> bool:
+        """Tell whether the usage event is our own wish, not the client's."""
+        adapter = attempt.provider.adapter
+        return self._splices and isinstance(adapter, WireAdapter) and adapter.stream_options
+
+    def request_for(self, attempt: Attempt) -> WireRequest:
+        """Return the same bytes, with what has to change spliced in."""
+        body = self._body
+        if attempt.model != self._seen.model:
+            body = with_model(body, attempt.model)
+        if self.has_spliced_usage(attempt):
+            body = with_usage(body)
+        return WireRequest(self._endpoint, body, self._headers, query=self._query)
+
+
+class _Watch:
+    """Notices that a client left, and cancels the task that serves it."""
+
+    __slots__ = ("_receive", "_served", "_task", "_timer", "client_left")
+
+    def __init__(self, receive: Receive) -> None:
+        self.client_left = False
+        self._receive = receive
+        self._served = asyncio.current_task()
+        self._task: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        # Most answers are there before a task of its own would pay.
+        self._timer = loop.call_later(_WATCH_AFTER_S, self._begin)
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.client_left = True
+        if self._served is not None:
+            self._served.cancel()
+
+
+async def _send_stream(send: Send, answer: Answer, stream: MeteredStream, request_id: str) -> None:
+    head = response_headers(answer, request_id)
+    start = {"type": "http.response.start", "status": answer.status, "headers": head}
+    await send(start)
+    try:
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except SystemError as error:
+        # The head is out: only the stream itself can tell. No [DONE] follows.
+        told = error_body(error.message, "server_error", "stream_interrupted")
+        chunk = b"\n\ndata: " + told + b"\n\n"
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    finally:
+        stream.close()
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def send_refusal(
+    send: Send, request_id: str, error: ErrorAnswer, answer: Answer | None = None
+) -> None:
+    """Send an error; *answer* names the key and provider that were tried last."""
+    headers = [
+        _JSON,
+        (b"content-length", str(len(error.body)).encode()),
+        *error.headers,
+    ]
+    if request_id:
+        headers.append((b"x-request-id", request_id.encode()))
+    if answer is not None:
+        headers.append((b"x-key-used", answer.attempt.slot.id.encode()))
+        headers.append((b"x-provider-used", answer.attempt.provider.id.encode()))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": error.body})
+
+
+def _is_clients_fault(answer: Answer) -> bool:
+    """Tell whether the provider's own words are what the client should read."""
+    failure = answer.failure
+    if failure is None or not answer.body:
+        return False
+    if failure.kind is FailureClass.MODEL_UNAVAILABLE:
+        return answer.status == 404
+    return CONSEQUENCES[failure.kind].blame is Blame.REQUEST and answer.status != 401
+
+
+def _over_own_limit(lack: Shortfall, demand: Demand, router: ApiKeyRouter) -> ErrorAnswer:
+    wait_s = lack.fits_at - router.now()
+    message = f"client '{demand.client}' has used up its own limit: {lack.what}"
+    answer = refusal(429, message, kind="rate_limit_error", code="rate_limit_exceeded")
+    answer.headers = retry_hints(wait_s if wait_s < float("inf") else None)
+    return answer
+
+
+def _apply_timeout(demand: Demand, value: bytes, router: ApiKeyRouter) -> None:
+    """Take `X-Request-Timeout` (seconds) as the client's own deadline."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise BadBodyError("X-Request-Timeout should be seconds above 0", "X-Request-Timeout")
+    demand.max_wait = seconds
+    demand.deadline = router.now() + min(seconds, router.settings.request_timeout_seconds)
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id")
+    if given and len(given) <= _LONGEST_ID and given.isascii():
+        text = given.decode()
+        if text.isprintable() and " " not in text:
+            return text
+    return "req-" + os.urandom(12).hex()
+
+
+#: Told to whoever bears no token of a client.
+NOT_KNOWN = refusal(
+    401,
+    "this service needs a client token: send 'Authorization: Bearer <token>'",
+    code="invalid_api_key",
+)
