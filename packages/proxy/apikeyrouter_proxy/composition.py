@@ -30,7 +30,7 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
         config = config.model_copy(
             update={"keys": keys, "providers": {**providers, **config.providers}}
         )
-    _refuse_what_is_not_built(config)
+    check(config)
     return config
 
 
@@ -98,8 +98,12 @@ def _patterns(models: object) -> tuple[str, ...] | None:
     return tuple(models) if isinstance(models, (list, tuple)) else None
 
 
-def _refuse_what_is_not_built(config: RouterConfig) -> None:
-    """Name what this version cannot do, rather than do without it silently."""
+def check(config: RouterConfig) -> None:
+    """Name what this version cannot do, rather than do without it silently.
+
+    Raises:
+        ConfigurationError: One line for each such part.
+    """
     refused = []
     if config.store != "memory://":
         refused.append(f"store {config.store.split(':')[0]}: this version keeps state in memory://")

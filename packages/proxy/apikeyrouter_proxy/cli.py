@@ -1,0 +1,145 @@
+"""The `apikeyrouter` command. Errors go to stderr in a sentence; 1 is a user's mistake."""
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from apikeyrouter import ConfigurationError, RouterSettings, __version__
+from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
+from apikeyrouter_proxy.app import create_app
+from apikeyrouter_proxy.composition import read_config
+from apikeyrouter_proxy.settings import ProxySettings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+_ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
+
+
+@app.command()
+def serve(
+    config: _ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="In place of the file's.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Run the proxy."""
+    from apikeyrouter_proxy.serving import server_for
+
+    try:
+        settings = ProxySettings()
+        facts = read_config(config, os.environ)
+        facts = _listening_on(facts, host, port if port is not None else settings.port)
+        if not facts.keys:
+            raise ConfigurationError(
+                "there is no key: set OPENAI_API_KEY (or another provider's), or name a "
+                "configuration file with --config; `apikeyrouter demo` needs none"
+            )
+        if workers > 1:
+            raise ConfigurationError(
+                "--workers: this version keeps its ledger in one process; run one worker"
+            )
+        service = create_app(facts, settings=RouterSettings())
+    except ConfigurationError as error:
+        raise _stop(error) from None
+    server = server_for(
+        service,
+        host=facts.server.host,
+        port=facts.server.port,
+        patience_s=settings.shutdown_timeout_seconds,
+    )
+    listener = server.config.bind_socket()
+    address = f"http://{facts.server.host}:{listener.getsockname()[1]}"
+    typer.echo(
+        f"apikeyrouter {__version__} listening on {address} with {len(facts.keys)} keys "
+        f"of {len({key.provider for key in facts.keys})} providers"
+    )
+    server.run(sockets=[listener])
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=1)] = 20.0,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of sums at the end.")] = False,
+) -> None:
+    """Watch the router at work on simulated providers; needs no key and no network."""
+    from apikeyrouter_proxy.demo import Demo
+    from apikeyrouter_proxy.live_table import LiveTable, print_summary
+
+    show = Demo(port=port)
+    if as_json:
+        sums = show.run(seconds)
+        typer.echo(json.dumps(sums))
+    else:
+        with LiveTable() as table:
+            sums = show.run(seconds, watch=table.show)
+        print_summary(show, sums)
+    if sums["client_errors"]:
+        raise typer.Exit(1)
+
+
+@app.command("check-config")
+def check_config(
+    file: Annotated[Path | None, typer.Argument(help="Configuration file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Validate a configuration and print what would run, with secrets masked."""
+    try:
+        facts = read_config(file, os.environ)
+        refused = refuse_open_service(facts.server.host, has_clients=bool(facts.clients))
+        if refused:
+            raise ConfigurationError(f"server.host: {refused}")
+    except ConfigurationError as error:
+        raise _stop(error) from None
+    data = _masked(facts)
+    if as_json:
+        typer.echo(json.dumps(data))
+        return
+    typer.echo(f"listens on {facts.server.host}:{facts.server.port}")
+    for key in data["keys"]:
+        scope = f", scope {key['scope']}" if key["scope"] else ""
+        limits = ", ".join(f"{n} {v:g}" for n, v in key["limits"].items()) or "learned"
+        typer.echo(f"key {key['id']} of {key['provider']}{scope}; limits: {limits}")
+    for name, targets in data["models"].items():
+        typer.echo(f"model {name}: {', then '.join(targets)}")
+    for client in data["clients"]:
+        typer.echo(f"client {client['name']}")
+    if not data["clients"]:
+        typer.echo("no clients: anybody on this machine may call")
+    typer.echo("configuration is valid" + ("" if facts.keys else ", but has no key"))
+
+
+@app.command()
+def version(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Print the version."""
+    if as_json:
+        typer.echo(json.dumps({"version": __version__, "python": platform.python_version()}))
+    else:
+        typer.echo(f"apikeyrouter {__version__} (Python {platform.python_version()})")
+
+
+def _listening_on(facts: RouterConfig, host: str | None, port: int | None) -> RouterConfig:
+    changes: dict[str, object] = {}
+    if host is not None:
+        changes["host"] = host
+    if port is not None:
+        changes["port"] = port
+    return facts.model_copy(update={"server": facts.server.model_copy(update=changes)})
+
+
+def _masked(facts: RouterConfig) -> dict[str, Any]:
+    """Return the configuration as plain data, every secret as stars."""
+    data = facts.model_dump(mode="json")
+    for key in data["keys"]:
+        key["secret"] = "****"  # noqa: S105 - that is the mask
+    for client in data["clients"]:
+        client["token"] = "****"  # noqa: S105 - that is the mask
+    return data
+
+
+def _stop(error: ConfigurationError) -> typer.Exit:
+    typer.echo(str(error), err=True)
+    return typer.Exit(1)

@@ -1,0 +1,160 @@
+"""The main job before one's eyes: simulated providers, the proxy, traffic, a live table.
+
+Everything talks real HTTP on loopback ports. The limits of the simulated
+providers are told to nobody; the router learns them.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from apikeyrouter import ApiKeyRouter, RouterSettings
+from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
+from apikeyrouter_proxy.app import ProxyApp
+from apikeyrouter_proxy.serving import server_for
+from apikeyrouter_simulator import RunningSimulator
+
+CLIENTS = 12
+_BODY = json.dumps(
+    {"model": "demo-small", "max_tokens": 24, "messages": [{"role": "user", "content": "Hello!"}]}
+).encode()
+_STREAM_BODY = _BODY[:-1] + b', "stream": true}'
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What the clients sent and got."""
+
+    sent: int = 0
+    ok: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    waits_ms: list[float] = field(default_factory=list)
+    by_key: Counter[str] = field(default_factory=Counter)
+
+    def note(self, status: str, key: str | None, seconds: float) -> None:
+        """Count one answered request."""
+        if status == "200":
+            self.ok += 1
+            self.waits_ms.append(seconds * 1000.0)
+            if key:
+                self.by_key[key] += 1
+        else:
+            self.statuses[status] += 1
+
+    def percentile(self, share: float) -> float:
+        """Return the time within which that share of the answers came, in milliseconds."""
+        if not self.waits_ms:
+            return 0.0
+        ordered = sorted(self.waits_ms)
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+
+
+class Demo:
+    """Simulator, proxy and traffic, for some seconds.
+
+    Args:
+        port: Of the proxy; 0 takes a free one.
+    """
+
+    def __init__(self, *, port: int = 0) -> None:
+        self._port = port
+        self.traffic = Traffic()
+        self.router: ApiKeyRouter | None = None
+        self.url = ""
+        self.simulator = RunningSimulator()
+        self.seconds_left = 0.0
+
+    def run(self, seconds: float, *, watch: Any = None) -> dict[str, Any]:
+        """Send traffic for *seconds*; call `watch(demo)` a few times a second; return the sums."""
+        with self.simulator:
+            app = ProxyApp(
+                _config_for(self.simulator), ApiKeyRouter(config=RouterSettings(log_level="ERROR"))
+            )
+            self.router = app.router
+            server = server_for(app, host="127.0.0.1", port=self._port, patience_s=5)
+            listener = server.config.bind_socket()
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            thread.start()
+            try:
+                while not server.started and thread.is_alive():
+                    time.sleep(0.01)
+                asyncio.run(self._send_for(seconds, watch))
+            finally:
+                server.should_exit = True
+                thread.join()
+            return self._sums()
+
+    async def _send_for(self, seconds: float, watch: Any) -> None:
+        ends_at = time.monotonic() + seconds
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            clients = [
+                asyncio.create_task(self._client(session, number, ends_at))
+                for number in range(CLIENTS)
+            ]
+            while not all(client.done() for client in clients):
+                self.seconds_left = max(0.0, ends_at - time.monotonic())
+                if watch is not None:
+                    watch(self)
+                await asyncio.sleep(0.25)
+            await asyncio.gather(*clients)
+
+    async def _client(self, session: aiohttp.ClientSession, number: int, ends_at: float) -> None:
+        """Ask again as soon as there is an answer; every other client streams."""
+        body = _STREAM_BODY if number % 2 else _BODY
+        while time.monotonic() < ends_at:
+            self.traffic.sent += 1
+            started = time.monotonic()
+            try:
+                async with session.post(
+                    f"{self.url}/v1/chat/completions",
+                    data=body,
+                    headers={"content-type": "application/json"},
+                ) as answer:
+                    text = await answer.read()
+                    status = str(answer.status)
+                    if status == "200" and number % 2 and b"[DONE]" not in text[-64:]:
+                        status = "stream cut"
+                    key = answer.headers.get("x-key-used")
+            except aiohttp.ClientError as error:
+                status, key = type(error).__name__, None
+            self.traffic.note(status, key, time.monotonic() - started)
+
+    def _sums(self) -> dict[str, Any]:
+        stats = self.simulator.stats()
+        totals, traffic = stats["totals"], self.traffic
+        return {
+            "sent": traffic.sent,
+            "ok": traffic.ok,
+            "client_errors": traffic.sent - traffic.ok,
+            "upstream_calls": totals["accepted"] + totals["refused"] + totals["failed"],
+            "upstream_429": totals["refused"],
+            "by_key": dict(sorted(traffic.by_key.items())),
+            "p50_ms": traffic.percentile(0.50),
+            "p95_ms": traffic.percentile(0.95),
+        }
+
+
+def _config_for(simulator: RunningSimulator) -> RouterConfig:
+    """Describe the simulated providers as an operator would, without any limit."""
+    providers = simulator.scenario.providers
+    return RouterConfig(
+        providers={
+            name: ProviderConfig(kind="openai", base_url=simulator.base_url(name))
+            for name in providers
+        },
+        keys=[
+            KeyConfig.model_validate(
+                {"id": key_name, "provider": name, "secret": key.secret or key_name}
+            )
+            for name, provider in providers.items()
+            for key_name, key in provider.keys.items()
+        ],
+    )

@@ -1,0 +1,94 @@
+"""The demo as a table that changes while one looks, and as a few sentences at the end."""
+
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from apikeyrouter_proxy.demo import Demo
+
+
+class LiveTable:
+    """Draws the router at work."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "LiveTable":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, demo: Demo) -> None:
+        """Draw the present moment."""
+        self._live.update(Group(table_of(demo), _line_of(demo)))
+
+
+def table_of(demo: Demo) -> Table:
+    """Return a row a key: its account, what was learned of its limits, what it does."""
+    table = Table(title="ApiKeyRouter demo: nobody told it any limit", title_justify="left")
+    for name in ("key", "state", "account", "limits learned", "left", "in flight", "served"):
+        right = name in ("left", "in flight", "served")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    assert demo.router is not None  # noqa: S101 - it runs
+    summary = demo.router.get_state_summary()
+    scopes = {scope["id"]: scope for scope in summary["scopes"]}
+    for key in summary["keys"]:
+        windows = [
+            window
+            for name in key["scopes"]
+            for window in scopes[name]["windows"]
+            if window["algorithm"] != "concurrent"
+        ]
+        table.add_row(
+            key["id"],
+            key["state"] + (f" {key['wakes_in_s']:.0f} s" if key["wakes_in_s"] >= 1 else ""),
+            key["account"],
+            ", ".join(f"{w['capacity']:,.0f} {w['dimension']}/{_period(w)}" for w in windows),
+            ", ".join(f"{w['remaining']:,.0f}" for w in windows),
+            str(key["in_flight"]),
+            f"{key['served']:,}",
+        )
+    return table
+
+
+def summary_of(demo: Demo, sums: dict[str, Any]) -> str:
+    """Put the sums into sentences."""
+    errors = sums["client_errors"]
+    lines = [
+        f"{sums['sent']:,} requests were sent, {sums['ok']:,} answered"
+        + (
+            ", none failed."
+            if not errors
+            else f", {errors:,} failed: {dict(demo.traffic.statuses)}."
+        ),
+        f"{sums['upstream_calls']:,} calls went to providers, {sums['upstream_429']:,} of them "
+        "into a limit.",
+        f"Half of the answers came within {sums['p50_ms']:,.0f} ms, 95 % within "
+        f"{sums['p95_ms']:,.0f} ms; what waited, waited for room and did not fail.",
+    ]
+    return "\n".join(lines)
+
+
+def print_summary(demo: Demo, sums: dict[str, Any]) -> None:
+    """Print the last table and the sentences."""
+    console = Console()
+    console.print(table_of(demo))
+    console.print(summary_of(demo, sums))
+
+
+def _line_of(demo: Demo) -> Text:
+    traffic = demo.traffic
+    failed = sum(traffic.statuses.values())
+    text = f"{traffic.ok:,} answered, {failed} failed, {demo.seconds_left:.0f} s to go; {demo.url}"
+    return Text(text, style="dim")
+
+
+def _period(window: dict[str, Any]) -> str:
+    names = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
+    return names.get(window["period_s"], f"{window['period_s']:g} s")
