@@ -31,10 +31,10 @@ class LiveTable:
 
 def table_of(demo: Demo) -> Table:
     """Return a row a key: its account, what was learned of its limits, what it does."""
-    table = Table(title="ApiKeyRouter demo: nobody told it any limit", title_justify="left")
-    for name in ("key", "state", "account", "limits learned", "left", "in flight", "served"):
+    table = Table(title="Nobody told the router any of these limits", title_justify="left")
+    for name in ("key", "account", "state", "limits learned", "left", "in flight", "served"):
         right = name in ("left", "in flight", "served")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     assert demo.router is not None  # noqa: S101 - it runs
     summary = demo.router.get_state_summary()
     scopes = {scope["id"]: scope for scope in summary["scopes"]}
@@ -47,10 +47,10 @@ def table_of(demo: Demo) -> Table:
         ]
         table.add_row(
             key["id"],
+            key["account"] if key["account"] != key["id"] else "own",
             key["state"] + (f" {key['wakes_in_s']:.0f} s" if key["wakes_in_s"] >= 1 else ""),
-            key["account"],
-            ", ".join(f"{w['capacity']:,.0f} {w['dimension']}/{_period(w)}" for w in windows),
-            ", ".join(f"{w['remaining']:,.0f}" for w in windows),
+            "\n".join(f"{w['capacity']:,.0f} {_unit(w)}" for w in windows),
+            "\n".join(f"{w['remaining']:,.0f}" for w in windows),
             str(key["in_flight"]),
             f"{key['served']:,}",
         )
@@ -89,6 +89,6 @@ def _line_of(demo: Demo) -> Text:
     return Text(text, style="dim")
 
 
-def _period(window: dict[str, Any]) -> str:
+def _unit(window: dict[str, Any]) -> str:
     names = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
-    return names.get(window["period_s"], f"{window['period_s']:g} s")
+    return f"{window['dimension']}/{names.get(window['period_s'], window['period_s'])}"

@@ -55,7 +55,7 @@ async def test_answer_comes_with_status_headers_and_body(transport: Transport) -
 
     async with serving(handler) as url:
         response = await transport.request("POST", f"{url}/v1/x", {}, b"{}")
-        assert (429, b"no") == (response.status, await response.read())
+        assert (response.status, await response.read()) == (429, b"no")
         assert response.headers.get("x-ratelimit-limit-requests") == "7"
         assert (b"X-RateLimit-Limit-Requests", b"7") in response.raw_headers
 
@@ -105,7 +105,7 @@ async def test_chunks_arrive_before_the_answer_ends(transport: Transport) -> Non
         first = await anext(response.chunks)
         go_on.set()
         rest = b"".join([chunk async for chunk in response.chunks])
-        assert (b"one", b"two") == (first, rest)
+        assert (first, rest) == (b"one", b"two")
 
 
 async def test_body_that_ends_early_raises(transport: Transport) -> None:
@@ -181,7 +181,7 @@ async def test_connection_is_used_again_after_a_body_was_read(transport: Transpo
             await response.read()
             response.close()
         response = await transport.request("GET", url, {})
-        assert b"x" * 1000 == b"".join([chunk async for chunk in response.chunks])
+        assert b"".join([chunk async for chunk in response.chunks]) == b"x" * 1000
         response.close()
         await (await transport.request("GET", url, {})).read()
     assert len(ports) == 1
@@ -195,7 +195,7 @@ async def test_redirects_are_not_followed(transport: Transport) -> None:
     async with serving(handler) as url:
         response = await transport.request("GET", f"{url}/here", {})
         await response.read()
-        assert (307, "/there") == (response.status, response.headers["Location"])
+        assert (response.status, response.headers["Location"]) == (307, "/there")
 
 
 async def test_cookies_are_not_kept(transport: Transport) -> None:
@@ -217,7 +217,7 @@ async def test_compressed_body_passes_as_it_came(transport: Transport) -> None:
 
     async with serving(handler) as url:
         response = await transport.request("GET", url, {})
-        assert b"\x1f\x8bnot really" == await response.read()
+        assert await response.read() == b"\x1f\x8bnot really"
 
 
 @pytest.mark.parametrize("size", [2**20, 2**20 + 1, 2**24], ids=["1 MB", "over 1 MB", "16 MB"])
@@ -287,7 +287,7 @@ async def test_transport_can_be_used_again_after_closing(transport: Transport) -
         await (await transport.request("GET", url, {})).read()
         await transport.close()
         await transport.close()
-        assert b"ok" == await (await transport.request("GET", url, {})).read()
+        assert await (await transport.request("GET", url, {})).read() == b"ok"
 
 
 def test_one_transport_serves_one_event_loop_after_another() -> None:
@@ -308,4 +308,4 @@ def test_one_transport_serves_one_event_loop_after_another() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [b"ok", b"ok"] == [asyncio.run(ask()), asyncio.run(ask_and_close())]
+        assert [asyncio.run(ask()), asyncio.run(ask_and_close())] == [b"ok", b"ok"]
