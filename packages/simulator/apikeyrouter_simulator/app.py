@@ -31,6 +31,9 @@ _REFUSING = {
                            "billing details.", "insufficient_quota", "insufficient_quota"),
 }  # fmt: skip
 
+#: What also befalls calls that cost nothing.
+_ON_FREE_CALLS = ("invalid_key", "revoked_key", "down")
+
 
 class Simulator:
     """Answers for all providers of a scenario."""
@@ -126,14 +129,13 @@ class _Call:
 
     async def _list_models(self, key: SimKey, now: float) -> None:
         """Answer a free question; a key that is refused elsewhere is refused here too."""
-        for condition in self._world.befalling(key, "", now):
-            if condition.kind in ("invalid_key", "revoked_key"):
-                status, message, _, code = _REFUSING[condition.kind]
-                await self._refuse(status, message, code=code)
-                return
+        for condition in self._world.befalling(key, "", now, only=_ON_FREE_CALLS):
             if condition.kind == "down":
                 self._drop()
                 return
+            status, message, _, code = _REFUSING[condition.kind]
+            await self._refuse(status, message, code=code)
+            return
         names = key.facts.models or ["sim-small", "sim-large"]
         await _send(self._send, 200, [_JSON], openai.models(names))
 
@@ -356,7 +358,7 @@ class _Serving:
     def _body(self) -> bytes:
         call, request = self._call, self._request
         if self._kind == "embeddings":
-            raw = bytes(request.input or b"")
+            raw = bytes(request.input)
             pieces = raw.count(b'","') + 1 if raw.startswith(b"[") else 1
             return openai.embeddings(request.model, pieces, self._given)
         tool = openai.tool_called(request)

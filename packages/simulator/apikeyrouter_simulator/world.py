@@ -5,6 +5,7 @@ Nothing here waits or reads a clock; the moment is an argument.
 
 import random
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,8 +163,10 @@ class World:
             scope.limits.change(limits, now)
             scope.limits.share_with(tuple(outside), now)
 
-    def befalling(self, key: SimKey, model: str, now: float) -> list[Condition]:
-        """Return what befalls this request, and count it."""
+    def befalling(
+        self, key: SimKey, model: str, now: float, *, only: Collection[str] | None = None
+    ) -> list[Condition]:
+        """Return what befalls this request, and count it; *only* kinds, if they are given."""
         if not self.conditions:
             return []
         self.advance(now)
@@ -171,6 +174,8 @@ class World:
         for active in self.conditions:
             condition = active.condition
             if condition.kind in _ON_SCOPES or not active.is_on(now):
+                continue
+            if only is not None and condition.kind not in only:
                 continue
             if not _speaks_of(condition, key.provider, key.scope.name):
                 continue

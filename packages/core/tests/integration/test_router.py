@@ -5,7 +5,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from apikeyrouter_simulator import RunningSimulator
 
 from apikeyrouter import (
     ApiKeyRouter,
@@ -21,6 +20,7 @@ from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.system_error import ErrorCategory
 from apikeyrouter.domain.models.system_response import ResponseMetadata, SystemResponse, TokenUsage
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
+from apikeyrouter_simulator import RunningSimulator
 
 pytestmark = pytest.mark.integration
 

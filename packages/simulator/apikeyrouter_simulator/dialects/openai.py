@@ -23,14 +23,14 @@ class Request(msgspec.Struct):
 
     model: str
     messages: list[msgspec.Raw] | None = None
-    prompt: msgspec.Raw | None = None
-    input: msgspec.Raw | None = None
+    prompt: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     tools: list[msgspec.Raw] | None = None
-    tool_choice: msgspec.Raw | None = None
+    tool_choice: msgspec.Raw = msgspec.Raw()
 
     @property
     def cap(self) -> int | None:
@@ -63,7 +63,7 @@ def read(body: bytes) -> Request | str:
 
 def tool_called(request: Request) -> str | None:
     """Return the tool that the answer calls: the first, when a user asks and may have one."""
-    if not request.tools or not request.messages or request.tool_choice == b'"none"':
+    if not request.tools or not request.messages or bytes(request.tool_choice) == b'"none"':
         return None
     last = msgspec.json.decode(request.messages[-1], type=_Role)
     if last.role != "user":
