@@ -6,7 +6,11 @@ from pathlib import Path
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RoutingObjective
 from apikeyrouter.domain.models.routing_decision import ObjectiveType
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter.infrastructure.adapters.openai_compatible import CATALOGUE, make_adapter
+from apikeyrouter.infrastructure.adapters.openai_compatible import (
+    CATALOGUE,
+    custom_adapter,
+    make_adapter,
+)
 from apikeyrouter.infrastructure.config.environment import keys_from_environment, merge_dotenv
 from apikeyrouter.infrastructure.config.file_loader import load_config
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
@@ -62,7 +66,7 @@ def _adapter_of(name: str, provider: ProviderConfig) -> OpenAIAdapter:
         return make_adapter(name, base_url=provider.base_url)
     if provider.base_url is None:
         raise ConfigurationError(f"providers.{name}: base_url is missing: say where it is")
-    return OpenAIAdapter(provider.base_url)
+    return custom_adapter(name, provider.base_url)
 
 
 def _metadata_of(key: KeyConfig) -> dict[str, object]:

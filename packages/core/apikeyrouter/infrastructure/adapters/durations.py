@@ -1,54 +1,138 @@
-"""Points and lengths of time in the forms that providers write them."""
+"""Points and lengths of time in the forms that providers write them.
+
+Spans add up to seconds, instants are told as seconds from a given now, and
+what is neither is `None`. The forms that every answer bears are read by hand;
+regular expressions and calendars wait for the rest.
+"""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
+from functools import cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-_GO = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
 _UNIT_S = {
-    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0,
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6,
+    "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+    "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
+    "m": 60.0, "min": 60.0, "mins": 60.0, "minute": 60.0, "minutes": 60.0,
+    "h": 3600.0, "hr": 3600.0, "hrs": 3600.0, "hour": 3600.0, "hours": 3600.0,
+    "d": 86400.0, "day": 86400.0, "days": 86400.0,
 }  # fmt: skip
+#: Units as an alternative of a regular expression, long names before their beginnings.
+UNITS = "|".join(sorted(_UNIT_S, key=len, reverse=True))
+_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({UNITS})(?![a-zµμ])\s*", re.IGNORECASE)
 #: Numbers above these are instants, in seconds or milliseconds since the epoch.
-_EPOCH_S, _EPOCH_MS = 1e9, 1e12
+_EPOCH_S, _EPOCH_MS, _NO_INSTANT = 1e9, 1e12, 1e15
+#: No form of a time is longer than this.
+_LONGEST_TEXT = 64
+_PACIFIC = "America/Los_Angeles"
 
 
 def parse_duration(text: str, now: float) -> float | None:
     """Return seconds from *now*: `6m0s`, `20ms`, `1.5`, RFC 3339, HTTP-date, epoch s or ms.
 
-    An instant in the past is 0. `None` when it is none of these.
+    Args:
+        text: Units may be words (`2 minutes`); a bare number is seconds below
+            10^9, epoch seconds below 10^12, epoch milliseconds from there.
+        now: Epoch seconds.
+
+    Returns:
+        Never below 0: an instant in the past is 0. `None` when it is none of
+        these, negative, or a span of more than thirty years.
     """
     text = text.strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return _compound(text) if text[:1].isdigit() and "-" not in text else _instant(text, now)
-    if not 0 <= number < 1e15:
+    if not text or len(text) > _LONGEST_TEXT:
         return None
-    if number >= _EPOCH_MS:
-        return max(0.0, number / 1000.0 - now)
-    if number >= _EPOCH_S:
-        return max(0.0, number - now)
-    return number
+    last = text[-1]
+    if last == "s":
+        return _seconds(text)
+    if last.isdigit() or last == ".":
+        try:
+            return _from_number(float(text), now)
+        except ValueError:
+            return _from_instant(text, now)
+    if last.islower() and last != "z":
+        return _parts(text)
+    return _from_instant(text, now)
 
 
-def _compound(text: str) -> float | None:
+def next_midnight_utc(now: float) -> float:
+    """Return the epoch second at which the next day begins in UTC."""
+    return (now // 86400.0 + 1.0) * 86400.0
+
+
+def next_midnight_pacific(now: float) -> float:
+    """Return the epoch second at which the next day begins in California."""
+    today = datetime.fromtimestamp(now, _pacific())
+    tomorrow = (today + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return tomorrow.timestamp()
+
+
+def next_month_utc(now: float) -> float:
+    """Return the epoch second at which the next calendar month begins in UTC."""
+    today = datetime.fromtimestamp(now, UTC)
+    return datetime(today.year + today.month // 12, today.month % 12 + 1, 1, tzinfo=UTC).timestamp()
+
+
+@cache
+def _pacific() -> tzinfo:
+    try:
+        return ZoneInfo(_PACIFIC)
+    except (ZoneInfoNotFoundError, OSError):
+        # Without a time zone database: at most an hour late, never early.
+        return timezone(timedelta(hours=-8))
+
+
+def _seconds(text: str) -> float | None:
+    """Read what ends in `s`; almost every reset is `20ms`, `1.5s` or `6m0s`."""
+    if text[-2:-1] == "m":
+        digits = text[:-2]
+        return _plausible(float(digits) / 1000.0) if _is_plain(digits) else _parts(text)
+    minutes, _, seconds = text[:-1].rpartition("m")
+    if not _is_plain(seconds):
+        return _parts(text)
+    if not minutes:
+        return _plausible(float(seconds)) if text[0] != "m" else None
+    if minutes.isdecimal():
+        return _plausible(float(minutes) * 60.0 + float(seconds))
+    return _parts(text)
+
+
+def _is_plain(digits: str) -> bool:
+    return digits.isdecimal() or digits.replace(".", "", 1).isdecimal()
+
+
+def _parts(text: str) -> float | None:
     """Add up `1h2m3.5s`; every character must belong to a part."""
     seconds, end = 0.0, 0
-    for match in _GO.finditer(text):
+    for match in _PART.finditer(text):
         if match.start() != end:
             return None
-        seconds += float(match[1]) * _UNIT_S[match[2]]
+        seconds += float(match[1]) * _UNIT_S[match[2].lower()]
         end = match.end()
-    return seconds if end == len(text) and end else None
+    return _plausible(seconds) if end and end == len(text) else None
 
 
-def _instant(text: str, now: float) -> float | None:
+def _plausible(seconds: float) -> float | None:
+    return seconds if seconds < _EPOCH_S else None
+
+
+def _from_number(number: float, now: float) -> float | None:
+    if not 0.0 <= number < _NO_INSTANT:
+        return None
+    if number < _EPOCH_S:
+        return number
+    return max(0.0, (number / 1000.0 if number >= _EPOCH_MS else number) - now)
+
+
+def _from_instant(text: str, now: float) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -30,13 +30,13 @@ class ProviderRow:
     """
 
     base_url: str
-    credential_header: str = "Authorization"
-    credential_prefix: str = "Bearer "
     dialect: str = "openai"
     admission: Admission = _SUM
     per_model: bool = True
     stream_options: bool = True
     models: tuple[str, ...] | None = None
+    credential_header: str = "Authorization"
+    credential_prefix: str = "Bearer "
 
 
 _OPENAI_MODELS = (

@@ -64,8 +64,15 @@ _decode_body = msgspec.json.Decoder(_Bearer).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 _NO_ERRORS = frozenset((b"null", b"false", b'""', b"{}"))
-_LAST_TYPES = frozenset(("response.completed", "response.incomplete", "response.failed"))
-_LAST_TYPE = re.compile(rb'"response\.(?:completed|incomplete|failed)"')
+#: Types of the events that end streams without finish reasons: responses, speech, images.
+_LAST_TYPES = frozenset(
+    (
+        "response.completed", "response.incomplete", "response.failed", "speech.audio.done",
+        "transcript.text.done", "image_generation.completed", "image_edit.completed",
+    )
+)  # fmt: skip
+_LAST_TYPE = re.compile(b'"(?:%s)"' % "|".join(map(re.escape, sorted(_LAST_TYPES))).encode())
+_USAGE, _FINISH, _ERROR = b'"usage"', b'"finish_reason"', b'"error"'
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
@@ -88,7 +95,7 @@ def usage_of(data: Any) -> TokenUsage | None:
 class StreamTap:
     """Reads a stream of server-sent events as it passes.
 
-    Memory is bounded by the longest event that is looked at, 1 MB.
+    Memory is bounded: an event over 1 MB passes without being looked at.
 
     Args:
         withhold_usage: Keep back the event that bears nothing but usage; the
@@ -185,25 +192,15 @@ class StreamTap:
         self._read_at = max(_READ_EVERY_BYTES, 2 * self._size)
 
     def _look_over(self, block: bytes) -> None:
+        """Note what the events of *block* tell; most blocks tell nothing."""
         self._output_chunks += block.count(b'"delta"') or block.count(b'"text"')
-        if _matters(block):
-            for event in _events(block):
-                if _matters(event):
-                    self._take(_data_of(event))
-
-    def _take(self, data: bytes) -> None:
-        """Note what one event's data tells."""
-        if data == b"[DONE]":
-            self._complete = True
-            return
-        event = _decoded(data)
-        if event is None:
-            return
-        self._usage = _usage_in(event) or self._usage
-        if event.type in _LAST_TYPES or any(c.finish_reason for c in event.choices or ()):
-            self._complete = True
-        if self._error is None:
-            self._error = data if event.type == "error" else _error_in(event)
+        if _tells(block, _USAGE):
+            told = (_usage_in(event) for event in _bearers_of(_USAGE, block))
+            self._usage = next(filter(None, told), self._usage)
+        if not self._complete:
+            self._complete = _completes(block)
+        if self._error is None and _tells(block, _ERROR):
+            self._error = _first_error(block)
 
     def _without_usage(self, chunk: bytes) -> bytes:
         """Return what may pass: all but the usage event and what may be its beginning."""
@@ -228,9 +225,9 @@ class StreamTap:
         return b"".join(parts)[passed:]
 
 
-def _end_of_events(text: bytes) -> int:
-    """Return where the last whole event ends, 0 if none does."""
-    bare, returned = text.rfind(b"\n\n"), text.rfind(b"\n\r\n")
+def _end_of_events(text: bytes, before: int | None = None) -> int:
+    """Return where the last event that is whole (at *before*) ends, 0 if none is."""
+    bare, returned = text.rfind(b"\n\n", 0, before), text.rfind(b"\n\r\n", 0, before)
     return max(bare + 2 if bare >= 0 else 0, returned + 3 if returned >= 0 else 0)
 
 
@@ -250,17 +247,6 @@ def _data_of(event: bytes) -> bytes:
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
 
 
-def _matters(block: bytes) -> bool:
-    """Tell whether an event in *block* may say more than a piece of output."""
-    return (
-        b"[DONE]" in block
-        or _tells(block, b'"finish_reason"')
-        or _tells(block, b'"usage"')
-        or _tells(block, b'"error"')
-        or (b'"response.' in block and _LAST_TYPE.search(block) is not None)
-    )
-
-
 def _tells(block: bytes, name: bytes) -> bool:
     """Tell whether the quoted *name* stands anywhere before something else than null."""
     named = block.count(name)
@@ -270,13 +256,58 @@ def _tells(block: bytes, name: bytes) -> bool:
     return named > nulls and named > nulls + block.count(name + b": null")
 
 
+def _data_with(mark: bytes, block: bytes) -> Iterator[bytes]:
+    """Yield the data of each event that has *mark* before something else than null, last first."""
+    at = len(block)
+    while (at := block.rfind(mark, 0, at)) >= 0:
+        if block.startswith((b":null", b": null"), at + len(mark)):
+            continue
+        blank = _BLANK_LINE.search(block, at)
+        start = _end_of_events(block, at)
+        yield _data_of(block[start : blank.end() if blank is not None else None])
+        at = start
+
+
+def _bearers_of(name: bytes, block: bytes) -> Iterator[_Event]:
+    """Yield the decoded events that have the quoted *name*, last first."""
+    return filter(None, map(_decoded, _data_with(name, block)))
+
+
+def _completes(block: bytes) -> bool:
+    """Tell whether an event says that the stream is complete."""
+    if b"[DONE]" in block and b"[DONE]" in _data_with(b"[DONE]", block):
+        return True
+    if _tells(block, _FINISH) and any(map(_is_finish, _bearers_of(_FINISH, block))):
+        return True
+    if b'"type"' not in block:
+        return False
+    return any(
+        event.type in _LAST_TYPES
+        for mark in set(_LAST_TYPE.findall(block))
+        for event in _bearers_of(mark, block)
+    )
+
+
+def _is_finish(event: _Event) -> bool:
+    return any(choice.finish_reason for choice in event.choices or ())
+
+
+def _first_error(block: bytes) -> bytes | None:
+    first = None
+    for data in _data_with(_ERROR, block):
+        event = _decoded(data)
+        if event is not None:
+            first = (data if event.type == "error" else _error_in(event)) or first
+    return first
+
+
 def _has_choices(event: bytes) -> bool:
     """Tell whether the beginning of an event shows that it bears more than usage."""
     return b'"choices":[{' in event or b'"choices": [{' in event
 
 
 def _is_usage_alone(event: bytes) -> bool:
-    if b'"usage"' not in event or b"[]" not in event:
+    if _USAGE not in event or b"[]" not in event:
         return False
     seen = _decoded(_data_of(event))
     return seen is not None and seen.choices == [] and seen.usage is not None

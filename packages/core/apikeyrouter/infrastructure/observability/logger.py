@@ -44,7 +44,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 #: What a line says of itself; a context of the same name gets another one.
-_OWN_NAMES = frozenset(("event", "level", "timestamp"))
+_OWN_NAMES = frozenset(("event", "timestamp"))
 
 
 class DefaultObservabilityManager(ObservabilityManager):
