@@ -103,7 +103,8 @@ async def main(rounds: int, requests: int) -> None:
         await until_up(bare)
         started = time.perf_counter()
         command = [str(Path(sys.executable).parent / "apikeyrouter"), "serve", "--config"]
-        processes.append(subprocess.Popen([*command, str(config)], stdout=subprocess.DEVNULL))
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        processes.append(subprocess.Popen([*command, str(config)], **quiet))  # noqa: ASYNC220
         await until_up(ours)
         first_s = time.perf_counter() - started
         rest_mb = memory_mb(processes[2].pid)

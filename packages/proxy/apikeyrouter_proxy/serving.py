@@ -5,7 +5,9 @@ and end the process with 0.
 """
 
 import contextlib
+import gc
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -13,6 +15,9 @@ from types import FrameType
 import uvicorn
 
 from apikeyrouter_proxy.app import ProxyApp
+
+#: Records of past requests are many and hold no cycles: looking through them often is in vain.
+_COLLECT_AFTER = (20_000, 20, 50)
 
 
 class ProxyServer(uvicorn.Server):
@@ -34,6 +39,13 @@ class ProxyServer(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; what is there by then lives as long as the process, and is not collected."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_COLLECT_AFTER)
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.handle_exit(number, frame)
 
@@ -49,6 +61,7 @@ def server_for(
         log_level=log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(patience_s)),
     )

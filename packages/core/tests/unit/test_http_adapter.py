@@ -147,7 +147,7 @@ def test_no_answer_is_classified() -> None:
 def test_refusal_is_classified_with_the_adapters_dialect() -> None:
     headers = {"x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": "0"}
     failure = _adapter(dialect="groq").classify(429, headers, b"{}", 0.0)
-    assert (failure.kind, failure.limits[0].period_s) == (FailureClass.RATE_LIMITED, 86400.0)
+    assert (failure.kind, failure.limits[0].period_s) == (FailureClass.RATE_LIMITED_DAY, 86400.0)
 
 
 def test_limits_and_account_are_read_in_the_adapters_dialect() -> None:

@@ -5,6 +5,7 @@ Credentials, hop-by-hop headers, cookies and what belongs to one of our keys
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from apikeyrouter.exchange import Answer
 
@@ -35,20 +36,32 @@ _OWN_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-")
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return what of the client's headers goes to a provider."""
     return {
-        name.decode("latin-1"): value.decode("latin-1")
+        known: value.decode("latin-1")
         for name, value in headers
-        if name not in _NOT_TO_PROVIDERS
+        if (known := _to_provider(name)) is not None
     }
 
 
 def response_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
     """Return what of a provider's headers goes to the client, and who served it."""
     passed = [
-        (lower, value)
+        (known, value)
         for name, value in answer.raw_headers
-        if (lower := name.lower()) not in _NOT_TO_CLIENTS and not lower.startswith(_OWN_LIMITS)
+        if (known := _to_client(name)) is not None
     ]
     passed.append((b"x-request-id", request_id.encode()))
     passed.append((b"x-key-used", answer.attempt.slot.id.encode()))
     passed.append((b"x-provider-used", answer.attempt.provider.id.encode()))
     return passed
+
+
+@lru_cache(maxsize=1024)
+def _to_provider(name: bytes) -> str | None:
+    """Return the name as it goes out, `None` if it stays here."""
+    return None if name in _NOT_TO_PROVIDERS else name.decode("latin-1")
+
+
+@lru_cache(maxsize=1024)
+def _to_client(name: bytes) -> bytes | None:
+    lower = name.lower()
+    return None if lower in _NOT_TO_CLIENTS or lower.startswith(_OWN_LIMITS) else lower

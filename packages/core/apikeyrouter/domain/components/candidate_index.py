@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from apikeyrouter.domain.components.circuit import Circuit
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.quota_ledger import (
@@ -34,6 +36,8 @@ Gate = Callable[["Lane"], str | None]
 _RESCORES = 3
 _LEARN = 0.1
 _GATE_PAUSE_S = 1.0
+#: Decisions between two scorings of a lane that was not chosen.
+_REFRESH_EVERY = 4
 #: Pools with up to this many lanes are tried one by one before anybody waits.
 _FEW = 32
 _REQUESTS = INDEX_OF[Dimension.REQUESTS]
@@ -136,8 +140,7 @@ class Lane:
         return max(slot.wake_at, slot.refused_models.get(self.pool.model, 0.0))
 
 
-@dataclass(slots=True, frozen=True)
-class Picked:
+class Picked(msgspec.Struct, frozen=True):
     """A lane with room, whose turn it was, and the hold on it."""
 
     lane: Lane
@@ -309,10 +312,10 @@ class Order:
     def _refresh_one(self, now: float) -> None:
         """Score one lane afresh, in rotation: those that rest grow better unseen."""
         lanes = self._pool.lanes
-        if len(lanes) < 2:
+        self._cursor += 1
+        if len(lanes) < 2 or self._cursor % _REFRESH_EVERY:
             return
-        self._cursor = (self._cursor + 1) % len(lanes)
-        lane = lanes[self._cursor]
+        lane = lanes[self._cursor // _REFRESH_EVERY % len(lanes)]
         if lane not in self.why:
             self.file(lane, now)
 

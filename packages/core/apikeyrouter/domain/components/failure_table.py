@@ -16,13 +16,18 @@ from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import DAY_S, HOUR_S
 
+#: From here on every wait has reached its cap.
+_MOST_DOUBLINGS = 32
+
 
 class Blame(StrEnum):
     """What a failure is blamed on."""
 
     KEY = "key"
     SCOPE = "scope"
+    MODEL_IN_SCOPE = "model in this scope"
     KEY_MODEL = "model for this key"
+    #: Counted by the circuit of provider and model.
     PROVIDER = "provider"
     REQUEST = "request"
     NOBODY = "nobody"
@@ -34,55 +39,62 @@ class Consequence:
 
     Attributes:
         key_state: Where the key moves, if it may.
-        cool_s: First wait when the provider told none; doubles with each
-            refusal in a row, up to `longest_s`.
+        cool_s: First wait in seconds when the provider told none; 0 where a
+            circuit says how long, or nothing rests.
+        longest_s: The untold wait grows no longer than this.
+        growth: With each further refusal in a row the untold wait is this much longer.
         try_next: Another candidate is tried.
         same_key_retry: The same key may serve this request later.
         spends_retry: It counts against the retries of this request.
+        probe: A call that costs nothing confirms it, and tells when it is over.
     """
 
     blame: Blame
     key_state: KeyState | None = None
     cool_s: float = 0.0
     longest_s: float = 0.0
+    growth: float = 2.0
     try_next: bool = True
     same_key_retry: bool = True
     spends_retry: bool = False
+    probe: bool = False
 
 
 _F, _B, _K = FailureClass, Blame, KeyState
+_MINUTES_S = 60.0
 _FINAL = Consequence(_B.REQUEST, try_next=False, same_key_retry=False)
 _PROVIDER = Consequence(_B.PROVIDER, spends_retry=True)
+_OUT_OF_USE = Consequence(
+    _B.KEY, _K.INVALID, cool_s=math.inf, longest_s=math.inf, same_key_retry=False, probe=True
+)
 
 CONSEQUENCES: Mapping[FailureClass, Consequence] = {
+    # An untold wait is short and grows, but is never taken for a day.
     _F.RATE_LIMITED: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=1.0, longest_s=60.0),
-    _F.RATE_LIMITED_DAY: Consequence(_B.SCOPE, _K.EXHAUSTED, cool_s=300.0, longest_s=HOUR_S),
+    _F.RATE_LIMITED_DAY: Consequence(
+        _B.SCOPE, _K.EXHAUSTED, cool_s=5 * _MINUTES_S, longest_s=HOUR_S
+    ),
     _F.TOO_BIG_FOR_LIMIT: Consequence(_B.NOBODY, same_key_retry=False),
     _F.SLOW_DOWN: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=2.0, longest_s=120.0),
     _F.ZERO_ALLOWANCE: Consequence(
-        _B.KEY_MODEL, cool_s=DAY_S, longest_s=DAY_S, same_key_retry=False
+        _B.MODEL_IN_SCOPE, cool_s=DAY_S, longest_s=DAY_S, same_key_retry=False
     ),
     _F.QUOTA_BILLING: Consequence(
-        _B.SCOPE, _K.EXHAUSTED, cool_s=900.0, longest_s=DAY_S, same_key_retry=False
+        _B.SCOPE, _K.EXHAUSTED, cool_s=15 * _MINUTES_S, longest_s=DAY_S, same_key_retry=False
     ),
     _F.IN_FLIGHT_BUDGET: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=2.0, longest_s=60.0),
     _F.KEY_BUDGET: Consequence(
-        _B.KEY, _K.EXHAUSTED, cool_s=900.0, longest_s=DAY_S, same_key_retry=False
+        _B.KEY, _K.EXHAUSTED, cool_s=15 * _MINUTES_S, longest_s=DAY_S, same_key_retry=False
     ),
-    _F.KEY_INVALID: Consequence(
-        _B.KEY, _K.INVALID, cool_s=math.inf, longest_s=math.inf, same_key_retry=False
-    ),
-    _F.ACCOUNT_DISABLED: Consequence(
-        _B.KEY, _K.INVALID, cool_s=math.inf, longest_s=math.inf, same_key_retry=False
-    ),
+    _F.KEY_INVALID: _OUT_OF_USE,
+    _F.ACCOUNT_DISABLED: _OUT_OF_USE,
     _F.MODEL_UNAVAILABLE: Consequence(
         _B.KEY_MODEL, cool_s=HOUR_S, longest_s=HOUR_S, same_key_retry=False
     ),
-    _F.REGION_BLOCKED: Consequence(
-        _B.KEY, _K.EXHAUSTED, cool_s=900.0, longest_s=HOUR_S, same_key_retry=False
-    ),
+    # Where we call from is refused, not who calls: no key is worse than another.
+    _F.REGION_BLOCKED: Consequence(_B.PROVIDER, same_key_retry=False),
     _F.IP_NOT_AUTHORIZED: Consequence(
-        _B.KEY, _K.EXHAUSTED, cool_s=900.0, longest_s=HOUR_S, same_key_retry=False
+        _B.SCOPE, _K.EXHAUSTED, cool_s=15 * _MINUTES_S, longest_s=HOUR_S, same_key_retry=False
     ),
     _F.OVERLOADED: _PROVIDER,
     _F.SERVER_ERROR: _PROVIDER,
@@ -94,6 +106,7 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     _F.CONTENT_FILTER: _FINAL,
     _F.BAD_REQUEST: _FINAL,
     _F.CONFLICT: Consequence(_B.NOBODY, spends_retry=True),
+    # The client has seen a beginning: nobody can take over.
     _F.MID_STREAM: Consequence(_B.PROVIDER, try_next=False, same_key_retry=False),
 }
 
@@ -101,7 +114,6 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
 def wait_for(
     failure: Failure,
     consequence: Consequence,
-    *,
     streak: int,
     now: float,
     first_s: float | None = None,
@@ -110,15 +122,18 @@ def wait_for(
 
     Args:
         streak: Refusals in a row, 1 for the first.
-        first_s: First untold wait in place of the row's own.
+        now: Epoch seconds.
+        first_s: First untold wait in place of the row's own, such as an
+            operator's setting.
 
     Returns:
-        The told wait, whatever its length; else a growing one.
+        The told wait, whatever its length, and the later one if an instant is
+        told too; else a growing one. A told wait of 0, or an instant that is
+        over, tells nothing.
     """
-    told = failure.retry_after_s
-    if failure.until is not None:
-        told = max(told or 0.0, failure.until - now)
-    if told is not None:
-        return max(0.0, told)
+    told_s = max(failure.retry_after_s or 0.0, (failure.until or 0.0) - now)
+    if told_s > 0.0:
+        return told_s
     first = first_s if first_s is not None else consequence.cool_s
-    return min(max(first, consequence.longest_s), first * 2.0 ** min(streak - 1, 32))
+    refusals_before = min(max(streak - 1, 0), _MOST_DOUBLINGS)
+    return min(max(first, consequence.longest_s), first * consequence.growth**refusals_before)

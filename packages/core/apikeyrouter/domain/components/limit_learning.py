@@ -84,10 +84,19 @@ class LimitLearning:
             surprise = max(surprise, moved / window.capacity if window.capacity > 0 else 0.0)
         if limits:
             scope.observed_at = now
+            scope.strained_at = -1.0
         return surprise
 
     def _known(self, scope: Scope, told: ObservedLimit) -> Window | None:
         """Find the window that *told* speaks of: same dimension, same pool, same period."""
+        for window in scope.windows:
+            if (
+                window.capacity == told.limit
+                and window.dimension is told.dimension
+                and window.pool == told.pool
+                and told.period_s in (None, window.period_s)
+            ):
+                return window
         same = [
             window
             for window in scope.windows
@@ -95,9 +104,6 @@ class LimitLearning:
         ]
         if told.period_s is not None:
             return next((window for window in same if window.period_s == told.period_s), None)
-        by_capacity = [window for window in same if window.capacity == told.limit]
-        if by_capacity:
-            return by_capacity[0]
         period = told.inferred_period()
         by_period = [window for window in same if window.period_s == period]
         if by_period:
@@ -166,6 +172,8 @@ class LimitLearning:
             return window
         instant, used = now + told.reset_s, window.capacity - told.remaining
         grew = used - ballot.used
+        if ballot.reset_at and grew == 0.0:
+            return window
         ballot.longest_reset_s = max(ballot.longest_reset_s, told.reset_s)
         if ballot.reset_at and grew > 0 and isinstance(window, TokenBucket):
             expected_s = grew / window.rate

@@ -81,6 +81,9 @@ class Scope:
     basis: str = "own"
     confidence: float = 1.0
     sleepers: int = 0
+    #: The strain at one instant is asked for several times; what moves windows resets it.
+    strained_at: float = -1.0
+    last_strain: float = 0.0
     open: set["Reservation"] = field(default_factory=set, repr=False)
     on_room: Callable[["Scope"], None] | None = field(default=None, repr=False)
     #: Where its keys take turns, by pool; filed by the candidate index.
@@ -103,11 +106,14 @@ class Scope:
         Of a window that empties at an instant counts what of its period is
         still to come: what would expire soon is there to be spent.
         """
+        if now == self.strained_at:
+            return self.last_strain
         tightest = 0.0
         for window in self.windows:
             share = window.strain(now)
             if share > tightest:
                 tightest = share
+        self.strained_at, self.last_strain = now, tightest
         return tightest
 
     def held(self, window: Window) -> float:
@@ -203,6 +209,7 @@ class QuotaLedger:
                 lines.append(Line(window, amount, mark, window.charged))
         scope.open.add(hold)
         scope.in_flight += 1
+        scope.strained_at = -1.0
         self.open_count += 1
         return hold
 
@@ -269,6 +276,7 @@ class QuotaLedger:
         hold.ended = True
         hold.scope.open.discard(hold)
         hold.scope.in_flight -= 1
+        hold.scope.strained_at = -1.0
         self.open_count -= 1
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+import msgspec
+
 from apikeyrouter.domain.components.candidate_index import Lane, Order, Picked, Pool
 from apikeyrouter.domain.components.circuit import Circuit
 from apikeyrouter.domain.components.decision_record import (
@@ -79,8 +81,7 @@ class Route:
     levels: tuple[tuple[Pool, ...], ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """A key that takes the request now."""
 
     pool: Pool

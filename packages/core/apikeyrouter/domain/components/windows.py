@@ -46,6 +46,7 @@ class Window:
         capacity: Units per period (or at once, for concurrency).
         period_s: Seconds; 0 for concurrency.
         used: Units taken and not yet refilled, valid at `at`.
+        name: What it counts and over how long: `tokens per minute`.
         charged: All units ever taken; tells how much went out since a mark.
         unconfirmed: Units sent whose answer has not been seen yet.
         drift_per_s: Units a second that somebody else takes, decaying average.
@@ -67,6 +68,7 @@ class Window:
         "drift_per_s",
         "drifted",
         "index",
+        "name",
         "observed_at",
         "period_s",
         "pool",
@@ -101,16 +103,17 @@ class Window:
         self.drift_per_s = 0.0
         self.drifted = 0.0
         self.pool = pool
+        self._rename()
         self._watched_from = self._paced_at = now
         self._paced = self._pace = self._spread = 0.0
 
-    @property
-    def name(self) -> str:
+    def _rename(self) -> None:
         """Say what it counts and over how long: `tokens per minute`."""
         if self.algorithm is Algorithm.CONCURRENT:
-            return "calls at once"
+            self.name = "calls at once"
+            return
         period = _PERIOD_NAMES.get(self.period_s, f"{self.period_s:g} s")
-        return f"{self.pool} {self.dimension.value} per {period}".lstrip()
+        self.name = f"{self.pool} {self.dimension.value} per {period}".lstrip()
 
     def room(self, now: float) -> float:
         """Return the units that fit now, refilling first."""
@@ -308,6 +311,7 @@ class TokenBucket(Window):
         """Correct the length of the period; the capacity stays."""
         self.period_s = period_s
         self.rate = self.capacity / period_s
+        self._rename()
 
     def _refilled(self, seconds: float) -> float:
         return self.rate * seconds

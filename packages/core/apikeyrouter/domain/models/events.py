@@ -1,10 +1,9 @@
 """What happened, as small frozen records: the one feed of logs, metrics and audit."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True, frozen=True)
-class KeyMoved:
+class KeyMoved(msgspec.Struct, frozen=True):
     """A key changed its state."""
 
     key_id: str
@@ -14,8 +13,7 @@ class KeyMoved:
     trigger: str
 
 
-@dataclass(slots=True, frozen=True)
-class LimitLearned:
+class LimitLearned(msgspec.Struct, frozen=True):
     """A limit became known, or turned out other than believed.
 
     `before` is `None` when nothing was known; `declared` the operator's own figure.
@@ -29,8 +27,7 @@ class LimitLearned:
     declared: float | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class ScopesJoined:
+class ScopesJoined(msgspec.Struct, frozen=True):
     """Two keys were found to share one scope, or (`joined` false) not to after all."""
 
     scope_id: str
@@ -40,8 +37,7 @@ class ScopesJoined:
     confidence: float
 
 
-@dataclass(slots=True, frozen=True)
-class AttemptEnded:
+class AttemptEnded(msgspec.Struct, frozen=True):
     """One try on one key ended. `outcome` is `ok`, `cancelled` or a failure class."""
 
     request_id: str
@@ -54,8 +50,7 @@ class AttemptEnded:
     output_tokens: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class CircuitMoved:
+class CircuitMoved(msgspec.Struct, frozen=True):
     """A provider's circuit for one model opened, half-opened or closed."""
 
     provider_id: str

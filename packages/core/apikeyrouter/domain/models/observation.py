@@ -5,8 +5,9 @@ records; the ledger learns from nothing else. Absent figures are `None`,
 never zero: unknown is not empty.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
@@ -51,8 +52,7 @@ class Provenance(StrEnum):
     ADMIN_API = "admin API"
 
 
-@dataclass(slots=True, frozen=True)
-class ObservedLimit:
+class ObservedLimit(msgspec.Struct, frozen=True):
     """One limit as one answer reported it.
 
     Attributes:

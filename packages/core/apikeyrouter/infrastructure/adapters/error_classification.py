@@ -1,149 +1,61 @@
-"""What a refusal means: signals to classes, as rows.
+"""What a failure is: an answer that is not 2xx, an error inside a stream, no answer at all.
 
-Signals are weighed in this order: the body's code, its type, its words, then
-the status. Words also tell waits and limits (`Limit 10000, Used 8782,
-Requested 8172. Please try again in 41.7s`). Any bytes and any status give a
-class; nothing here raises, and no message keeps a credential.
+The rows of `error_signals` say what signals mean, `error_bodies` knows the
+shapes they come in, `error_figures` reads waits and limits out of words. Any
+bytes and any status give a class; nothing here raises, and no message keeps a
+credential.
 """
 
 import asyncio
 import re
+import socket
 from collections.abc import Mapping
-from typing import Any
 
 import aiohttp
-import msgspec
 
 from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import (
-    DAY_S,
-    HOUR_S,
-    MINUTE_S,
-    Dimension,
-    ObservedLimit,
-    Provenance,
+from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, ObservedLimit
+from apikeyrouter.infrastructure.adapters.durations import next_month_utc
+from apikeyrouter.infrastructure.adapters.error_bodies import ErrorBody, decode, masked, read_error
+from apikeyrouter.infrastructure.adapters.error_figures import (
+    DAY_ENDS,
+    Figures,
+    instant_in,
+    limit_of,
+    owner_in,
+    read_figures,
+    retry_delay_in,
+    violations_in,
+    wait_in,
 )
-from apikeyrouter.infrastructure.adapters.durations import parse_duration
+from apikeyrouter.infrastructure.adapters.error_signals import (
+    NATURAL_STATUS,
+    class_by_code,
+    class_by_status,
+    class_by_vague_code,
+    class_by_words,
+)
 from apikeyrouter.infrastructure.adapters.rate_limit_headers import (
     read_account,
     read_limits,
     read_retry_after,
 )
 
-_LONGEST_MESSAGE = 500
-_READ_BYTES = 65_536
 _F = FailureClass
-
-#: The body's `code`, `status` or `reason`, lower case.
-_BY_CODE: Mapping[str, FailureClass] = {
-    "credit_balance_exhausted": _F.QUOTA_BILLING,
-    "organization_spend_limit_exceeded": _F.QUOTA_BILLING,
-    "organization_usage_limit_exceeded": _F.QUOTA_BILLING,
-    "project_spend_limit_exceeded": _F.QUOTA_BILLING,
-    "billing_hard_limit_reached": _F.QUOTA_BILLING,
-    "billing_not_active": _F.QUOTA_BILLING,
-    "insufficient_quota": _F.QUOTA_BILLING,
-    "enforced_spend_limit_reached": _F.QUOTA_BILLING,
-    "openrouter_in_flight_budget": _F.IN_FLIGHT_BUDGET,
-    "openrouter_key_limit": _F.KEY_BUDGET,
-    "weight_exceeds_budget": _F.TOO_BIG_FOR_LIMIT,
-    "invalid_api_key": _F.KEY_INVALID,
-    "api_key_invalid": _F.KEY_INVALID,
-    "invalid_authentication": _F.KEY_INVALID,
-    "account_deactivated": _F.ACCOUNT_DISABLED,
-    "organization_on_hold": _F.ACCOUNT_DISABLED,
-    "consumer_suspended": _F.ACCOUNT_DISABLED,
-    "model_not_found": _F.MODEL_UNAVAILABLE,
-    "model_decommissioned": _F.MODEL_UNAVAILABLE,
-    "deploymentnotfound": _F.MODEL_UNAVAILABLE,
-    "unsupported_country_region_territory": _F.REGION_BLOCKED,
-    "ip_not_authorized": _F.IP_NOT_AUTHORIZED,
-    "server_is_overloaded": _F.OVERLOADED,
-    "provider_overloaded": _F.OVERLOADED,
-    "slow_down": _F.SLOW_DOWN,
-    "ramp_limit_exceeded": _F.SLOW_DOWN,
-    "dynamic_request_limited": _F.SLOW_DOWN,
-    "dynamic_token_limited": _F.SLOW_DOWN,
-    "context_length_exceeded": _F.CONTEXT_LENGTH,
-    "content_policy_violation": _F.CONTENT_FILTER,
-    "content_filter": _F.CONTENT_FILTER,
-    "moderation_blocked": _F.CONTENT_FILTER,
-    "responsibleaipolicyviolation": _F.CONTENT_FILTER,
-    "rate_limit_exceeded": _F.RATE_LIMITED,
-    "ratelimitreached": _F.RATE_LIMITED,
-}
-_BY_TYPE: Mapping[str, FailureClass] = {
-    "insufficient_quota": _F.QUOTA_BILLING,
-    "billing_error": _F.QUOTA_BILLING,
-    "authentication_error": _F.KEY_INVALID,
-    "overloaded_error": _F.OVERLOADED,
-    "service_unavailable_error": _F.OVERLOADED,
-    "not_found_error": _F.MODEL_UNAVAILABLE,
-    "requests": _F.RATE_LIMITED,
-    "tokens": _F.RATE_LIMITED,
-    "rate_limit_error": _F.RATE_LIMITED,
-}
-#: Words of the message, first match wins. Statuses restrict a row where words alone mislead.
-_BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), kind, frozenset(statuses))
-    for pattern, kind, statuses in (
-        (r"request too large|exceeds? the (?:token|rate) limit of", _F.TOO_BIG_FOR_LIMIT,
-         (429, 413)),
-        (r"\blimit: 0\b", _F.ZERO_ALLOWANCE, (429,)),
-        (r"credit balance is too low|regain access on|insufficient (?:balance|credits?)"
-         r"|exceeded your current quota, please check your plan", _F.QUOTA_BILLING, ()),
-        (r"incorrect api key|invalid api key|api key not valid"
-         r"|api key.{0,40}(?:leaked|revoked|expired)", _F.KEY_INVALID, ()),
-        (r"account.{0,40}(?:deactivated|suspended)|team.{0,20}blocked", _F.ACCOUNT_DISABLED, ()),
-        (r"ip (?:address )?not authorized", _F.IP_NOT_AUTHORIZED, ()),
-        (r"country, region, or territory|user location is not supported", _F.REGION_BLOCKED, ()),
-        (r"does not exist or you do not have access|must be verified to use the model",
-         _F.MODEL_UNAVAILABLE, ()),
-        (r"prompt is too long|maximum context length|input token count.{0,40}exceeds",
-         _F.CONTEXT_LENGTH, (400, 413)),
-        (r"unable to process your request|experiencing high demand|overloaded", _F.OVERLOADED,
-         (429, 503, 529)),
-        (r"per day|\((?:TPD|RPD|ASD)\)|PerDay", _F.RATE_LIMITED_DAY, (429,)),
-    )
-)  # fmt: skip
-_BY_STATUS: Mapping[int, FailureClass] = {
-    400: _F.BAD_REQUEST,
-    401: _F.KEY_INVALID,
-    402: _F.QUOTA_BILLING,
-    403: _F.MODEL_UNAVAILABLE,
-    404: _F.MODEL_UNAVAILABLE,
-    405: _F.BAD_REQUEST,
-    408: _F.CONFLICT,
-    409: _F.CONFLICT,
-    413: _F.BAD_REQUEST,
-    415: _F.BAD_REQUEST,
-    422: _F.BAD_REQUEST,
-    425: _F.CONFLICT,
-    429: _F.RATE_LIMITED,
-    498: _F.OVERLOADED,
-    503: _F.OVERLOADED,
-    529: _F.OVERLOADED,
-}
-#: What only some statuses can mean: `invalid_api_key` in a 500 is not believed.
-_ONLY_CLIENT_ERRORS = frozenset(
-    {_F.KEY_INVALID, _F.ACCOUNT_DISABLED, _F.MODEL_UNAVAILABLE, _F.CONTEXT_LENGTH}
-)
-
-_TRY_AGAIN = re.compile(
-    r"(?:try again|retry) in (?:about )?"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|h|m|s|d))+|\d+(?:\.\d+)?(?= sec))",
-    re.IGNORECASE,
-)
-_LIMIT = re.compile(r"Limit:?\s*([\d,]+)(?:.{0,12}?Used:?\s*([\d,]+))?", re.IGNORECASE)
-_REQUESTED = re.compile(r"Requested:?\s*([\d,]+)", re.IGNORECASE)
-_COUNTED = re.compile(
-    r"(requests|tokens|input tokens|output tokens|images|audio seconds) per (sec|min|hour|day)",
-    re.IGNORECASE,
-)
-_PERIODS = {"sec": 1.0, "min": MINUTE_S, "hour": HOUR_S, "day": DAY_S}
-_ORGANIZATION = re.compile(r"organization\s+`?(org[-_][A-Za-z0-9]+)")
-_SECRET = re.compile(
-    r"\b(?:sk-|gsk_|xai-|AIza|pplx-|csk-|fw_|hf_|key-|Bearer\s+)[\w.\-*]{3,}|\b[A-Za-z0-9_\-]{40,}\b"
+#: Words beyond these are not searched.
+_READ_CHARS = 8192
+#: What a message repeats of the request tells nothing: `Invalid value: 'invalid api key'`.
+_QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`")
+#: A wait that is told with a day's limit and is shorter than this is not the day's.
+_SHORTEST_DAY_S = HOUR_S
+#: Spending caps that end with the calendar month.
+_MONTHLY = frozenset({"enforced_spend_limit_reached"})
+#: What an operating system says when no connection came about.
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    ConnectionRefusedError,
+    socket.gaierror,
 )
 
 
@@ -153,46 +65,32 @@ def classify(
     headers: Mapping[str, str],
     body: bytes,
     now: float,
-    *,
     dialect: str | None = None,
 ) -> Failure:
     """Say what an answer that is not 2xx means.
 
     Args:
         kind: Dialect of the body.
-        dialect: Of the rate-limit headers; the body's if `None`.
+        headers: With lower-case names, or without regard to case.
         now: Epoch seconds.
+        dialect: Of the rate-limit headers; the body's if `None`.
+
+    Returns:
+        The failure with everything that headers and body reveal. A limit of 0
+        is told by its class and is no capacity, so it is not among its limits.
     """
-    dialect = dialect or kind
-    error = _error_of(body)
-    message = _message_of(error, body)
-    codes = [str(error[name]).lower() for name in ("code", "reason", "status") if error.get(name)]
-    type_ = str(error.get("type") or "").lower()
-    failed = _class_of(status, codes, type_, message)
-    limits = read_limits(dialect, headers, now)
-    if told := _limit_in(message):
-        limits = (*limits, told)
-    if failed is _F.RATE_LIMITED and _asks_too_much(message):
-        failed = _F.TOO_BIG_FOR_LIMIT
-    if failed is _F.RATE_LIMITED and any(limit.limit == 0 for limit in limits):
-        failed = _F.ZERO_ALLOWANCE
-    return Failure(
-        kind=failed,
-        message=_masked(message),
-        status=status,
-        code=str(error.get("code") or error.get("type") or "") or None,
-        retry_after_s=_wait_told(error, message, headers, now),
-        limits=tuple(limit for limit in limits if limit.limit != 0),
-        account=read_account(dialect, headers) or _organization_in(message),
-    )
+    return _classify(kind, status, headers, read_error(body), now, dialect or kind)
 
 
 def classify_exception(exc: BaseException) -> Failure:
-    """Say what it means that no answer came."""
-    text = _masked(f"{type(exc).__name__}: {exc}")
-    if isinstance(exc, aiohttp.ClientConnectorError | ConnectionRefusedError):
-        return Failure(_F.UNREACHABLE, text)
-    if isinstance(exc, aiohttp.ConnectionTimeoutError):
+    """Say what it means that no answer came.
+
+    Unreachable is only what was never sent: a name without address, a refused
+    or overdue connection. Reset, broken off and overdue answers may have been
+    served.
+    """
+    text = masked(f"{type(exc).__name__}: {exc}")
+    if isinstance(exc, _NEVER_SENT):
         return Failure(_F.UNREACHABLE, text)
     if isinstance(exc, asyncio.TimeoutError):
         return Failure(_F.TIMEOUT, "the provider did not answer in time")
@@ -200,130 +98,156 @@ def classify_exception(exc: BaseException) -> Failure:
 
 
 def classify_embedded(kind: str, event: bytes, now: float) -> Failure | None:
-    """Find an error that a provider put into the first event of a 200 stream.
+    """Find an error that a provider put into a 200: a whole body, or events of a stream.
 
     Returns:
-        The failure, or `None` when the event is no error.
+        The failure, with the status that it would have had by itself; `None`
+        when there is no error.
     """
-    for line in event.split(b"\n"):
-        data = line[5:].strip() if line.startswith(b"data:") else line.strip()
-        if not data.startswith(b"{"):
-            continue
-        found = _decode(data)
-        if isinstance(found, dict) and found.get("error"):
-            error = _error_of(data)
-            code = error.get("code")
-            status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            return classify(kind, status, {}, data, now)
+    whole = event.strip()
+    candidates = [whole] if whole.startswith((b"{", b"[")) else _data_of(whole)
+    for data in candidates:
+        if b"error" in data and decode(data) is not None:
+            error = read_error(data)
+            if error.is_error:
+                return _classify(kind, error.http_code, {}, error, now, kind)
     return None
 
 
-def _class_of(status: int, codes: list[str], type_: str, message: str) -> FailureClass:
-    by_status = _BY_STATUS.get(status) or (_F.SERVER_ERROR if status >= 500 else _F.BAD_REQUEST)
-    known = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
-    if type_ == "insufficient_quota":
-        known = _F.QUOTA_BILLING
-    known = known or _BY_TYPE.get(type_)
-    if known is None or known is _F.RATE_LIMITED:
-        for pattern, kind, statuses in _BY_WORDS:
-            if (not statuses or status in statuses) and pattern.search(message):
-                known = kind
-                break
-    if known is None or (known in _ONLY_CLIENT_ERRORS and status >= 500):
-        return by_status
-    if known is _F.RATE_LIMITED and status not in (429, 413, 403):
-        return by_status
-    return known
-
-
-def _error_of(body: bytes) -> dict[str, Any]:
-    """Find the error object in any of the shapes that providers send; empty if none."""
-    data = _decode(body[:_READ_BYTES])
-    if isinstance(data, list) and data:
-        data = data[0]
-    if not isinstance(data, dict):
-        return {}
-    error = data.get("error", data)
-    if isinstance(error, str):
-        return {"message": error, "code": data.get("code"), "type": data.get("type")}
-    if not isinstance(error, dict):
-        return {}
-    inner = error.get("innererror")
-    if isinstance(inner, dict) and inner.get("code"):
-        error = {**error, "reason": inner["code"]}
-    for detail in error.get("details") or () if isinstance(error.get("details"), list) else ():
-        if isinstance(detail, dict):
-            error = {**_facts_of(detail), **error}
-    return error
-
-
-def _facts_of(detail: dict[str, Any]) -> dict[str, Any]:
-    """Lift what one Google-style detail tells: a reason, a wait."""
-    return {name: detail[name] for name in ("reason", "retryDelay") if name in detail}
-
-
-def _decode(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _message_of(error: dict[str, Any], body: bytes) -> str:
-    message = error.get("message") or error.get("detail")
-    if isinstance(message, str):
-        return message
-    if message is not None:
-        return str(message)
-    return body[:_LONGEST_MESSAGE].decode("utf-8", "replace").strip()
-
-
-def _wait_told(
-    error: dict[str, Any], message: str, headers: Mapping[str, str], now: float
-) -> float | None:
-    """Return the longest of all the waits that the answer tells."""
-    told = [read_retry_after(headers, now)]
-    if (match := _TRY_AGAIN.search(message)) is not None:
-        told.append(parse_duration(match[1].replace(" ", ""), now))
-    if isinstance(error.get("retryDelay"), str):
-        told.append(parse_duration(error["retryDelay"], now))
-    return max((wait for wait in told if wait is not None), default=None)
-
-
-def _limit_in(message: str) -> ObservedLimit | None:
-    counted, limit = _COUNTED.search(message), _LIMIT.search(message)
-    if counted is None or limit is None:
-        return None
-    capacity = _number(limit[1])
-    if capacity is None:
-        return None
-    used = _number(limit[2]) if limit[2] else None
-    return ObservedLimit(
-        Dimension(counted[1].lower()),
-        capacity,
-        max(0.0, capacity - used) if used is not None else None,
-        period_s=_PERIODS[counted[2].lower()],
-        source=Provenance.ERROR_BODY,
+def _classify(
+    kind: str,
+    status: int | None,
+    headers: Mapping[str, str],
+    error: ErrorBody,
+    now: float,
+    dialect: str,
+) -> Failure:
+    message = error.message[:_READ_CHARS]
+    figures = read_figures(message)
+    limits = _limits_of(error, figures, headers, now, dialect)
+    failed = _class_of(kind, status, headers, error, figures, limits, dialect)
+    wait_s = _wait_told(error, figures, headers, now, dialect)
+    until = _instant_told(failed, error, wait_s, now, (dialect, kind))
+    return Failure(
+        kind=failed,
+        message=masked(error.message),
+        status=status if status is not None else NATURAL_STATUS.get(failed, 500),
+        code=masked(error.code) if error.code else None,
+        retry_after_s=wait_s,
+        until=until,
+        limits=tuple(limit for limit in limits if limit.limit != 0.0),
+        account=read_account(dialect, headers) or owner_in(message),
     )
 
 
-def _asks_too_much(message: str) -> bool:
-    """Tell whether the request alone exceeds the limit, so that waiting is in vain."""
-    limit, requested = _LIMIT.search(message), _REQUESTED.search(message)
-    if limit is None or requested is None:
-        return False
-    return (_number(requested[1]) or 0.0) > (_number(limit[1]) or 0.0)
+def _class_of(
+    kind: str,
+    status: int | None,
+    headers: Mapping[str, str],
+    error: ErrorBody,
+    figures: Figures,
+    limits: tuple[ObservedLimit, ...],
+    dialect: str,
+) -> FailureClass:
+    codes = (*error.codes, *_exception_name(headers))
+    failed = (
+        class_by_code(codes, status)
+        or class_by_words(_words_of(error), status)
+        or class_by_vague_code(codes, status)
+    )
+    if failed is None and status == 403 and _is_page(headers, error):
+        return _F.REGION_BLOCKED
+    failed = failed or class_by_status(status, dialect, kind)
+    if failed in (_F.RATE_LIMITED, _F.RATE_LIMITED_DAY):
+        return _refined(failed, status, figures, limits)
+    return failed
 
 
-def _number(text: str) -> float | None:
-    digits = text.replace(",", "")
-    return float(digits) if digits.isdigit() and len(digits) < 16 else None
+def _refined(
+    failed: FailureClass,
+    status: int | None,
+    figures: Figures,
+    limits: tuple[ObservedLimit, ...],
+) -> FailureClass:
+    """Tell the limits apart that are told with the same code."""
+    if any(limit.limit == 0.0 for limit in limits):
+        return _F.ZERO_ALLOWANCE
+    if figures.asks_too_much or status == 413:
+        return _F.TOO_BIG_FOR_LIMIT
+    return _F.RATE_LIMITED_DAY if any(map(_is_day_spent, limits)) else failed
 
 
-def _organization_in(message: str) -> str:
-    found = _ORGANIZATION.search(message)
-    return found[1] if found else ""
+def _is_day_spent(limit: ObservedLimit) -> bool:
+    period_s = limit.period_s or limit.inferred_period()
+    return limit.remaining == 0.0 and period_s is not None and period_s >= DAY_S
 
 
-def _masked(message: str) -> str:
-    return _SECRET.sub("[masked]", message[: 4 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE]
+def _words_of(error: ErrorBody) -> str:
+    """Return what may be searched: the message without quotations, names of quotas, codes."""
+    quotas = " ".join(violation["quotaId"] for violation in violations_in(error.details))
+    message = _QUOTED.sub(" ", error.message[:_READ_CHARS])
+    return f"{message} {quotas} {' '.join(error.codes)}"
+
+
+def _exception_name(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the name of an AWS exception: `ThrottlingException:http://…`."""
+    found = headers.get("x-amzn-errortype")
+    return (found.partition(":")[0].lower(),) if found else ()
+
+
+def _is_page(headers: Mapping[str, str], error: ErrorBody) -> bool:
+    """Tell a page of a guard in front of the provider from the provider's own answer."""
+    is_html = (headers.get("content-type") or "").lower().startswith("text/html")
+    return is_html or error.message.lstrip()[:9].lower() in ("<!doctype", "<html>", "<html lan")
+
+
+def _limits_of(
+    error: ErrorBody, figures: Figures, headers: Mapping[str, str], now: float, dialect: str
+) -> tuple[ObservedLimit, ...]:
+    told = [limit_of(violation, now) for violation in violations_in(error.details)]
+    told.append(figures.observed())
+    return (
+        *read_limits(dialect, headers, now),
+        *read_limits(dialect, error.headers, now),
+        *(limit for limit in told if limit is not None),
+    )
+
+
+def _wait_told(
+    error: ErrorBody, figures: Figures, headers: Mapping[str, str], now: float, dialect: str
+) -> float | None:
+    """Return the longest of the waits that the answer tells, or else the one its figures imply."""
+    told = (
+        read_retry_after(headers, now, dialect),
+        read_retry_after(error.headers, now, dialect),
+        wait_in(error.message[:_READ_CHARS]),
+        retry_delay_in(error.details),
+    )
+    return max((wait for wait in told if wait is not None), default=figures.wait_s())
+
+
+def _instant_told(
+    failed: FailureClass,
+    error: ErrorBody,
+    wait_s: float | None,
+    now: float,
+    dialects: tuple[str, ...],
+) -> float | None:
+    """Return the epoch second from which it works again, where words or the calendar tell it."""
+    if failed is _F.QUOTA_BILLING:
+        if not _MONTHLY.isdisjoint(error.codes):
+            return next_month_utc(now)
+        return instant_in(error.message[:_READ_CHARS])
+    if failed is not _F.RATE_LIMITED_DAY or (wait_s is not None and wait_s >= _SHORTEST_DAY_S):
+        return None
+    # A short wait beside a fixed day is the minute's; a rolling day's own wait may be short.
+    if violations_in(error.details):
+        dialects = ("gemini",)
+    ends = next((DAY_ENDS[name] for name in dialects if name in DAY_ENDS), None)
+    return ends(now) if ends is not None else None
+
+
+def _data_of(event: bytes) -> list[bytes]:
+    """Return the data of every event; a piece that was cut off in the middle is no JSON."""
+    lines = event.replace(b"\r", b"\n").split(b"\n")
+    return [line[5:].strip() for line in lines if line.startswith(b"data:")]

@@ -3,13 +3,13 @@
 The host application's own logging, and its structlog, are left as they are.
 """
 
-import dataclasses
 import logging
 import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import structlog
 
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
@@ -80,7 +80,7 @@ class DefaultObservabilityManager(ObservabilityManager):
         if isinstance(event, KeyMoved) and event.to_state == KeyState.INVALID:
             level = logging.WARNING
         if level >= self._least:
-            self._write(level, text, dataclasses.asdict(event))
+            self._write(level, text, msgspec.structs.asdict(event))
 
     def log(self, level: str, message: str, **context: Any) -> None:
         """Write one line; a level that is none counts as `INFO`."""
