@@ -1,0 +1,82 @@
+"""Imports point down: each floor of the house knows only what is below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "packages"
+CORE = ROOT / "core" / "apikeyrouter"
+#: Path prefix -> floor; the longest prefix counts.
+FLOORS = {
+    "errors": 0,
+    "domain.models": 1,
+    "domain.interfaces": 2,
+    "domain.components": 3,
+    "infrastructure": 4,
+    "metering": 5,
+    "exchange": 6,
+    "attempts": 5,
+    "probing": 5,
+    "router": 7,
+    "": 8,
+}
+WAITING = {"aiohttp", "asyncio", "socket", "yarl", "structlog", "cryptography", "yaml", "time"}
+
+
+def floor_of(module: str) -> int:
+    name = module.removeprefix("apikeyrouter").lstrip(".")
+    best = max((p for p in FLOORS if name == p or name.startswith(p + ".") or not p), key=len)
+    return FLOORS[best]
+
+
+def imports_of(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+def module_of(path: Path, root: Path) -> str:
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+CORE_FILES = sorted(CORE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", CORE_FILES, ids=lambda p: str(p.relative_to(CORE)))
+def test_imports_point_down(path: Path) -> None:
+    own = floor_of(module_of(path, CORE))
+    upward = [
+        name
+        for name in imports_of(path)
+        if name.split(".")[0] == "apikeyrouter" and floor_of(name) > own
+    ]
+    assert not upward
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CORE.glob("domain/**/*.py")), ids=lambda p: str(p.relative_to(CORE))
+)
+def test_domain_imports_nothing_that_waits(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports_of(path)} & WAITING
+
+
+def test_simulator_knows_nothing_of_the_others_and_core_nothing_of_the_proxy() -> None:
+    for folder, foreign in (
+        ("simulator/apikeyrouter_simulator", {"apikeyrouter", "apikeyrouter_proxy"}),
+        ("core/apikeyrouter", {"apikeyrouter_proxy", "apikeyrouter_simulator"}),
+    ):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not {name.split(".")[0] for name in imports_of(path)} & foreign, path
+
+
+def test_no_registry_is_named() -> None:
+    """Lock files work with whatever index a machine is told to use."""
+    for name in ("poetry.lock", "requirements.lock", "scripts/poetry.lock.txt"):
+        text = (ROOT.parent / name).read_text("utf-8")
+        assert "://" not in text or "url = " not in text, name
