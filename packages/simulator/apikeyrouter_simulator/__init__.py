@@ -2,6 +2,7 @@
 
 from apikeyrouter_simulator.app import create_app
 from apikeyrouter_simulator.running import RunningSimulator
-from apikeyrouter_simulator.scenario import Scenario, ScenarioError
+from apikeyrouter_simulator.scenario import Scenario
+from apikeyrouter_simulator.source import ScenarioError
 
 __all__ = ["RunningSimulator", "Scenario", "ScenarioError", "create_app"]

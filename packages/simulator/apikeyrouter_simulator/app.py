@@ -107,10 +107,12 @@ class _Call:
             await self._list_models(key, now)
             return
         kind = _ENDPOINTS.get(self._endpoint)
-        request = openai.read(body)
-        if kind is None or isinstance(request, str):
-            status = 404 if kind is None else 400
-            await self._refuse(status, f"Unknown endpoint or bad body: {request}"[:300])
+        if kind is None:
+            await self._refuse(404, f"Unknown URL ({self._scope['path']})", code="unknown_url")
+            return
+        request = openai.read(kind, body)
+        if isinstance(request, str):
+            await self._refuse(400, request[:300])
             return
         if key.facts.models and request.model not in key.facts.models:
             message = f"The model `{request.model}` does not exist or you do not have access to it."
@@ -222,7 +224,7 @@ class _Call:
             scope = key.scope
             scope.limits.advance(self._simulator.now())
             headers += openai.limit_headers(
-                scope.limits.readings(), scope.facts.hidden, requests_are=requests_are
+                scope.limits.readings(), scope.facts.untold, requests_are=requests_are
             )
         return headers
 
@@ -231,7 +233,8 @@ class _Call:
         code: str | None = None, headers: Headers | None = None,
     ) -> None:  # fmt: skip
         body = openai.error(message, type_, code)
-        await _send(self._send, status, [_JSON, *(headers or [])], body)
+        about = (b"x-request-id", self._name.encode())
+        await _send(self._send, status, [_JSON, about, *(headers or [])], body)
 
     def _drop(self) -> None:
         """Drop the connection without an answer, or in the middle of one."""
@@ -358,9 +361,7 @@ class _Serving:
     def _body(self) -> bytes:
         call, request = self._call, self._request
         if self._kind == "embeddings":
-            raw = bytes(request.input)
-            pieces = raw.count(b'","') + 1 if raw.startswith(b"[") else 1
-            return openai.embeddings(request.model, pieces, self._given)
+            return openai.embeddings(request, self._given)
         tool = openai.tool_called(request)
         if tool is not None:
             return openai.tool_answer(call._name, request.model, tool, self._given, self._made)

@@ -8,7 +8,8 @@ import typer
 
 from apikeyrouter_simulator.app import create_app
 from apikeyrouter_simulator.running import demo_scenario, server_for
-from apikeyrouter_simulator.scenario import Scenario, ScenarioError
+from apikeyrouter_simulator.scenario import Scenario
+from apikeyrouter_simulator.source import ScenarioError
 
 app = typer.Typer(add_completion=False)
 
@@ -30,6 +31,8 @@ def run(
     server = server_for(create_app(world), log_level="error")
     server.config.host, server.config.port = host, port
     listener = server.config.bind_socket()
+    # Clients that come before the server is up wait in the backlog.
+    listener.listen(server.config.backlog)
     port = listener.getsockname()[1]
     typer.echo(f"simulator listening on http://{host}:{port}")
     sys.stdout.flush()

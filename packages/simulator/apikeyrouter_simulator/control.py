@@ -7,14 +7,19 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from apikeyrouter_simulator.scenario import Condition, ScenarioError, check_condition
-from apikeyrouter_simulator.world import World
+from apikeyrouter_simulator.limits import Dimension
+from apikeyrouter_simulator.scenario import Condition, check_condition
+from apikeyrouter_simulator.world import Active, World
 
 
 class _ScopeChange(msgspec.Struct, forbid_unknown_fields=True):
     """What may be posted to a scope."""
 
     limits: dict[str, float] = {}
+    factor: float = 1.0
+    dimension: Dimension = "requests"
+    amount: float = 0.0
+    per_second: float = 0.0
     requests_per_minute: float = 0.0
     tokens_per_minute: float = 0.0
     fraction: float = 0.0
@@ -34,7 +39,7 @@ class Control:
         what, _, rest = path.removeprefix("/_control/").partition("/")
         try:
             data = self._act(method, what, rest, scope, body)
-        except (ScenarioError, msgspec.DecodeError) as error:
+        except (ValueError, msgspec.DecodeError) as error:
             return 400, msgspec.json.encode({"error": str(error)})
         if data is None:
             return 404, msgspec.json.encode({"error": f"nothing at {method} {path}"})
@@ -53,6 +58,8 @@ class Control:
         if what == "reset" and method == "POST":
             world.reset(now)
             return {"reset": True}
+        if what == "conditions" and method == "GET":
+            return [_condition_data(active) for active in world.conditions]
         if what == "conditions" and method == "POST":
             condition = msgspec.json.decode(body, type=Condition)
             check_condition(condition, world.scenario)
@@ -70,14 +77,21 @@ class Control:
         """Change a scope's limits, or let somebody else draw on it, for good."""
         change = msgspec.json.decode(body, type=_ScopeChange)
         numbers = []
-        if change.limits:
-            numbers.append(Condition(kind="limit", scope=name, limits=change.limits))
-        if change.requests_per_minute or change.tokens_per_minute or change.fraction:
+        if change.limits or change.factor != 1.0:
+            numbers.append(
+                Condition(kind="limit", scope=name, limits=change.limits, factor=change.factor)
+            )
+        if any(
+            (change.amount, change.per_second, change.requests_per_minute,
+             change.tokens_per_minute, change.fraction)
+        ):  # fmt: skip
             numbers.append(
                 Condition(
                     kind="consume", scope=name, fraction=change.fraction,
                     requests_per_minute=change.requests_per_minute,
                     tokens_per_minute=change.tokens_per_minute,
+                    dimension=change.dimension, amount=change.amount,
+                    per_second=change.per_second,
                 )
             )  # fmt: skip
         for condition in numbers:
@@ -85,3 +99,8 @@ class Control:
         ids = [self._world.add(condition, now) for condition in numbers]
         self._world.advance(now)
         return {"ids": ids}
+
+
+def _condition_data(active: Active) -> dict[str, Any]:
+    written = msgspec.to_builtins(active.condition)
+    return {"id": active.number, "left": active.left, **written}

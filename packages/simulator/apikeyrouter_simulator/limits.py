@@ -83,6 +83,7 @@ def _charge_actual(ask: Ask) -> int:
 
 CHARGES: Final[Mapping[str, Callable[[Ask], int]]] = {
     "openai": _charge_openai,
+    "sum": _charge_sum,
     "groq": _charge_sum,
     "azure": _charge_sum,
     "input": _charge_input,
@@ -122,16 +123,22 @@ class Reading:
 class Admission:
     """A call under way; it must be settled exactly once."""
 
-    charges: tuple[Charge, ...]
+    charges: tuple[tuple[Dimension, Window, Charge], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Another user of the scope: rates in units per minute, or a fraction of every limit."""
+    """Another user of the scope: rates in units per minute, or a fraction of every limit.
+
+    Attributes:
+        dimension: What `per_second` is taken of.
+    """
 
     requests_per_minute: float = 0.0
     tokens_per_minute: float = 0.0
     fraction: float = 0.0
+    dimension: Dimension = "requests"
+    per_second: float = 0.0
 
     def rate_on(self, kind: WindowKind, limit: float) -> float:
         """Return what it wants of a window of this kind, in units per second."""
@@ -141,7 +148,8 @@ class Outside:
             "input": 0.0,
             "output": 0.0,
         }[kind.dimension]
-        return per_minute / MINUTE_S + self.fraction * limit / kind.period_s
+        own = self.per_second if kind.dimension == self.dimension else 0.0
+        return own + per_minute / MINUTE_S + self.fraction * limit / kind.period_s
 
 
 def build_window(kind: WindowKind, limit: float, algorithm: Algorithm, start: float) -> Window:
@@ -158,7 +166,9 @@ class ScopeLimits:
 
     Args:
         limits: Limit by name (see `LIMIT_NAMES`); a name that is absent is not limited.
-        algorithm: How all windows of the scope count.
+        algorithm: How all windows of the scope count that are not named in *algorithms*.
+        algorithms: How a window counts, by limit name.
+        used: What is taken already at the start, by limit name.
         start: Seconds since the epoch (UTC days are counted from it).
         settles: Whether the charge is corrected to the actual usage when a call ends.
         charges_refused: Whether a refused call still counts as a request.
@@ -169,19 +179,25 @@ class ScopeLimits:
         limits: Mapping[str, float],
         *,
         algorithm: Algorithm = "token_bucket",
+        algorithms: Mapping[str, Algorithm] | None = None,
+        used: Mapping[str, float] | None = None,
         start: float = 0.0,
         settles: bool = True,
         charges_refused: bool = False,
     ) -> None:
         self._algorithm = algorithm
+        self._algorithms = algorithms or {}
         self._settles = settles
         self._charges_refused = charges_refused
         self._outside: tuple[Outside, ...] = ()
         self._at = start
-        self.concurrency = limits.get(CONCURRENCY, math.inf)
+        self.concurrency = math.inf
         self.in_flight = 0
         self._windows: list[tuple[WindowKind, Window]] = []
         self.change(limits, start)
+        for kind, window in self._windows:
+            if used and kind.name in used:
+                window.begin_with(used[kind.name])
 
     def admit(self, tokens: float, input_tokens: float, now: float) -> Admission | Shortfall:
         """Charge one request, *tokens* and *input_tokens* on every window, or nothing at all."""
@@ -193,7 +209,9 @@ class ScopeLimits:
                 self._charge_requests()
             return shortfall
         self.in_flight += 1
-        return Admission(tuple([w.take(amounts[k.dimension]) for k, w in self._windows]))
+        return Admission(
+            tuple([(k.dimension, w, w.take(amounts[k.dimension])) for k, w in self._windows])
+        )
 
     def settle(
         self, admission: Admission, *, input_tokens: float, output_tokens: float, now: float
@@ -202,11 +220,11 @@ class ScopeLimits:
         self.advance(now)
         self.in_flight -= 1
         actual = {"tokens": input_tokens + output_tokens, "input": input_tokens}
-        for (kind, window), charge in zip(self._windows, admission.charges, strict=False):
-            if kind.dimension == "output":
+        for dimension, window, charge in admission.charges:
+            if dimension == "output":
                 window.settle(charge, output_tokens)
-            elif self._settles and kind.dimension != "requests":
-                window.settle(charge, actual[kind.dimension])
+            elif self._settles and dimension != "requests":
+                window.settle(charge, actual[dimension])
 
     def advance(self, now: float) -> None:
         """Bring every window to *now*."""
@@ -215,17 +233,26 @@ class ScopeLimits:
             window.advance(now)
 
     def change(self, limits: Mapping[str, float], now: float) -> None:
-        """Set these limits from *now* on; limits not named stay as they are."""
+        """Have exactly these limits from *now* on; what is used of a window stays used."""
         self.advance(now)
-        self.concurrency = limits.get(CONCURRENCY, self.concurrency)
+        self.concurrency = limits.get(CONCURRENCY, math.inf)
         known = {kind.name: window for kind, window in self._windows}
+        self._windows = []
         for name, limit in limits.items():
-            if name in known:
-                known[name].change(limit)
-            elif name != CONCURRENCY:
-                kind = KINDS[name]
-                self._windows.append((kind, build_window(kind, limit, self._algorithm, self._at)))
+            if name == CONCURRENCY:
+                continue
+            kind, algorithm = KINDS[name], self._algorithms.get(name, self._algorithm)
+            window = known.get(name) or build_window(kind, limit, algorithm, self._at)
+            window.change(limit)
+            self._windows.append((kind, window))
         self._drain_by_outside()
+
+    def take_outside(self, dimension: Dimension, amount: float, now: float) -> None:
+        """Let an outside user take *amount* at once, or what is there of it."""
+        self.advance(now)
+        for kind, window in self._windows:
+            if kind.dimension == dimension:
+                window.take_outside(amount)
 
     def share_with(self, outside: tuple[Outside, ...], now: float) -> None:
         """Let exactly these outside users drain the scope from *now* on."""

@@ -3,15 +3,18 @@
 A mistake is told by line and field, with what would be right.
 """
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
-import yaml
 
-from apikeyrouter_simulator.limits import CHARGES, LIMIT_NAMES, Algorithm
+from apikeyrouter_simulator import source
+from apikeyrouter_simulator.limits import CHARGES, LIMIT_NAMES, Algorithm, Dimension
+from apikeyrouter_simulator.source import ScenarioError, Source
+
+_S = TypeVar("_S", bound="Scenario")
+_MAX_CAPACITY = 1e15
 
 ConditionKind = Literal[
     "invalid_key",
@@ -29,27 +32,62 @@ ConditionKind = Literal[
 ]
 
 
-class ScenarioError(ValueError):
-    """A scenario is wrong; the message names line and field."""
-
-
 class Fact(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A part of a scenario; unknown fields are mistakes."""
+
+
+class LimitFacts(Fact):
+    """A limit that a number does not say enough about.
+
+    Attributes:
+        algorithm: How it counts; the scope's if not given.
+        hidden: Enforced, but told in no header.
+        used: What is taken already at the start.
+    """
+
+    capacity: float
+    algorithm: Algorithm | None = None
+    hidden: bool = False
+    used: float = 0.0
 
 
 class ScopeFacts(Fact):
     """Who owns limits.
 
     Attributes:
-        limits: By name (`rpm`, `tpm`, `concurrency`, ...).
+        limits: By name (`rpm`, `tpm`, `concurrency`, ...): a capacity, or more.
         hidden: Names that are enforced but told in no header.
         charges_refused: A refused call still counts as a request.
     """
 
-    limits: dict[str, float] = {}
+    limits: dict[str, float | LimitFacts] = {}
     algorithm: Algorithm = "token_bucket"
     hidden: list[str] = []
     charges_refused: bool = False
+
+    @property
+    def capacities(self) -> dict[str, float]:
+        """The capacity of every limit, by name."""
+        return {n: v.capacity if isinstance(v, LimitFacts) else v for n, v in self.limits.items()}
+
+    @property
+    def algorithms(self) -> dict[str, Algorithm]:
+        """How the limits count that have an algorithm of their own, by name."""
+        return {n: v.algorithm for n, v in self._detailed if v.algorithm is not None}
+
+    @property
+    def used(self) -> dict[str, float]:
+        """What is taken already at the start, by name."""
+        return {n: v.used for n, v in self._detailed if v.used}
+
+    @property
+    def untold(self) -> list[str]:
+        """The names of the limits that no header tells."""
+        return [*self.hidden, *(n for n, v in self._detailed if v.hidden)]
+
+    @property
+    def _detailed(self) -> list[tuple[str, LimitFacts]]:
+        return [(n, v) for n, v in self.limits.items() if isinstance(v, LimitFacts)]
 
 
 class KeyFacts(Fact):
@@ -101,6 +139,10 @@ class Condition(Fact):
         chunks: Pieces that still go out before `cut`, `stall`; -1 drops the
             connection without any answer.
         limits: New limits of `limit`, by name.
+        factor: What `limit` multiplies every capacity by that is not in *limits*.
+        dimension: What *amount* and *per_second* are taken of by `consume`.
+        amount: What another user takes at once by `consume`, or what is there of it.
+        per_second: What another user takes steadily by `consume`.
         requests_per_minute: What another user takes by `consume`.
         fraction: Share of every limit that another user takes by `consume`.
     """
@@ -120,6 +162,10 @@ class Condition(Fact):
     rate: float = 10.0
     chunks: int = 0
     limits: dict[str, float] = {}
+    factor: float = 1.0
+    dimension: Dimension = "requests"
+    amount: float = 0.0
+    per_second: float = 0.0
     requests_per_minute: float = 0.0
     tokens_per_minute: float = 0.0
     fraction: float = 0.0
@@ -139,16 +185,7 @@ class Scenario(Fact):
         Raises:
             ScenarioError: What is wrong, with line and field.
         """
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ScenarioError(f"{name}: no valid YAML: {error}") from None
-        try:
-            scenario = msgspec.convert(data, cls)
-            _check(scenario)
-        except (msgspec.ValidationError, ScenarioError) as error:
-            raise ScenarioError(f"{name}{_line_of(str(error), text)}: {error}") from None
-        return scenario
+        return _build(cls, Source.read(text, name))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -170,69 +207,87 @@ class Scenario(Fact):
         Raises:
             ScenarioError: What is wrong, with its field.
         """
-        try:
-            scenario = msgspec.convert(dict(data), cls)
-        except msgspec.ValidationError as error:
-            raise ScenarioError(str(error)) from None
-        _check(scenario)
-        return scenario
+        return _build(cls, Source(dict(data)))
 
 
-def _check(scenario: Scenario) -> None:
+def _build(cls: type[_S], written: Source) -> _S:
+    """Check the parts, smallest first, so that a mistake is told where it stands; then all."""
+    for path, value, type_ in _parts(written):
+        written.convert(value, type_, path)
+    scenario = written.convert(written.data, cls, ())
+    _check(scenario, written)
+    return scenario
+
+
+def _parts(written: Source) -> Iterator[tuple[source.Path, object, type[Fact]]]:
+    data = written.data
+    if not isinstance(data, Mapping):
+        raise written.mistake((), "should be a mapping with `providers`")
+    for name, provider in written.mapping(data.get("providers"), ("providers",)):
+        path: source.Path = ("providers", name)
+        if not isinstance(provider, Mapping):
+            raise written.mistake(path, "should be a mapping with `keys` and `scopes`")
+        for scope, facts in written.mapping(provider.get("scopes"), (*path, "scopes")):
+            limits = facts.get("limits") if isinstance(facts, Mapping) else None
+            for limit, value in written.mapping(limits, (*path, "scopes", scope, "limits")):
+                if isinstance(value, Mapping):
+                    yield (*path, "scopes", scope, "limits", limit), value, LimitFacts
+            yield (*path, "scopes", scope), facts, ScopeFacts
+        for key, facts in written.mapping(provider.get("keys"), (*path, "keys")):
+            yield (*path, "keys", key), facts, KeyFacts
+        if "reply" in provider:
+            yield (*path, "reply"), provider["reply"], ReplyFacts
+        yield path, provider, ProviderFacts
+    for number, condition in written.items(data.get("conditions"), ("conditions",)):
+        yield ("conditions", number), condition, Condition
+
+
+def _check(scenario: Scenario, written: Source) -> None:
     """Check what binds one part to another."""
     if not scenario.providers:
-        raise ScenarioError("at least one provider is needed - at `$.providers`")
+        raise written.mistake(("providers",), "at least one provider is needed")
     for name, provider in scenario.providers.items():
-        where = f"$.providers.{name}"
-        _known(provider.charge, CHARGES, f"{where}.charge")
+        path: source.Path = ("providers", name)
+        written.check_known(provider.charge, CHARGES, "formula", (*path, "charge"))
         for scope_name, scope in provider.scopes.items():
-            _check_limits(scope.limits, f"{where}.scopes.{scope_name}.limits")
+            at = (*path, "scopes", scope_name)
+            _check_limits(scope.capacities, written, (*at, "limits"))
             for hidden in scope.hidden:
-                _known(hidden, scope.limits, f"{where}.scopes.{scope_name}.hidden")
+                written.check_known(hidden, scope.limits, "limit", (*at, "hidden"))
         for key_name, key in provider.keys.items():
-            _known(key.scope, provider.scopes, f"{where}.keys.{key_name}.scope")
+            at = (*path, "keys", key_name, "scope")
+            written.check_known(key.scope, provider.scopes, "scope", at)
     for number, condition in enumerate(scenario.conditions):
-        check_condition(condition, scenario, f"$.conditions[{number}]")
+        _check_condition(condition, scenario, written, ("conditions", number))
 
 
-def check_condition(condition: Condition, scenario: Scenario, where: str = "$") -> None:
+def check_condition(condition: Condition, scenario: Scenario) -> None:
     """Check that a condition speaks of what there is.
 
     Raises:
         ScenarioError: It does not.
     """
+    _check_condition(condition, scenario, Source(None, "condition"), ())
+
+
+def _check_condition(
+    condition: Condition, scenario: Scenario, written: Source, path: source.Path
+) -> None:
     providers = scenario.providers
-    if condition.provider is not None:
-        _known(condition.provider, providers, f"{where}.provider")
-    if condition.key is not None:
-        _known(condition.key, [k for p in providers.values() for k in p.keys], f"{where}.key")
-    if condition.scope is not None:
-        _known(condition.scope, [s for p in providers.values() for s in p.scopes], f"{where}.scope")
-    _check_limits(condition.limits, f"{where}.limits")
+    keys = [key for provider in providers.values() for key in provider.keys]
+    scopes = [scope for provider in providers.values() for scope in provider.scopes]
+    for field, name, known in (
+        ("provider", condition.provider, list(providers)),
+        ("key", condition.key, keys),
+        ("scope", condition.scope, scopes),
+    ):
+        if name is not None:
+            written.check_known(name, known, field, (*path, field))
+    _check_limits(condition.limits, written, (*path, "limits"))
 
 
-def _check_limits(limits: Mapping[str, float], where: str) -> None:
+def _check_limits(limits: Mapping[str, float], written: Source, path: source.Path) -> None:
     for name, limit in limits.items():
-        _known(name, LIMIT_NAMES, where)
-        if not 0 <= limit < 1e15:
-            raise ScenarioError(f"{name} should be 0 or more, not {limit} - at `{where}.{name}`")
-
-
-def _known(name: str, known: Any, where: str) -> None:
-    if name not in known:
-        near = get_close_matches(name, list(known), 1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
-        raise ScenarioError(f"unknown '{name}'{hint} - at `{where}`")
-
-
-def _line_of(message: str, text: str) -> str:
-    """Find the line that a message's path speaks of; empty if it names none."""
-    _, _, path = message.rpartition("at `$")
-    node = yaml.compose(text)
-    steps = path.rstrip("`").replace("[...]", "").replace("]", "").replace("[", ".").split(".")
-    for step in steps:
-        if isinstance(node, yaml.MappingNode):
-            node = next((value for key, value in node.value if key.value == step), node)
-        elif isinstance(node, yaml.SequenceNode) and step.isdigit() and int(step) < len(node.value):
-            node = node.value[int(step)]
-    return f":{node.start_mark.line + 1}" if node is not None else ""
+        written.check_known(name, LIMIT_NAMES, "limit", (*path, name))
+        if not 0 <= limit < _MAX_CAPACITY:
+            raise written.mistake((*path, name), f"should be 0 or more, not {limit:g}")

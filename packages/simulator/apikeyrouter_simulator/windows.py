@@ -4,8 +4,11 @@ Law: a window is a function of the moments it is given. It never reads a clock, 
 moment before the last one it saw counts as that last one. Units are the caller's (requests or
 tokens); periods and moments are seconds.
 
-Beside the calls of its own keys a window may be drained by an *outside* user at a steady rate. The
-outside user is refused like everybody else: it takes only what is there.
+Beside the calls of its own keys a window may be drained by an *outside* user, at a steady rate or
+at once. The outside user is refused like everybody else: it takes only what is there.
+
+`possible` is what keys could have used at the very most: everything at the start and everything
+that came since, each at once, less what the outside user took.
 """
 
 import math
@@ -29,16 +32,18 @@ class Charge:
 class Window(ABC):
     """A limit over a period; call `advance` with the present moment before reading it."""
 
-    __slots__ = ("at", "issued", "limit", "outside", "outside_per_s", "period_s", "used")
+    __slots__ = ("_debt", "_issued", "at", "limit", "outside", "outside_per_s", "period_s", "used")
 
     def __init__(self, limit: float, period_s: float, start: float) -> None:
         self.limit = limit
         self.period_s = period_s
         self.at = start
         self.used = 0.0
-        self.issued = limit
         self.outside = 0.0
         self.outside_per_s = 0.0
+        self._issued = limit
+        # How much the greediest user would be overdrawn since the limit was lowered.
+        self._debt = 0.0
 
     @abstractmethod
     def advance(self, now: float) -> None:
@@ -62,8 +67,22 @@ class Window(ABC):
 
     def change(self, limit: float) -> None:
         """Set a new limit; what is used stays used."""
-        self.issued += max(0.0, limit - self.limit)
+        if limit < self.limit:
+            self._debt += self.limit - limit
+        else:
+            self._issue(limit - self.limit)
         self.limit = limit
+
+    def begin_with(self, used: float) -> None:
+        """Let *used* be taken already; for a fresh window only."""
+        self.take(used)
+        self._issued -= used
+
+    def take_outside(self, amount: float) -> None:
+        """Let the outside user take *amount* at once, or what is there of it."""
+        taken = min(amount, self.remaining)
+        self.outside += taken
+        self.take(taken)
 
     @property
     def remaining(self) -> float:
@@ -73,7 +92,12 @@ class Window(ABC):
     @property
     def possible(self) -> float:
         """How much the keys of the scope could have used since the start at the very most."""
-        return self.issued - self.outside
+        return max(0.0, self._issued - self.outside)
+
+    def _issue(self, amount: float) -> None:
+        paid = min(self._debt, amount)
+        self._debt -= paid
+        self._issued += amount - paid
 
     def _never_fits(self, amount: float) -> bool:
         return amount > self.limit + EPSILON
@@ -91,7 +115,7 @@ class TokenBucket(Window):
             return
         self.at = now
         refill = self.limit / self.period_s
-        self.issued += refill * elapsed
+        self._issue(refill * elapsed)
         if self.outside_per_s:
             self._drain(refill, elapsed)
         else:
@@ -156,7 +180,8 @@ class FixedWindow(Window):
             return
         self._drain(self.begun + self.period_s - since)
         self.outside += (passed - 1) * min(self.limit, self.outside_per_s * self.period_s)
-        self.issued += passed * self.limit
+        self._issued += passed * self.limit
+        self._debt = 0.0
         self.begun += passed * self.period_s
         self.used = 0.0
         self._drain(now - self.begun)
@@ -209,15 +234,12 @@ class RollingWindow(Window):
         if not self._charges:
             self.used = 0.0
         periods = math.floor((now - self._start) / self.period_s)
-        self.issued += (periods - self._periods) * self.limit
-        self._periods = periods
+        if periods > self._periods:
+            self._issued += (periods - self._periods) * self.limit
+            self._debt = 0.0
+            self._periods = periods
         if self.outside_per_s:
-            self._drain(min(elapsed, self.period_s))
-
-    def _drain(self, elapsed: float) -> None:
-        taken = min(self.outside_per_s * elapsed, self.remaining)
-        self.outside += taken
-        self.take(taken)
+            self.take_outside(self.outside_per_s * min(elapsed, self.period_s))
 
     def wait_s(self, amount: float) -> float:
         """Return the seconds until enough of the oldest charges are a period old."""

@@ -15,6 +15,8 @@ from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario, 
 _LOG_KEPT = 10_000
 #: Conditions that change a scope once; the others befall requests.
 _ON_SCOPES = ("limit", "consume")
+#: Formulas whose charge stays as it was at admission.
+_UNSETTLED = ("input", "azure")
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Active:
     begins_at: float
     left: int | None
     is_applied: bool = False
+    has_taken: bool = False
 
     def ends_at(self) -> float:
         """Return the moment of its end; infinity if there is none."""
@@ -88,6 +91,7 @@ class World:
     def reset(self, now: float) -> None:
         """Begin anew: full buckets, empty tallies, the conditions of the scenario."""
         self.begun_at = now
+        self._applied_at = now
         self._random = random.Random(self.scenario.seed)  # noqa: S311 - repeatable, no secret
         self.scopes: dict[tuple[str, str], SimScope] = {}
         self.keys: dict[tuple[str, str], SimKey] = {}
@@ -102,10 +106,12 @@ class World:
     def _settle_in(self, provider: str, facts: ProviderFacts, now: float) -> None:
         for name, scope in facts.scopes.items():
             limits = ScopeLimits(
-                scope.limits,
+                scope.capacities,
                 algorithm=scope.algorithm,
+                algorithms=scope.algorithms,
+                used=scope.used,
                 start=now,
-                settles=facts.charge != "input",
+                settles=facts.charge not in _UNSETTLED,
                 charges_refused=scope.charges_refused,
             )
             self.scopes[provider, name] = SimScope(name, scope, limits)
@@ -130,38 +136,58 @@ class World:
         self.advance(now)
 
     def advance(self, now: float) -> None:
-        """Apply and lift the conditions that change scopes."""
+        """Apply and lift the conditions that change scopes, each at its own moment."""
         if not self.conditions:
             return
+        moments = {now}
+        for active in self.conditions:
+            if active.condition.kind in _ON_SCOPES:
+                begin, end = active.begins_at, active.ends_at()
+                moments.update(m for m in (begin, end) if self._applied_at < m < now)
+        for moment in sorted(moments):
+            self._advance_to(moment)
+        self.conditions = [a for a in self.conditions if a.left != 0 and now < a.ends_at()]
+
+    def _advance_to(self, moment: float) -> None:
         changed = False
         for active in self.conditions:
-            if active.condition.kind in _ON_SCOPES and active.is_on(now) != active.is_applied:
+            if active.condition.kind in _ON_SCOPES and active.is_on(moment) != active.is_applied:
                 active.is_applied = not active.is_applied
                 changed = True
         if changed:
-            self._apply(now)
-        self.conditions = [a for a in self.conditions if a.left != 0 and now < a.ends_at()]
+            self._apply(moment)
+        self._applied_at = moment
 
     def _apply(self, now: float) -> None:
         """Give every scope its limits and its other users as they stand now."""
         for (provider, name), scope in self.scopes.items():
-            limits, outside = dict(scope.facts.limits), []
+            limits, outside = scope.facts.capacities, []
+            taken: list[Condition] = []
             for active in self.conditions:
                 condition = active.condition
                 if not active.is_applied or not _speaks_of(condition, provider, name):
                     continue
                 if condition.kind == "limit":
-                    limits.update(condition.limits)
+                    limits = {n: v * condition.factor for n, v in limits.items()}
+                    limits |= condition.limits
                 else:
+                    if condition.amount and not active.has_taken:
+                        taken.append(condition)
                     outside.append(
                         Outside(
                             condition.requests_per_minute,
                             condition.tokens_per_minute,
                             condition.fraction,
+                            condition.dimension,
+                            condition.per_second,
                         )
                     )
             scope.limits.change(limits, now)
             scope.limits.share_with(tuple(outside), now)
+            for condition in taken:
+                scope.limits.take_outside(condition.dimension, condition.amount, now)
+        for active in self.conditions:
+            active.has_taken = active.has_taken or active.is_applied
 
     def befalling(
         self, key: SimKey, model: str, now: float, *, only: Collection[str] | None = None

@@ -1,6 +1,8 @@
 """OpenAI's shapes: requests read, answers, streams, errors and rate-limit headers written."""
 
+import base64
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -10,6 +12,10 @@ from apikeyrouter_simulator.limits import Reading, Shortfall
 
 _WORDS = ("the ", "router ", "finds ", "a ", "key ", "with ", "room ", "and ", "says ", "why ")
 _DIMENSIONS = {"requests": "requests", "tokens": "tokens"}
+#: What a call must bear besides the model, by the kind of its endpoint.
+_NEEDED = {"chat": "messages", "text": "prompt", "embeddings": "input"}
+_VECTOR = (0.1, -0.2, 0.3, 0.4)
+_VECTOR_BASE64 = base64.b64encode(struct.pack("<4f", *_VECTOR)).decode()
 
 
 class StreamOptions(msgspec.Struct):
@@ -23,8 +29,9 @@ class Request(msgspec.Struct):
 
     model: str
     messages: list[msgspec.Raw] | None = None
-    prompt: msgspec.Raw = msgspec.Raw()
-    input: msgspec.Raw = msgspec.Raw()
+    prompt: str | list[msgspec.Raw] | None = None
+    input: str | list[msgspec.Raw] | None = None
+    encoding_format: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -53,12 +60,24 @@ class _Tool(msgspec.Struct):
 _request_decoder = msgspec.json.Decoder(Request)
 
 
-def read(body: bytes) -> Request | str:
-    """Read a request, or say what is wrong with it."""
+def read(kind: str, body: bytes) -> Request | str:
+    """Read a request of an endpoint's kind, or say what is wrong with it."""
     try:
-        return _request_decoder.decode(body)
+        request = _request_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return str(error)
+    field = _NEEDED[kind]
+    if getattr(request, field) is None:
+        return f"Missing required parameter: '{field}'."
+    return request
+
+
+def inputs(request: Request) -> int:
+    """Return how many inputs are to be embedded; a bare list of token numbers is one."""
+    given = request.input
+    if not isinstance(given, list) or not given:
+        return 1
+    return len(given) if bytes(given[0])[:1] in (b'"', b"[") else 1
 
 
 def tool_called(request: Request) -> str | None:
@@ -185,13 +204,15 @@ def _event(data: dict[str, object], told: dict[str, int] | None, usage_too: bool
 DONE = b"data: [DONE]\n\n"
 
 
-def embeddings(model: str, count: int, given: int) -> bytes:
-    """Write an answer with *count* small vectors."""
-    vector = [0.1, -0.2, 0.3, 0.4]
-    data = [{"object": "embedding", "index": i, "embedding": vector} for i in range(count)]
+def embeddings(request: Request, given: int) -> bytes:
+    """Write an answer with a small vector for every input."""
+    vector = _VECTOR_BASE64 if request.encoding_format == "base64" else _VECTOR
+    data = [
+        {"object": "embedding", "index": i, "embedding": vector} for i in range(inputs(request))
+    ]
     return msgspec.json.encode(
         {
-            "object": "list", "data": data, "model": model,
+            "object": "list", "data": data, "model": request.model,
             "usage": {"prompt_tokens": given, "total_tokens": given},
         }
     )  # fmt: skip
