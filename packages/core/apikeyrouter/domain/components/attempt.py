@@ -198,7 +198,6 @@ class Attempt:
 
     def _blame(self, failure: Failure, consequence: Consequence, now: float) -> None:
         blame = consequence.blame
-        slot = self.grant.slot
         if blame is Blame.PROVIDER:
             self._open_circuit(failure, now)
             return
@@ -208,12 +207,21 @@ class Attempt:
             self._cool_scope(failure, consequence, now)
         elif blame is Blame.KEY:
             self._cool_key(failure, consequence, now)
-        elif blame is Blame.KEY_MODEL:
-            slot.refused_models[self.model] = now + wait_for(
-                failure, consequence, streak=1, now=now
-            )
-            slot.note_failure(now)
-            self._desk.engine.refresh_slot(slot)
+        elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
+            self._refuse_model(failure, consequence, now)
+
+    def _refuse_model(self, failure: Failure, consequence: Consequence, now: float) -> None:
+        """Keep the model from the key, or from every key of the scope if it has no allowance."""
+        pool, slot = self.grant.pool, self.grant.slot
+        slots = [slot]
+        if consequence.blame is Blame.MODEL_IN_SCOPE:
+            lanes = self.grant.hold.scope.lanes.get(pool, ())
+            slots = [member for lane in lanes for member in lane.slots]
+        until = now + wait_for(failure, consequence, streak=1, now=now)
+        slot.note_failure(now)
+        for member in slots:
+            member.refused_models[pool.model] = until
+            self._desk.engine.refresh_slot(member)
 
     def _cool_scope(self, failure: Failure, consequence: Consequence, now: float) -> None:
         scope, slot = self.grant.hold.scope, self.grant.slot

@@ -409,8 +409,8 @@ class RollingWindow(Window):
         self._entries: deque[list[float]] = deque()
 
     def room(self, now: float) -> float:
-        entries, horizon = self._entries, now - self.period_s
-        while entries and entries[0][0] <= horizon:
+        entries, period_s = self._entries, self.period_s
+        while entries and entries[0][0] + period_s <= now:
             self.used -= entries.popleft()[1]
         if not entries:
             self.used = 0.0
@@ -426,7 +426,7 @@ class RollingWindow(Window):
         return entry
 
     def give_back(self, amount: float, mark: list[float], now: float) -> None:
-        if mark[0] > now - self.period_s:
+        if mark[0] + self.period_s > now:
             amount = min(amount, mark[1])
             mark[1] -= amount
             self.used -= amount

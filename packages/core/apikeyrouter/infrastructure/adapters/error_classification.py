@@ -206,11 +206,8 @@ def _limits_of(
 ) -> tuple[ObservedLimit, ...]:
     told = [limit_of(violation, now) for violation in violations_in(error.details)]
     told.append(figures.observed())
-    return (
-        *read_limits(dialect, headers, now),
-        *read_limits(dialect, error.headers, now),
-        *(limit for limit in told if limit is not None),
-    )
+    reported = (*read_limits(dialect, headers, now), *read_limits(dialect, error.headers, now))
+    return (*map(figures.dated, reported), *(limit for limit in told if limit is not None))
 
 
 def _wait_told(

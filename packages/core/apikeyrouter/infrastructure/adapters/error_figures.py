@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from apikeyrouter.domain.models.observation import (
     DAY_S,
     HOUR_S,
@@ -68,6 +70,7 @@ _NOUNS = "|".join(sorted(_COUNTED_BY_NOUN, key=len, reverse=True))
 _PER = re.compile(
     rf"({_NOUNS})(?:_usage_based)? per (second|sec|minute|min|hour|day|month)\b", re.IGNORECASE
 )
+_FREE = re.compile(r"free-models-per-(min|day)", re.IGNORECASE)
 _LETTERS = re.compile(r"\((IT|OT|AS|[RTI])P?([SMHD])\)")
 _OWNER = re.compile(r"\borganization\s{1,3}`?(org[-_][A-Za-z0-9]{1,64})")
 _REGAIN = re.compile(
@@ -107,6 +110,13 @@ class Figures:
         return ObservedLimit(
             self.dimension, self.limit, left, period_s=self.period_s, source=Provenance.ERROR_BODY
         )
+
+    def dated(self, told: ObservedLimit) -> ObservedLimit:
+        """Return *told* with its period, if it is the limit that the words speak of."""
+        is_spent = told.remaining == 0.0 and told.dimension is self.dimension
+        if told.period_s is not None or not is_spent or self.limit not in (None, told.limit):
+            return told
+        return msgspec.structs.replace(told, period_s=self.period_s)
 
     def wait_s(self) -> float | None:
         """Return when a bucket that refills continuously has room for the request.
@@ -164,10 +174,11 @@ def retry_delay_in(details: tuple[dict[str, Any], ...]) -> float | None:
 
 def violations_in(details: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     """Return the quota violations of Google's details."""
+    lists = [detail.get("violations") for detail in details]
     return tuple(
         violation
-        for detail in details
-        if isinstance(found := detail.get("violations"), list)
+        for found in lists
+        if isinstance(found, list)
         for violation in found
         if isinstance(violation, dict) and isinstance(violation.get("quotaId"), str)
     )
@@ -198,6 +209,8 @@ def limit_of(violation: dict[str, Any], now: float) -> ObservedLimit | None:
 def _what_is_counted(message: str) -> tuple[Dimension | None, float | None]:
     if (letters := _LETTERS.search(message)) is not None:
         return _COUNTED_BY_LETTERS[letters[1]], _PERIOD_BY_LETTER_S[letters[2]]
+    if (free := _FREE.search(message)) is not None:
+        return _D.REQUESTS, _PERIOD_BY_UNIT_S[free[1].lower()]
     if (words := _PER.search(message)) is not None:
         return _COUNTED_BY_NOUN[words[1].lower()], _PERIOD_BY_UNIT_S[words[2].lower()]
     return None, None

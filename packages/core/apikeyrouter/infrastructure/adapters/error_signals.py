@@ -185,7 +185,7 @@ _BY_DIALECT_AND_STATUS: Mapping[tuple[str, int], FailureClass] = {
     ("openrouter", 412): _F.BAD_REQUEST,
     ("openrouter", 502): _F.OVERLOADED,
 }
-_REQUEST_S_FAULT = frozenset({400, 402, 403, 404, 405, 409, 410, 412, 413, 415, 422, 424, 429})
+_CLIENT_ERRORS = frozenset({400, 402, 403, 404, 405, 409, 410, 412, 413, 415, 422, 424, 429})
 #: Statuses with which a class can come at all; a class without a row comes with any.
 _PLAUSIBLE: Mapping[FailureClass, frozenset[int]] = {
     _F.RATE_LIMITED: frozenset({400, 403, 413, 429}),
@@ -206,7 +206,7 @@ _PLAUSIBLE: Mapping[FailureClass, frozenset[int]] = {
     _F.CONFLICT: frozenset({408, 409, 425}),
     _F.CONTEXT_LENGTH: frozenset({400, 413, 422}),
     _F.CONTENT_FILTER: frozenset({400, 403, 422}),
-    _F.BAD_REQUEST: _REQUEST_S_FAULT - {402, 403, 409, 429},
+    _F.BAD_REQUEST: _CLIENT_ERRORS - {402, 403, 409, 429},
 }
 #: What a class is told as where a stream reports it without a status.
 NATURAL_STATUS: Mapping[FailureClass, int] = {

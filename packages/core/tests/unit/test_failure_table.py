@@ -1,0 +1,140 @@
+"""Every class of failure has its consequence, and waits obey what was told."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Blame, wait_for
+from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.observation import DAY_S, HOUR_S
+
+pytestmark = pytest.mark.unit
+
+F, B, K = FailureClass, Blame, KeyState
+NOW = 1_000_000.0
+#: class: blame, key moves to, tries next, same key again, spends a retry, is probed
+EXPECTED = {
+    F.RATE_LIMITED: (B.SCOPE, K.THROTTLED, True, True, False, False),
+    F.RATE_LIMITED_DAY: (B.SCOPE, K.EXHAUSTED, True, True, False, False),
+    F.TOO_BIG_FOR_LIMIT: (B.NOBODY, None, True, False, False, False),
+    F.SLOW_DOWN: (B.SCOPE, K.THROTTLED, True, True, False, False),
+    F.ZERO_ALLOWANCE: (B.MODEL_IN_SCOPE, None, True, False, False, False),
+    F.QUOTA_BILLING: (B.SCOPE, K.EXHAUSTED, True, False, False, False),
+    F.IN_FLIGHT_BUDGET: (B.SCOPE, K.THROTTLED, True, True, False, False),
+    F.KEY_BUDGET: (B.KEY, K.EXHAUSTED, True, False, False, False),
+    F.KEY_INVALID: (B.KEY, K.INVALID, True, False, False, True),
+    F.ACCOUNT_DISABLED: (B.KEY, K.INVALID, True, False, False, True),
+    F.MODEL_UNAVAILABLE: (B.KEY_MODEL, None, True, False, False, False),
+    F.REGION_BLOCKED: (B.PROVIDER, None, True, False, False, False),
+    F.IP_NOT_AUTHORIZED: (B.SCOPE, K.EXHAUSTED, True, False, False, False),
+    F.OVERLOADED: (B.PROVIDER, None, True, True, True, False),
+    F.SERVER_ERROR: (B.PROVIDER, None, True, True, True, False),
+    F.UNREACHABLE: (B.PROVIDER, None, True, True, False, False),
+    F.NETWORK: (B.PROVIDER, None, True, True, True, False),
+    F.TIMEOUT: (B.PROVIDER, None, True, True, True, False),
+    F.CONTEXT_LENGTH: (B.REQUEST, None, False, False, False, False),
+    F.CONTENT_FILTER: (B.REQUEST, None, False, False, False, False),
+    F.BAD_REQUEST: (B.REQUEST, None, False, False, False, False),
+    F.CONFLICT: (B.NOBODY, None, True, True, True, False),
+    F.MID_STREAM: (B.PROVIDER, None, False, False, False, False),
+}
+
+
+def _failure(kind=F.RATE_LIMITED, retry_after_s=None, until=None):
+    return Failure(kind, "", retry_after_s=retry_after_s, until=until)
+
+
+def _wait(kind, streak, *, first_s=None, retry_after_s=None, until=None):
+    failure = _failure(kind, retry_after_s, until)
+    return wait_for(failure, CONSEQUENCES[kind], streak, NOW, first_s)
+
+
+def test_every_class_has_a_consequence():
+    assert set(FailureClass) == set(CONSEQUENCES)
+
+
+@pytest.mark.parametrize("kind", FailureClass, ids=str)
+def test_a_failure_is_blamed_on_what_failed(kind):
+    row = CONSEQUENCES[kind]
+    assert EXPECTED[kind] == (
+        row.blame, row.key_state, row.try_next, row.same_key_retry, row.spends_retry, row.probe,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FailureClass, ids=str)
+def test_only_what_is_blamed_rests(kind):
+    row = CONSEQUENCES[kind]
+    rests = row.blame in (B.KEY, B.SCOPE, B.MODEL_IN_SCOPE, B.KEY_MODEL)
+    assert rests == (row.cool_s > 0.0)
+    assert row.cool_s <= row.longest_s
+    assert rests or row.key_state is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits"),
+    [
+        (F.RATE_LIMITED, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]),
+        (F.SLOW_DOWN, [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0, 120.0]),
+        (F.IN_FLIGHT_BUDGET, [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]),
+        (F.RATE_LIMITED_DAY, [300.0, 600.0, 1200.0, 2400.0, HOUR_S, HOUR_S]),
+        (F.QUOTA_BILLING, [900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 57600.0, DAY_S]),
+        (F.ZERO_ALLOWANCE, [DAY_S, DAY_S]),
+        (F.MODEL_UNAVAILABLE, [HOUR_S, HOUR_S]),
+        (F.KEY_INVALID, [math.inf, math.inf]),
+        (F.UNREACHABLE, [0.0, 0.0]),
+    ],
+    ids=str,
+)
+def test_an_untold_wait_grows_to_its_cap(kind, waits):
+    assert waits == [_wait(kind, streak) for streak in range(1, len(waits) + 1)]
+
+
+@pytest.mark.parametrize("streak", [0, 1, 40, 10**9])
+def test_any_streak_gives_a_wait(streak):
+    assert 1.0 <= _wait(F.RATE_LIMITED, streak) <= 60.0
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "until", "wait_s"),
+    [
+        (0.006, None, 0.006),
+        (20.0, None, 20.0),
+        (3 * DAY_S, None, 3 * DAY_S),
+        (None, NOW + 500.0, 500.0),
+        (20.0, NOW + 500.0, 500.0),
+        (700.0, NOW + 500.0, 700.0),
+        (20.0, NOW - 500.0, 20.0),
+    ],
+)
+def test_a_told_wait_is_taken_as_it_is(retry_after_s, until, wait_s):
+    assert wait_s == _wait(F.RATE_LIMITED, 7, retry_after_s=retry_after_s, until=until)
+
+
+@pytest.mark.parametrize(("retry_after_s", "until"), [(0.0, None), (None, NOW - 1.0), (0.0, NOW)])
+def test_a_wait_that_is_over_tells_nothing(retry_after_s, until):
+    assert _wait(F.RATE_LIMITED, 3, retry_after_s=retry_after_s, until=until) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("first_s", "streak", "wait_s"),
+    [(60.0, 1, 60.0), (60.0, 3, 240.0), (2 * DAY_S, 1, 2 * DAY_S), (2 * DAY_S, 5, 2 * DAY_S)],
+)
+def test_an_operators_first_wait_takes_the_place_of_the_rows(first_s, streak, wait_s):
+    assert wait_s == _wait(F.QUOTA_BILLING, streak, first_s=first_s)
+
+
+@given(
+    kind=st.sampled_from(FailureClass),
+    told_s=st.none() | st.floats(0.0, 1e9),
+    ahead_s=st.none() | st.floats(-1e6, 1e9),
+    streak=st.integers(1, 10_000),
+)
+def test_no_wait_is_shorter_than_told(kind, told_s, ahead_s, streak):
+    until = None if ahead_s is None else NOW + ahead_s
+    wait_s = _wait(kind, streak, retry_after_s=told_s, until=until)
+    assert wait_s >= (told_s or 0.0)
+    assert wait_s >= (0.0 if until is None else until - NOW)
+    assert wait_s >= 0.0
