@@ -1,0 +1,98 @@
+"""Many that wait, fairly; and the short form of the goodput benchmark."""
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from apikeyrouter import ApiKeyRouter, Demand
+from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
+from apikeyrouter_simulator import RunningSimulator
+
+pytestmark = pytest.mark.integration
+_PATH = Path(__file__).parents[4] / "benchmarks" / "goodput.py"
+_spec = importlib.util.spec_from_file_location("goodput", _PATH)
+assert _spec is not None
+assert _spec.loader is not None
+goodput = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(goodput)
+
+
+async def furnished(simulator: RunningSimulator, limits: dict[str, float]) -> ApiKeyRouter:
+    router = ApiKeyRouter(config={"log_level": "CRITICAL"})
+    await router.register_provider("sim", OpenAIAdapter(base_url=simulator.base_url()))
+    await router.register_key("sk-sim-1", "sim", {"id": "key-1", "limits": limits})
+    return router
+
+
+async def take(router: ApiKeyRouter, demand: Demand, order: list[str]) -> None:
+    async for attempt in router.attempts(demand):
+        order.append(demand.client)
+        await asyncio.sleep(0)
+        attempt.settle()
+
+
+async def test_a_thousand_waiting_are_all_served(simulator: RunningSimulator) -> None:
+    async with await furnished(simulator, {"concurrency": 4}) as router:
+        order: list[str] = []
+        demands = [
+            Demand(model="small", request_id=f"r{n}", client="heavy", max_wait=20)
+            for n in range(1000)
+        ]
+        await asyncio.gather(*(take(router, demand, order) for demand in demands))
+        assert len(order) == 1000
+        summary = router.get_state_summary()
+        assert (summary["waiting"], summary["open_reservations"]) == (0, 0)
+
+
+async def test_light_client_waits_no_longer_than_its_share(simulator: RunningSimulator) -> None:
+    async with await furnished(simulator, {"concurrency": 1}) as router:
+        order: list[str] = []
+        heavy = [
+            Demand(model="small", request_id=f"h{n}", client="heavy", max_wait=20)
+            for n in range(200)
+        ]
+        tasks = [asyncio.create_task(take(router, demand, order)) for demand in heavy]
+        await asyncio.sleep(0.01)
+        before = len(order)
+        light = Demand(model="small", request_id="l", client="light", max_wait=20)
+        await take(router, light, order)
+        assert order.index("light") - before <= 4
+        await asyncio.gather(*tasks)
+
+
+async def test_ten_thousand_random_endings_hold_nothing(simulator: RunningSimulator) -> None:
+    async with await furnished(simulator, {"concurrency": 50}) as router:
+
+        async def end(number: int) -> None:
+            demand = Demand(model="small", request_id=f"r{number}", max_wait=30)
+            async for attempt in router.attempts(demand):
+                if number % 3 == 0:
+                    attempt.settle(5, 5)
+                elif number % 3 == 1:
+                    attempt.cancel(sent=number % 2 == 0)
+                else:
+                    await asyncio.sleep(0)
+                    attempt.settle()
+
+        tasks = [asyncio.create_task(end(number)) for number in range(10_000)]
+        await asyncio.sleep(0.05)
+        for task in tasks[::7]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        summary = router.get_state_summary()
+        assert (summary["waiting"], summary["open_reservations"]) == (0, 0)
+        assert all(key["in_flight"] == 0 for key in summary["keys"])
+
+
+@pytest.mark.parametrize(
+    ("case", "least", "most_refused"),
+    [("hidden", 0.97, 0.01), ("declared-double", 0.94, 0.03), ("third-party", 0.93, 0.04)],
+)
+def test_what_is_possible_gets_through(case: str, least: float, most_refused: float) -> None:
+    """Bounds are a little wider than the benchmark's: six seconds weigh their beginning more."""
+    got = goodput.run(case, 6.0)
+    assert got["failures"] == 0
+    assert got["share"] >= least
+    assert got["refused"] <= most_refused

@@ -1,0 +1,180 @@
+"""Each window against a brute-force oracle over random histories."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apikeyrouter.domain.components.quota_ledger import (
+    QuotaLedger,
+    Reservation,
+    Scope,
+    Shortfall,
+    amounts_of,
+)
+from apikeyrouter.domain.components.windows import EPSILON, Window, make_window
+from apikeyrouter.domain.models.observation import Algorithm, Dimension
+
+pytestmark = pytest.mark.unit
+CAPACITY, PERIOD = 20.0, 10.0
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0.0, 4.0, allow_nan=False),  # seconds passed
+        st.integers(1, 12),  # asked
+        st.one_of(st.none(), st.integers(0, 12)),  # really used, `None` stays charged
+    ),
+    max_size=60,
+)
+
+
+class BucketOracle:
+    """A bucket that refills in tiny steps; a correction changes the level, never below empty."""
+
+    def __init__(self) -> None:
+        self.level, self.at = CAPACITY, 0.0
+
+    def room(self, now: float) -> float:
+        self.level = min(CAPACITY, self.level + (now - self.at) * CAPACITY / PERIOD)
+        self.at = now
+        return self.level
+
+    def take(self, amount: float, now: float) -> None:
+        self.level -= amount
+
+
+class FixedOracle:
+    """Counts charges since the last multiple of the period after the first charge."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.charges: list[tuple[int, float]] = []
+
+    def epoch(self, now: float) -> int:
+        return 0 if self.first is None else math.floor((now - self.first) / PERIOD + 1e-12)
+
+    def room(self, now: float) -> float:
+        epoch = self.epoch(now)
+        return CAPACITY - sum(amount for e, amount in self.charges if e == epoch)
+
+    def take(self, amount: float, now: float) -> None:
+        if self.first is None:
+            self.first = now
+        self.charges.append((self.epoch(now), amount))
+
+
+class RollingOracle:
+    """Counts the charges of the period just past."""
+
+    def __init__(self) -> None:
+        self.charges: list[tuple[float, float]] = []
+
+    def room(self, now: float) -> float:
+        return CAPACITY - sum(amount for at, amount in self.charges if at > now - PERIOD)
+
+    def take(self, amount: float, now: float) -> None:
+        self.charges.append((now, amount))
+
+
+ORACLES = {
+    Algorithm.TOKEN_BUCKET: BucketOracle,
+    Algorithm.FIXED: FixedOracle,
+    Algorithm.ROLLING: RollingOracle,
+}
+
+
+def window_of(algorithm: Algorithm) -> Window:
+    return make_window(algorithm, Dimension.TOKENS, CAPACITY, PERIOD, 0.0)
+
+
+@pytest.mark.parametrize("algorithm", ORACLES)
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS)
+def test_room_is_what_the_oracle_says(algorithm: Algorithm, steps: list[tuple]) -> None:
+    window, oracle, now = window_of(algorithm), ORACLES[algorithm](), 0.0
+    for passed, asked, _ in steps:
+        now += passed
+        assert window.room(now) == pytest.approx(oracle.room(now), abs=1e-4)
+        if asked <= window.room(now):
+            window.take(asked, now)
+            oracle.take(asked, now)
+
+
+@pytest.mark.parametrize("algorithm", ORACLES)
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS)
+def test_it_fits_at_the_instant_that_was_told_and_not_before(
+    algorithm: Algorithm, steps: list[tuple]
+) -> None:
+    window, now = window_of(algorithm), 0.0
+    for passed, asked, _ in steps:
+        now += passed
+        window.take(min(asked, max(0.0, window.room(now))), now)
+        instant = window.fits_at(asked, now)
+        assert instant < math.inf
+        probe = window_copy(window, algorithm)
+        if instant > now + 1e-3:
+            assert probe.room(instant - 1e-3) < asked + window.slack(asked)
+        assert window_copy(window, algorithm).room(instant) + 1e-5 >= asked
+
+
+def window_copy(window: Window, algorithm: Algorithm) -> Window:
+    import copy
+
+    return copy.deepcopy(window)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=STEPS)
+def test_returned_tokens_never_exceed_what_a_settled_bucket_has(steps: list[tuple]) -> None:
+    """A bucket that corrects at the end admits nothing that an exact one would refuse.
+
+    The exact one is charged what is really used from the beginning.
+    """
+    window, exact, now = window_of(Algorithm.TOKEN_BUCKET), BucketOracle(), 0.0
+    for passed, asked, used in steps:
+        now += passed
+        if asked > window.room(now):
+            continue
+        assert exact.room(now) + 1e-4 >= window.room(now)
+        actual = asked if used is None else min(asked, used)
+        mark = window.take(asked, now)
+        exact.take(actual, now)
+        window.give_back(asked - actual, mark, now)
+        assert window.room(now) == pytest.approx(exact.room(now), abs=1e-4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    endings=st.lists(
+        st.tuples(st.floats(0, 3), st.sampled_from("scx"), st.integers(0, 9)), max_size=80
+    )
+)
+def test_after_any_endings_nothing_is_held(endings: list[tuple[float, str, int]]) -> None:
+    ledger, scope, now = QuotaLedger(), Scope("s", "p", "a"), 0.0
+    for algorithm in Algorithm:
+        dimension = Dimension.CONCURRENCY if algorithm is Algorithm.CONCURRENT else Dimension.TOKENS
+        scope.windows.append(make_window(algorithm, dimension, 50.0, PERIOD, 0.0))
+    held: list[Reservation] = []
+    amounts = amounts_of(requests=1, tokens=5, concurrency=1)
+    for passed, ending, which in endings:
+        now += passed
+        got = ledger.reserve(scope, amounts, now)
+        if isinstance(got, Reservation):
+            held.append(got)
+        elif isinstance(got, Shortfall):
+            assert got.fits_at > now - EPSILON
+        if held and which % 2:
+            _end(ledger, held.pop(which % len(held)), ending, now)
+    for hold in held:
+        _end(ledger, hold, "c", now)
+    assert (ledger.open_count, scope.in_flight, len(scope.open)) == (0, 0, 0)
+    assert all(abs(window.unconfirmed) < 1e-6 for window in scope.windows)
+    assert scope.windows[-1].used == 0.0
+
+
+def _end(ledger: QuotaLedger, hold: Reservation, ending: str, now: float) -> None:
+    if ending == "s":
+        ledger.settle(hold, amounts_of(requests=1, tokens=3), now)
+    else:
+        ledger.cancel(hold, now, counted=ending == "x")
