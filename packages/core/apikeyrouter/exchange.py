@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from apikeyrouter.domain.components.attempt import Attempt
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.wire import WireRequest, WireResponse
+from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
 from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap, read_usage
@@ -85,7 +85,7 @@ async def _accept(
         return await _begin_stream(attempt, adapter, response, deadline, withhold_usage)
     body = await response.read()
     now = attempt.now()
-    attempt.answered(adapter.read_limits(headers, now), adapter.read_account(headers))
+    _note_answer(attempt, adapter, headers, now)
     usage = read_usage(body)
     if usage is not None:
         attempt.settle(usage.input_tokens, usage.output_tokens)
@@ -113,11 +113,16 @@ async def _begin_stream(
             attempt.fail(failure)
             return Answer(response.status, response.raw_headers, attempt, first, failure=failure)
     headers = response.headers
-    attempt.answered(adapter.read_limits(headers, now), adapter.read_account(headers))
+    _note_answer(attempt, adapter, headers, now)
     tap = StreamTap(withhold_usage=withhold_usage)
     stream = MeteredStream(attempt, response, first=first, tap=tap, deadline=deadline)
     attempt.is_streaming = True
     return Answer(response.status, response.raw_headers, attempt, stream=stream)
+
+
+def _note_answer(attempt: Attempt, adapter: WireAdapter, headers: Headers, now: float) -> None:
+    limits = adapter.read_limits(headers, now) if attempt.wants_limits(now) else ()
+    attempt.answered(limits, adapter.read_account(headers))
 
 
 async def _refused(attempt: Attempt, adapter: WireAdapter, response: WireResponse) -> Answer:

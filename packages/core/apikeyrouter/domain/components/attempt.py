@@ -26,6 +26,8 @@ from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit
 
 _TOO_MANY = 429
+_FRESH_REPORT_S = 0.02
+_ROOMY = 0.5
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,6 +105,19 @@ class Attempt:
     def now(self) -> float:
         """Return the instant by the router's clock."""
         return self._desk.clock()
+
+    def wants_limits(self, now: float) -> bool:
+        """Tell whether the answer's figures are worth reading.
+
+        A report is skipped when the scope's last one is milliseconds old and
+        half of every limit is left: it could change no decision.
+        """
+        scope = self.grant.hold.scope
+        return (
+            scope.observed_at is None
+            or now - scope.observed_at > _FRESH_REPORT_S
+            or scope.strain(now) > _ROOMY
+        )
 
     @property
     def tries_next(self) -> bool:
