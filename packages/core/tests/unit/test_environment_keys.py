@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from apikeyrouter.domain.components.key_manager import derived_id
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.config.environment import (
     keys_from_environment,
     merge_dotenv,
     read_dotenv,
 )
-from apikeyrouter.infrastructure.config.model import key_id_for
 
 pytestmark = pytest.mark.unit
 
@@ -48,7 +48,7 @@ CATALOGUE = ["openai", "anthropic", "together-ai"]
 def test_keys_are_found(env: dict[str, str], expected: list[tuple[str, str]]) -> None:
     keys = keys_from_environment(env, CATALOGUE)
     assert expected == [(key.provider, key.secret.get_secret_value()) for key in keys]
-    assert [key.id for key in keys] == [key_id_for(*pair) for pair in expected]
+    assert [key.id for key in keys] == [derived_id(*pair) for pair in expected]
 
 
 def test_impossible_key_is_refused_by_its_variable_and_not_shown() -> None:

@@ -264,8 +264,8 @@ class KeyManager:
 
 
 def derived_id(provider_id: str, secret: str) -> str:
-    """Derive a stable id that tells nothing of the secret."""
-    digest = hashlib.sha256(f"{provider_id}\0{secret}".encode()).hexdigest()
+    """Derive a stable id that tells nothing of the secret; loading a file twice changes nothing."""
+    digest = hashlib.sha256(f"{provider_id}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()
     return f"{provider_id}-{digest[:10]}"
 
 

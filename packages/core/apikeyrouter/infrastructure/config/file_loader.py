@@ -22,7 +22,6 @@ from apikeyrouter.infrastructure.config.model import (
     RouterConfig,
     RoutingConfig,
     ServerConfig,
-    key_id_for,
 )
 from apikeyrouter.infrastructure.config.references import check_references
 from apikeyrouter.infrastructure.config.source import (
@@ -42,7 +41,6 @@ __all__ = [
     "RouterConfig",
     "RoutingConfig",
     "ServerConfig",
-    "key_id_for",
     "load_config",
     "parse_config",
 ]

@@ -5,7 +5,6 @@ requests or tokens, and US dollars. What binds one entry to another (a key to
 its provider, a target to a provider) is checked where a file is read.
 """
 
-import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from apikeyrouter.domain.components.key_manager import derived_id
 from apikeyrouter.infrastructure.config.values import (
     BaseUrl,
     ByteCount,
@@ -41,15 +41,6 @@ from apikeyrouter.infrastructure.config.values import (
 
 ProviderKind = Literal["openai", "anthropic", "gemini", "azure"]
 BudgetScopeName = Literal["global", "per_provider", "per_key", "per_route", "per_client", "per_tag"]
-
-
-def key_id_for(provider: str, secret: str) -> str:
-    """Return the id that the same provider and secret always get; it does not reveal the secret.
-
-    Loading the same file twice therefore changes nothing.
-    """
-    digest = hashlib.sha256(f"{provider}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{provider}-{digest[:10]}"
 
 
 class _Fact(BaseModel):
@@ -129,7 +120,7 @@ class KeyConfig(_Fact):
         provider, secret = data.get("provider"), data.get("secret")
         plain = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
         if isinstance(provider, str) and isinstance(plain, str):
-            return {**data, "id": key_id_for(provider, plain)}
+            return {**data, "id": derived_id(provider, plain)}
         return data
 
 

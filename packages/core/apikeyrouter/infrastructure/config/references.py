@@ -7,7 +7,8 @@ passed over here, since validation reports it.
 
 from collections.abc import Collection, Iterator, Mapping
 
-from apikeyrouter.infrastructure.config.model import key_id_for, refuse_open_service
+from apikeyrouter.domain.components.key_manager import derived_id
+from apikeyrouter.infrastructure.config.model import refuse_open_service
 from apikeyrouter.infrastructure.config.source import FieldPath
 from apikeyrouter.infrastructure.config.values import nearest
 
@@ -140,4 +141,4 @@ def _key_id(key: _Data) -> str | None:
     if key.get("id") is not None:
         return _text(key, "id")
     provider, secret = _text(key, "provider"), _text(key, "secret")
-    return key_id_for(provider, secret) if provider and secret else None
+    return derived_id(provider, secret) if provider and secret else None
