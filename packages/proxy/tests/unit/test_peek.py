@@ -1,0 +1,112 @@
+"""A look at a body, and splices that leave every other byte alone."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apikeyrouter_proxy.dataplane.peek import (
+    BadBodyError,
+    peek,
+    wants_usage_spliced,
+    with_model,
+    with_usage,
+)
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("body", "cap"),
+    [
+        (b'{"model":"m"}', None),
+        (b'{"model":"m","max_tokens":5}', 5),
+        (b'{"model":"m","max_tokens":5,"max_completion_tokens":7}', 7),
+        (b'{"model":"m","max_tokens":5,"n":3}', 15),
+        (b'{"model":"m","max_tokens":null}', None),
+    ],
+)
+def test_output_cap_is_the_callers_over_all_choices(body: bytes, cap: int | None) -> None:
+    assert peek(body).output_cap == cap
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        (b"", None, "not valid JSON"),
+        (b"{", None, "not valid JSON"),
+        (b"[]", None, "JSON object"),
+        (b'"x"', None, "JSON object"),
+        (b"{}", "model", "missing"),
+        (b'{"model":""}', "model", "empty"),
+        (b'{"model":1}', "model", "expected `str`"),
+        (b'{"model":"m","stream":"yes"}', "stream", "expected `bool"),
+        (b'{"model":"m","max_tokens":"5"}', "max_tokens", "expected `int"),
+    ],
+)
+def test_mistakes_name_the_field(body: bytes, param: str | None, told: str) -> None:
+    with pytest.raises(BadBodyError, match=told) as caught:
+        peek(body)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "spliced"),
+    [
+        (b'{"model":"a","x":1.0}', b'{"model":"b","x":1.0}'),
+        (b'{ "x" : "\\"model\\":\\"a\\"",\n"model"\t: "a" }', None),
+        (b'{"tool":{"model":"a"},"model":"a"}', b'{"tool":{"model":"a"},"model":"b"}'),
+        (b'{"model":"old","model":"a"}', b'{"model":"old","model":"b"}'),
+    ],
+    ids=["plain", "in a text", "nested", "twice"],
+)
+def test_only_the_model_changes(body: bytes, spliced: bytes | None) -> None:
+    if spliced is None:
+        spliced = body[: body.rindex(b'"a"')] + b'"b"' + body[body.rindex(b'"a"') + 3 :]
+    assert with_model(body, "b") == spliced
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted", "options"),
+    [
+        (b'{"model":"m","stream":true}', True, {"include_usage": True}),
+        (b' {"stream":true,"model":"m","stream_options":{}}', True, {"include_usage": True}),
+        (
+            b'{"stream_options": {"x":1},"model":"m","stream":true}',
+            True,
+            {"include_usage": True, "x": 1},
+        ),
+        (b'{"model":"m","stream":true,"stream_options":{"include_usage":false}}', False, None),
+        (b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}', False, None),
+        (b'{"model":"m"}', False, None),
+    ],
+)
+def test_usage_is_asked_for_where_nothing_is_said(
+    body: bytes, wanted: bool, options: dict[str, object] | None
+) -> None:
+    assert wants_usage_spliced(peek(body), body) is wanted
+    if wanted:
+        before = json.loads(body)
+        after = json.loads(with_usage(body))
+        assert after.pop("stream_options") == options
+        before.pop("stream_options", None)
+        assert after == before
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("model"), inner),
+    max_leaves=12,
+)
+
+
+@given(extra=st.dictionaries(st.text(), _JSON), first=st.booleans(), name=st.text(min_size=1))
+def test_any_body_keeps_all_but_its_model(extra: dict[str, object], first: bool, name: str) -> None:
+    extra = {k: v for k, v in extra.items() if k not in _READ}
+    whole = {"model": "a", **extra} if first else {**extra, "model": "a"}
+    got = json.loads(with_model(json.dumps(whole, ensure_ascii=False).encode(), name))
+    assert got == {**whole, "model": name}
+
+
+_READ = {"model", "stream", "max_tokens", "max_completion_tokens", "n", "stream_options"}
