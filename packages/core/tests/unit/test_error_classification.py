@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import (
     DAY_S,
@@ -598,7 +599,10 @@ LIMITS = {
         "gemini", _quota((PER_MINUTE, "5"), (PER_DAY, "20"), (INPUT_PER_MINUTE, "250000")), None,
         (
             ObservedLimit(D.REQUESTS, 5.0, 0.0, None, MINUTE_S, source=BODY),
-            ObservedLimit(D.REQUESTS, 20.0, 0.0, 6 * HOUR_S, DAY_S, Algorithm.FIXED, BODY),
+            ObservedLimit(
+                D.REQUESTS, 20.0, 0.0, 6 * HOUR_S, DAY_S, Algorithm.FIXED, BODY,
+                calendar=Calendar.DAY_PACIFIC,
+            ),
             ObservedLimit(D.INPUT_TOKENS, 250000.0, None, None, MINUTE_S, source=BODY),
         ),
     ),

@@ -7,6 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from apikeyrouter.domain.models.calendars import (
+    next_midnight_pacific,
+    next_midnight_utc,
+    next_month_utc,
+)
 from apikeyrouter.domain.models.observation import (
     DAY_S,
     HOUR_S,
@@ -16,12 +21,7 @@ from apikeyrouter.domain.models.observation import (
     Dimension,
     ObservedLimit,
 )
-from apikeyrouter.infrastructure.adapters.durations import (
-    next_midnight_pacific,
-    next_midnight_utc,
-    next_month_utc,
-    parse_duration,
-)
+from apikeyrouter.infrastructure.adapters.durations import parse_duration
 from apikeyrouter.infrastructure.adapters.rate_limit_headers import (
     DIALECTS,
     infer_period,

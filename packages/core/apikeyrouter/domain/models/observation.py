@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from apikeyrouter.domain.models.calendars import Calendar
+
 MINUTE_S = 60.0
 HOUR_S = 3600.0
 DAY_S = 86400.0
@@ -68,6 +70,7 @@ class ObservedLimit(msgspec.Struct, frozen=True):
         pool: A second limit of the same dimension lives beside the first under
             another pool name, such as OpenAI's project tokens. Usually empty.
         rounding: `remaining` is told in steps of this many units.
+        calendar: What a fixed window ends with, where the provider says so.
     """
 
     dimension: Dimension
@@ -79,6 +82,7 @@ class ObservedLimit(msgspec.Struct, frozen=True):
     source: Provenance = Provenance.HEADER
     pool: str = ""
     rounding: float = 1.0
+    calendar: Calendar | None = None
 
     def inferred_period(self) -> float | None:
         """Infer the window's length as reset x limit / (limit - remaining), if that is telling.

@@ -6,10 +6,8 @@ regular expressions and calendars wait for the rest.
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _UNIT_S = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6,
@@ -26,7 +24,6 @@ _PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({UNITS})(?![a-zµμ])\s*", re.IGNORECAS
 _EPOCH_S, _EPOCH_MS, _NO_INSTANT = 1e9, 1e12, 1e15
 #: No form of a time is longer than this.
 _LONGEST_TEXT = 64
-_PACIFIC = "America/Los_Angeles"
 
 
 def parse_duration(text: str, now: float) -> float | None:
@@ -55,33 +52,6 @@ def parse_duration(text: str, now: float) -> float | None:
     if last.islower() and last != "z":
         return _parts(text)
     return _from_instant(text, now)
-
-
-def next_midnight_utc(now: float) -> float:
-    """Return the epoch second at which the next day begins in UTC."""
-    return (now // 86400.0 + 1.0) * 86400.0
-
-
-def next_midnight_pacific(now: float) -> float:
-    """Return the epoch second at which the next day begins in California."""
-    today = datetime.fromtimestamp(now, _pacific())
-    tomorrow = (today + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return tomorrow.timestamp()
-
-
-def next_month_utc(now: float) -> float:
-    """Return the epoch second at which the next calendar month begins in UTC."""
-    today = datetime.fromtimestamp(now, UTC)
-    return datetime(today.year + today.month // 12, today.month % 12 + 1, 1, tzinfo=UTC).timestamp()
-
-
-@cache
-def _pacific() -> tzinfo:
-    try:
-        return ZoneInfo(_PACIFIC)
-    except (ZoneInfoNotFoundError, OSError):
-        # Without a time zone database: at most an hour late, never early.
-        return timezone(timedelta(hours=-8))
 
 
 def _seconds(text: str) -> float | None:

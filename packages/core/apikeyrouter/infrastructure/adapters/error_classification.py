@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import aiohttp
 
+from apikeyrouter.domain.models.calendars import next_month_utc
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, ObservedLimit
-from apikeyrouter.infrastructure.adapters.durations import next_month_utc
 from apikeyrouter.infrastructure.adapters.error_bodies import ErrorBody, decode, masked, read_error
 from apikeyrouter.infrastructure.adapters.error_figures import (
     DAY_ENDS,
@@ -241,7 +241,7 @@ def _instant_told(
     if violations_in(error.details):
         dialects = ("gemini",)
     ends = next((DAY_ENDS[name] for name in dialects if name in DAY_ENDS), None)
-    return ends(now) if ends is not None else None
+    return ends.next_after(now) if ends is not None else None
 
 
 def _data_of(event: bytes) -> list[bytes]:

@@ -5,13 +5,14 @@ than any header. What cannot be read is left out; nothing here raises.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.observation import (
     DAY_S,
     HOUR_S,
@@ -22,12 +23,7 @@ from apikeyrouter.domain.models.observation import (
     ObservedLimit,
     Provenance,
 )
-from apikeyrouter.infrastructure.adapters.durations import (
-    UNITS,
-    next_midnight_pacific,
-    next_midnight_utc,
-    parse_duration,
-)
+from apikeyrouter.infrastructure.adapters.durations import UNITS, parse_duration
 
 _D = Dimension
 _COUNTED_BY_NOUN = {
@@ -77,9 +73,9 @@ _REGAIN = re.compile(
     r"regain access on (\d{4}-\d\d-\d\d)(?:\s(?:at\s)?(\d\d:\d\d))?", re.IGNORECASE
 )
 #: A day's limit that fills at an instant fills at this one.
-DAY_ENDS: Mapping[str, Callable[[float], float]] = {
-    "gemini": next_midnight_pacific,
-    "openrouter": next_midnight_utc,
+DAY_ENDS: Mapping[str, Calendar] = {
+    "gemini": Calendar.DAY_PACIFIC,
+    "openrouter": Calendar.DAY_UTC,
 }
 
 
@@ -199,8 +195,8 @@ def limit_of(violation: dict[str, Any], now: float) -> ObservedLimit | None:
     left = 0.0 if dimension is _D.REQUESTS else None
     if "perday" in quota:
         return ObservedLimit(
-            dimension, limit, left, next_midnight_pacific(now) - now, DAY_S, Algorithm.FIXED,
-            Provenance.ERROR_BODY,
+            dimension, limit, left, Calendar.DAY_PACIFIC.next_after(now) - now, DAY_S,
+            Algorithm.FIXED, Provenance.ERROR_BODY, calendar=Calendar.DAY_PACIFIC,
         )  # fmt: skip
     period_s = MINUTE_S if "perminute" in quota else None
     return ObservedLimit(dimension, limit, left, None, period_s, source=Provenance.ERROR_BODY)
