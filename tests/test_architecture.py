@@ -14,6 +14,7 @@ FLOORS = {
     "domain.interfaces": 2,
     "domain.components": 3,
     "infrastructure": 4,
+    "deadline": 4,
     "metering": 5,
     "exchange": 6,
     "attempts": 5,
@@ -64,6 +65,16 @@ def test_imports_point_down(path: Path) -> None:
 )
 def test_domain_imports_nothing_that_waits(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports_of(path)} & WAITING
+
+
+def test_no_room_is_reached_from_itself() -> None:
+    below = {module_of(path, CORE): imports_of(path) for path in CORE_FILES}
+    below = {name: [n for n in names if n in below] for name, names in below.items()}
+    settled: set[str] = set()
+    while len(settled) < len(below):
+        ready = {name for name, names in below.items() if settled.issuperset(names)} - settled
+        assert ready, f"these import each other: {sorted(set(below) - settled)}"
+        settled |= ready
 
 
 def test_simulator_knows_nothing_of_the_others_and_core_nothing_of_the_proxy() -> None:

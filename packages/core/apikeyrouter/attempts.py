@@ -28,6 +28,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 #: Timers fire a little early against the clock; waking twice costs more than this.
 _TIMER_SLACK_S = 0.001
+_NOBODY: frozenset[KeySlot] = frozenset()
 
 
 class WaitingRoom:
@@ -119,8 +120,8 @@ class Attempts:
     """
 
     __slots__ = (
-        "_deadline", "_desk", "_last", "_refused_by", "_retries", "_room", "_tired", "_walks",
-        "demand", "record",
+        "_blocked", "_deadline", "_desk", "_last", "_refused_by", "_retries", "_room", "_tired",
+        "_walks", "demand", "record",
     )  # fmt: skip
 
     def __init__(
@@ -141,8 +142,9 @@ class Attempts:
         self._walks = WALKS
         self._last: Attempt | None = None
         #: Keys that will not serve this request; keys that failed it just now.
-        self._refused_by: set[KeySlot] = set()
-        self._tired: set[KeySlot] = set()
+        self._refused_by: frozenset[KeySlot] = _NOBODY
+        self._tired: frozenset[KeySlot] = _NOBODY
+        self._blocked: Blocked | None = None
 
     @property
     def failure(self) -> Failure | None:
@@ -163,7 +165,9 @@ class Attempts:
             if self.failure is not None:
                 self._desk.keep(self.record)
             raise StopAsyncIteration
-        grant = await self._grant()
+        grant = self._grant_now(self._refused_by | self._tired if self._last else _NOBODY)
+        if grant is None:
+            grant = await self._grant_later()
         self._last = Attempt(self._desk, grant, self.demand, self.record)
         return self._last
 
@@ -178,37 +182,40 @@ class Attempts:
             return False
         if consequence.spends_retry:
             self._retries -= 1
-            self._tired.add(last.slot)
+            self._tired |= {last.slot}
             return self._retries >= 0
         if not consequence.same_key_retry:
-            self._refused_by.add(last.slot)
+            self._refused_by |= {last.slot}
         self._walks -= 1
         return self._walks >= 0
 
-    async def _grant(self) -> Grant:
-        desk, demand, record = self._desk, self.demand, self.record
+    def _grant_now(self, avoid: frozenset[KeySlot]) -> Grant | None:
+        """Return a key with room; else `None`, and why is kept. Nobody overtakes who waits."""
+        desk, demand = self._desk, self.demand
+        self._blocked = None
+        if self._room.queue.waiting and self._room.queue.has_line(demand):
+            desk.engine.route_for(demand)
+            return None
         route = desk.engine.route_for(demand)
-        blocked: Blocked | None = None
-        if not self._room.queue.has_line(demand):
-            avoid = self._refused_by | self._tired
-            outcome = desk.engine.decide(route, demand, record, desk.clock(), avoid=avoid)
-            if isinstance(outcome, Grant):
-                return outcome
-            if self._tired:
-                await self._pause()
-                outcome = desk.engine.decide(
-                    route, demand, record, desk.clock(), avoid=self._refused_by
-                )
-                if isinstance(outcome, Grant):
-                    return outcome
-            blocked = outcome
-        return await self._wait(blocked)
+        outcome = desk.engine.decide(route, demand, self.record, desk.clock(), avoid=avoid)
+        if isinstance(outcome, Grant):
+            return outcome
+        self._blocked = outcome
+        return None
+
+    async def _grant_later(self) -> Grant:
+        if self._blocked is not None and self._tired:
+            await self._pause()
+            grant = self._grant_now(self._refused_by)
+            if grant is not None:
+                return grant
+        return await self._wait(self._blocked)
 
     async def _pause(self) -> None:
         """Give a failing provider a moment before the same key is tried again."""
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (RETRIES - 1 - self._retries))
         await asyncio.sleep(pause_s * (1.0 + 0.2 * random.random()))  # noqa: S311 - no secret
-        self._tired.clear()
+        self._tired = _NOBODY
 
     async def _wait(self, blocked: Blocked | None) -> Grant:
         now = self._desk.clock()
@@ -221,7 +228,7 @@ class Attempts:
             raise self._refuse(Refusal("", wakes_at, blocked), now)
         outcome = await self._room.wait(
             self.demand, self.record,
-            deadline=self._deadline, wakes_at=wakes_at, avoid=frozenset(self._refused_by),
+            deadline=self._deadline, wakes_at=wakes_at, avoid=self._refused_by,
         )  # fmt: skip
         if isinstance(outcome, Grant):
             return outcome

@@ -4,9 +4,9 @@ A failure before the first byte reaches a client ends the attempt, and the loop
 goes on; after it the stream itself has to tell.
 """
 
-import asyncio
 from dataclasses import dataclass
 
+from apikeyrouter.deadline import Deadline
 from apikeyrouter.domain.components.attempt import Attempt
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.models.failure import Failure, FailureClass
@@ -14,7 +14,7 @@ from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
 from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap, read_usage
-from apikeyrouter.metering import MeteredStream
+from apikeyrouter.metering import MeteredStream, settle_at
 
 _EVENT_STREAM = "text/event-stream"
 
@@ -57,7 +57,7 @@ async def exchange(
     assert isinstance(adapter, WireAdapter)  # noqa: S101 - only such providers come here
     response: WireResponse | None = None
     try:
-        async with asyncio.timeout_at(deadline):
+        with Deadline(deadline):
             response = await adapter.send(request, attempt.slot.secret)
             if 200 <= response.status < 300:
                 return await _accept(attempt, adapter, response, deadline, withhold_usage)
@@ -80,17 +80,11 @@ async def _accept(
     deadline: float,
     withhold_usage: bool,
 ) -> Answer | None:
-    headers = response.headers
-    if headers.get("content-type", "").startswith(_EVENT_STREAM):
+    if response.content_type.startswith(_EVENT_STREAM):
         return await _begin_stream(attempt, adapter, response, deadline, withhold_usage)
     body = await response.read()
-    now = attempt.now()
-    _note_answer(attempt, adapter, headers, now)
-    usage = read_usage(body)
-    if usage is not None:
-        attempt.settle(usage.input_tokens, usage.output_tokens)
-    else:
-        attempt.settle()
+    _note_answer(attempt, adapter, response.headers, attempt.now())
+    settle_at(attempt, read_usage(body))
     return Answer(response.status, response.raw_headers, attempt, body)
 
 
@@ -121,8 +115,10 @@ async def _begin_stream(
 
 
 def _note_answer(attempt: Attempt, adapter: WireAdapter, headers: Headers, now: float) -> None:
-    limits = adapter.read_limits(headers, now) if attempt.wants_limits(now) else ()
-    attempt.answered(limits, adapter.read_account(headers))
+    if attempt.wants_limits(now):
+        attempt.answered(adapter.read_limits(headers, now), adapter.read_account(headers))
+    else:
+        attempt.answered()
 
 
 async def _refused(attempt: Attempt, adapter: WireAdapter, response: WireResponse) -> Answer:

@@ -13,6 +13,7 @@ from typing import Self
 from apikeyrouter.domain.components.attempt import Attempt
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.models.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
@@ -85,17 +86,13 @@ class MeteredStream:
         self._response.close()
         if not self._tap.complete and self._tap.error is None:
             raise self._broke("the stream ended without a finish reason")
-        usage = self._tap.usage
-        if usage is not None:
-            self._attempt.settle(usage.input_tokens, usage.output_tokens)
-        else:
-            self._attempt.settle()
+        settle_at(self._attempt, self._tap.usage)
         return rest
 
     def _settle_as_cancelled(self) -> None:
         usage = self._tap.usage
         if usage is not None:
-            self._attempt.settle(usage.input_tokens, usage.output_tokens)
+            settle_at(self._attempt, usage)
         else:
             self._attempt.cancel()
 
@@ -119,3 +116,11 @@ class MeteredStream:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def settle_at(attempt: Attempt, usage: Usage | None) -> None:
+    """End *attempt* well at what the answer told; at the estimate when it told nothing."""
+    if usage is None:
+        attempt.settle()
+    else:
+        attempt.settle(usage.input_tokens, usage.output_tokens, usage.cached_tokens)

@@ -11,10 +11,12 @@ It can be built outside a running loop. Nothing is started until it is used.
 import asyncio
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
 from apikeyrouter.attempts import Attempts, WaitingRoom
+from apikeyrouter.deadline import Deadline
 from apikeyrouter.domain.components.admission_queue import AdmissionQueue
 from apikeyrouter.domain.components.attempt import Attempt, AttemptDesk
 from apikeyrouter.domain.components.decision_record import DecisionRecord, explain
@@ -81,7 +83,7 @@ class ApiKeyRouter:
         )
         #: Also told of every event, such as a table that shows the router at work.
         self.listeners: list[Callable[[Event], None]] = []
-        self._records: dict[str, DecisionRecord] = {}
+        self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._outbox = WriteBehind(self.state_store, on_error=self._note_store_error)
         self._build()
 
@@ -157,7 +159,10 @@ class ApiKeyRouter:
             raise ValueError(f"adapter of '{provider_id}' is not a ProviderAdapter")
         if provider_id in self.routing_engine.providers and not overwrite:
             raise ValueError(f"provider '{provider_id}' is registered; overwrite=True replaces it")
-        own = adapter.models if isinstance(adapter, WireAdapter) else None
+        own = None
+        if isinstance(adapter, WireAdapter):
+            own = adapter.models
+            self._book.calendars[provider_id] = adapter.calendars
         self.routing_engine.add_provider(
             ProviderEntry(provider_id, adapter, models if models is not None else own)
         )
@@ -391,8 +396,8 @@ class ApiKeyRouter:
     def _remember(self, record: DecisionRecord) -> None:
         records = self._records
         records[record.request_id] = record
-        while len(records) > self.settings.max_decisions:
-            del records[next(iter(records))]
+        if len(records) > self.settings.max_decisions:
+            records.popitem(last=False)
 
     def _emit(self, event: Event) -> None:
         self.observability_manager.emit(event)
@@ -434,7 +439,7 @@ async def _call_users_adapter(
     attempt: Attempt, adapter: ProviderAdapter, intent: RequestIntent, deadline: float
 ) -> SystemResponse | None:
     try:
-        async with asyncio.timeout_at(deadline):
+        with Deadline(deadline):
             raw = await adapter.execute_request(intent, attempt.slot.record)
             response = raw if isinstance(raw, SystemResponse) else adapter.normalize_response(raw)
     except asyncio.CancelledError:

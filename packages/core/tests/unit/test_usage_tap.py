@@ -6,14 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from apikeyrouter.domain.models.token_usage import TokenUsage
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap, read_usage, usage_of
 
 pytestmark = pytest.mark.unit
 
 
-def _usage(given: int, made: int, cached: int = 0) -> TokenUsage:
-    return TokenUsage(input_tokens=given, output_tokens=made, cached_tokens=cached)
+def _usage(given: int, made: int, cached: int = 0) -> Usage:
+    return Usage(given, made, cached)
 
 
 CONTENT = (
@@ -166,9 +166,7 @@ def test_last_usage_wins_when_every_event_tells_one() -> None:
     ],
     ids=["groq", "response completed", "response incomplete", "completions", "transcript", "done"],
 )
-def test_closing_events_of_all_kinds_complete_a_stream(
-    event: bytes, usage: TokenUsage | None
-) -> None:
+def test_closing_events_of_all_kinds_complete_a_stream(event: bytes, usage: Usage | None) -> None:
     tap = StreamTap()
     tap.feed(CONTENT + event)
     assert (usage, True, None) == (tap.usage, tap.complete, tap.error)
@@ -262,7 +260,7 @@ def test_event_of_several_megabytes_passes_unread_and_what_follows_is_read() -> 
         (b"\xff\xfe", None),
     ],
 )
-def test_usage_of_a_plain_body(body: bytes, usage: TokenUsage | None) -> None:
+def test_usage_of_a_plain_body(body: bytes, usage: Usage | None) -> None:
     assert usage == read_usage(body)
 
 

@@ -13,7 +13,8 @@ from apikeyrouter.domain.components.quota_ledger import (
     Shortfall,
     amounts_of,
 )
-from apikeyrouter.domain.components.windows import EPSILON, Window, make_window
+from apikeyrouter.domain.components.window import EPSILON, Window
+from apikeyrouter.domain.components.windows import make_window
 from apikeyrouter.domain.models.observation import Algorithm, Dimension
 
 pytestmark = pytest.mark.unit
@@ -114,7 +115,7 @@ def test_it_fits_at_the_instant_that_was_told_and_not_before(
         assert instant < math.inf
         probe = window_copy(window, algorithm)
         if instant > now + 1e-3:
-            assert probe.room(instant - 1e-3) < asked + window.slack(asked)
+            assert probe.lacks(asked, instant - 1e-3)
         assert window_copy(window, algorithm).room(instant) + 1e-5 >= asked
 
 

@@ -6,7 +6,7 @@ dialect, before the first byte; after it, in the stream.
 """
 
 import asyncio
-import os
+import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -49,6 +49,8 @@ _WATCH_AFTER_S = 0.05
 _LONGEST_ID = 128
 _USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
 _JSON = (b"content-type", b"application/json")
+#: For names of requests: nothing is protected by them.
+_random = random.Random()  # noqa: S311
 
 
 class ClientGoneError(Exception):
@@ -351,7 +353,7 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
         text = given.decode()
         if text.isprintable() and " " not in text:
             return text
-    return "req-" + os.urandom(12).hex()
+    return f"req-{_random.getrandbits(96):024x}"
 
 
 #: Told to whoever bears no token of a client.

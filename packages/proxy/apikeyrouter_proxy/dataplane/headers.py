@@ -4,8 +4,8 @@ Credentials, hop-by-hop headers, cookies and what belongs to one of our keys
 (its limits, its organisation) stay here; all others pass as they are.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from apikeyrouter.exchange import Answer
 
@@ -30,38 +30,50 @@ _NOT_TO_CLIENTS = frozenset(
         b"x-should-retry", b"x-key-used", b"x-provider-used", b"strict-transport-security",
     }
 )  # fmt: skip
+_N = TypeVar("_N")
+_NAMES_KEPT = 1024
 _OWN_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return what of the client's headers goes to a provider."""
-    return {
-        known: value.decode("latin-1")
-        for name, value in headers
-        if (known := _to_provider(name)) is not None
-    }
+    name_of = _TO_PROVIDER
+    return {known: value.decode("latin-1") for name, value in headers if (known := name_of[name])}
 
 
 def response_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
     """Return what of a provider's headers goes to the client, and who served it."""
-    passed = [
-        (known, value)
-        for name, value in answer.raw_headers
-        if (known := _to_client(name)) is not None
-    ]
+    name_of = _TO_CLIENT
+    passed = [(known, value) for name, value in answer.raw_headers if (known := name_of[name])]
     passed.append((b"x-request-id", request_id.encode()))
-    passed.append((b"x-key-used", answer.attempt.slot.id.encode()))
+    passed.append((b"x-key-used", answer.attempt.slot.record.id.encode()))
     passed.append((b"x-provider-used", answer.attempt.provider.id.encode()))
     return passed
 
 
-@lru_cache(maxsize=1024)
-def _to_provider(name: bytes) -> str | None:
-    """Return the name as it goes out, `None` if it stays here."""
-    return None if name in _NOT_TO_PROVIDERS else name.decode("latin-1")
+class _Names(dict[bytes, _N]):
+    """What becomes of a header's name; looked up once for each spelling, bounded."""
+
+    def __init__(self, translate: Callable[[bytes], _N]) -> None:
+        super().__init__()
+        self._translate = translate
+
+    def __missing__(self, name: bytes) -> _N:
+        if len(self) >= _NAMES_KEPT:
+            self.clear()
+        self[name] = found = self._translate(name)
+        return found
 
 
-@lru_cache(maxsize=1024)
-def _to_client(name: bytes) -> bytes | None:
+def _to_provider(name: bytes) -> str:
+    """Return the name as it goes out, empty if it stays here."""
+    return "" if name in _NOT_TO_PROVIDERS else name.decode("latin-1")
+
+
+def _to_client(name: bytes) -> bytes:
     lower = name.lower()
-    return None if lower in _NOT_TO_CLIENTS or lower.startswith(_OWN_LIMITS) else lower
+    return b"" if lower in _NOT_TO_CLIENTS or lower.startswith(_OWN_LIMITS) else lower
+
+
+_TO_PROVIDER = _Names(_to_provider)
+_TO_CLIENT = _Names(_to_client)

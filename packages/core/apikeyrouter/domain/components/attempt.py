@@ -57,6 +57,7 @@ class Attempt:
 
     Attributes:
         slot: The key; `slot.secret` is its credential.
+        provider: The provider that is tried.
         model: The provider's own name of the model.
         started_at: Epoch seconds at which the hold was taken.
         failure: Why it failed; `None` while it runs, and when it ended otherwise.
@@ -66,7 +67,7 @@ class Attempt:
 
     __slots__ = (
         "_desk", "_has_answered", "consequence", "demand", "failure", "grant", "is_open",
-        "is_streaming", "record", "started_at",
+        "is_streaming", "provider", "record", "slot", "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -82,20 +83,11 @@ class Attempt:
         self._has_answered = False
         self.failure: Failure | None = None
         self.consequence: Consequence | None = None
-        slot = grant.slot
+        self.provider: ProviderEntry = desk.engine.providers[grant.pool.provider_id]
+        self.slot = slot = grant.slot
         slot.in_flight += 1
         if slot.record.state is not KeyState.AVAILABLE:
             desk.manager.recover(slot, self.started_at)
-
-    @property
-    def slot(self) -> KeySlot:
-        """The key that is tried."""
-        return self.grant.slot
-
-    @property
-    def provider(self) -> ProviderEntry:
-        """The provider that is tried."""
-        return self._desk.engine.providers[self.grant.pool.provider_id]
 
     @property
     def model(self) -> str:
@@ -113,11 +105,8 @@ class Attempt:
         half of every limit is left: it could change no decision.
         """
         scope = self.grant.hold.scope
-        return (
-            scope.observed_at is None
-            or now - scope.observed_at > _FRESH_REPORT_S
-            or scope.strain(now) > _ROOMY
-        )
+        seen_at = scope.observed_at
+        return seen_at is None or now - seen_at > _FRESH_REPORT_S or scope.strain(now) > _ROOMY
 
     @property
     def tries_next(self) -> bool:
@@ -127,32 +116,43 @@ class Attempt:
     def answered(self, limits: tuple[ObservedLimit, ...] = (), account: str = "") -> None:
         """Note that the provider let the request in: its head has come."""
         desk, grant = self._desk, self.grant
+        hold, slot, awareness = grant.hold, self.slot, desk.awareness
         now = desk.clock()
         self._has_answered = True
-        grant.hold.confirm()
+        hold.confirm()
         grant.lane.note(now - self.started_at)
-        grant.slot.note_success(now - self.started_at, now)
-        scope = grant.hold.scope
+        slot.note_success(now - self.started_at, now)
         if limits:
-            desk.awareness.learn(scope, limits, now, grant.hold)
+            awareness.learn(hold.scope, limits, now, hold)
         if account:
-            desk.awareness.note_account(grant.slot, account)
-        desk.awareness.note_success(scope)
-        self._close_circuit()
+            awareness.note_account(slot, account)
+        awareness.note_success(hold.scope)
+        circuit = grant.pool.circuit
+        if circuit.failures or circuit.awaits_answer or circuit.is_open:
+            self._close_circuit()
 
-    def settle(self, input_tokens: int | None = None, output_tokens: int | None = None) -> None:
-        """End well: correct the hold to what was used; `None` leaves it at the estimate."""
+    def settle(
+        self,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int = 0,
+    ) -> None:
+        """End well: correct the hold to what was used; `None` leaves it at the estimate.
+
+        Args:
+            cached_tokens: How many of the input tokens came from a prompt cache.
+        """
         now = self._end("ok", "")
-        grant = self.grant
-        hold, pool = grant.hold, grant.pool
+        hold, pool = self.grant.hold, self.grant.pool
         if not self._has_answered:
             self.answered()
+        ledger = self._desk.awareness.ledger
         if input_tokens is None:
-            self._desk.awareness.ledger.settle(hold, hold.amounts, now)
+            ledger.settle(hold, hold.amounts, now)
             self._tell("ok", now)
             return
         used_out = output_tokens or 0
-        self._desk.awareness.ledger.settle(hold, pool.actual(hold, input_tokens, used_out), now)
+        ledger.settle(hold, pool.actual(hold, input_tokens, used_out, cached_tokens), now)
         pool.learn_sizes(self.demand, input_tokens, used_out)
         self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
         self._tell("ok", now, input_tokens, used_out)
@@ -292,8 +292,11 @@ class Attempt:
             self._tell_circuit("open", failure.kind.value)
 
     def _close_circuit(self) -> None:
-        if self.grant.pool.circuit.note_success():
+        circuit = self.grant.pool.circuit
+        if circuit.note_success():
             self._tell_circuit("closed", "answered")
+            self._desk.wake()
+        elif circuit.ramp is not None:
             self._desk.wake()
 
     def _tell_circuit(self, state: str, trigger: str) -> None:

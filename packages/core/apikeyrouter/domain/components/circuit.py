@@ -1,7 +1,9 @@
 """A provider's circuit for one model: closed, open, or half-open with one probe.
 
 Refusals and client errors never count. An open circuit is a wait like any
-other: requests queue for its next probe instead of failing.
+other: requests queue for its next probe instead of failing. What waited is not
+let loose at once when it closes: each answer admits two more calls, so that
+their number doubles with every round until nothing is held back.
 """
 
 from dataclasses import dataclass
@@ -12,16 +14,25 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 #: A probe that nobody reported back on is forgotten after this long.
 PROBE_PATIENCE_S = 30.0
+#: Calls that each answer admits after an outage, and how many at once end the holding back.
+_RAMP_STEP = 2
+_RAMP_ENDS_AT = 64
 
 
 @dataclass(slots=True)
 class Circuit:
-    """Counts failures in a row; `open_until` is the instant of the next probe."""
+    """Counts failures in a row.
+
+    Attributes:
+        open_until: The instant of the next probe; 0 while closed.
+        ramp: Calls that may begin while it recovers; `None` when any may.
+    """
 
     failures: int = 0
     open_until: float = 0.0
     pause_s: float = 0.0
     probe_since: float | None = None
+    ramp: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -31,35 +42,52 @@ class Circuit:
     def blocked_until(self, now: float) -> float:
         """Return the instant at which one call may pass; 0 when one may now."""
         if self.open_until <= 0.0:
-            return 0.0
+            return now + PROBE_PATIENCE_S if self.ramp is not None and self.ramp <= 0 else 0.0
         if now < self.open_until:
             return self.open_until
         if self.probe_since is not None and now - self.probe_since < PROBE_PATIENCE_S:
             return now + self.pause_s
         return 0.0
 
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether the answer to a running call may let others in."""
+        return self.probe_since is not None or self.ramp is not None
+
     def note_call(self, now: float) -> None:
-        """Mark a call that passes while half-open as the probe."""
+        """Mark a call that passes while half-open as the probe, and count it while it recovers."""
         if self.open_until > 0.0:
             self.probe_since = now
+        elif self.ramp is not None:
+            self.ramp -= 1
 
     def note_success(self) -> bool:
         """Close it; tell whether it had been open."""
         was_open = self.open_until > 0.0
         self.failures, self.open_until, self.pause_s, self.probe_since = 0, 0.0, 0.0, None
+        if was_open:
+            self.ramp = _RAMP_STEP
+        elif self.ramp is not None:
+            self.ramp += _RAMP_STEP
+            if self.ramp >= _RAMP_ENDS_AT:
+                self.ramp = None
         return was_open
 
     def release_probe(self) -> None:
         """Let another call be the probe: this one told nothing of the provider."""
         self.probe_since = None
+        if self.ramp is not None:
+            self.ramp += 1
 
     def note_failure(self, now: float, *, at_once: bool = False) -> bool:
         """Count a failure; tell whether the circuit opened or stays open for longer."""
         self.failures += 1
+        if self.ramp is not None:
+            self.ramp += 1
         if not at_once and self.failures < FAILURES_TO_OPEN and not self.is_open:
             return False
         if now >= self.open_until:
             self.pause_s = min(LONGEST_PAUSE_S, self.pause_s * 2.0 or FIRST_PAUSE_S)
             self.open_until = now + self.pause_s
-        self.probe_since = None
+        self.probe_since = self.ramp = None
         return True

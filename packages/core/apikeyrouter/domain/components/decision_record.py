@@ -6,10 +6,12 @@ written in microseconds; text is made when somebody reads it.
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from apikeyrouter.domain.components.quota_ledger import Shortfall
+from apikeyrouter.domain.components.window import Window
 from apikeyrouter.domain.models.routing_decision import (
     AlternativeRoute,
     RoutingDecision,
@@ -19,18 +21,18 @@ from apikeyrouter.domain.models.routing_decision import (
 
 RUNNERS_UP_KEPT = 3
 EXCLUDED_KEPT = 3
+FIGURES_KEPT = 4
 ATTEMPTS_KEPT = 8
 
 
-@dataclass(slots=True)
-class AttemptNote:
+class AttemptNote(msgspec.Struct, eq=False):
     """One attempt as it is remembered.
 
     Attributes:
-        runners_up: Key id, provider and score of those that stood next.
+        runners_up: Key id and score of those that stood next at the same provider.
         excluded: Scope id and the reason of those that were out.
         candidates: Scopes that serve the model.
-        figures: Window name, used, capacity and provenance when it was chosen.
+        figures: Window, and what was used of which capacity when it was chosen.
         outcome: `ok`, `cancelled`, a failure class, or empty while it runs.
     """
 
@@ -41,16 +43,15 @@ class AttemptNote:
     at: float
     waited_s: float
     candidates: int
-    runners_up: tuple[tuple[str, str, float], ...] = ()
+    runners_up: tuple[tuple[str, float], ...] = ()
     excluded: tuple[tuple[str, Shortfall], ...] = ()
-    figures: tuple[tuple[str, float, float, str], ...] = ()
+    figures: tuple[tuple[Window, float, float], ...] = ()
     outcome: str = ""
     message: str = ""
     ended_at: float | None = None
 
 
-@dataclass(slots=True)
-class DecisionRecord:
+class DecisionRecord(msgspec.Struct, eq=False):
     """Everything kept of one request's way through the router."""
 
     request_id: str
@@ -59,7 +60,7 @@ class DecisionRecord:
     objective: RoutingObjective
     arrived_at: float
     tokens: float = 0.0
-    attempts: list[AttemptNote] = field(default_factory=list)
+    attempts: list[AttemptNote] = msgspec.field(default_factory=list)
     dropped: int = 0
     refusal: str = ""
     excluded: tuple[tuple[str, Shortfall], ...] = ()
@@ -79,11 +80,11 @@ class DecisionRecord:
         alternatives = [
             AlternativeRoute(
                 key_id=key_id,
-                provider_id=provider_id,
+                provider_id=last.provider_id,
                 score=score,
                 reason_not_selected=f"score {score:.3f} against {last.score:.3f}",
             )
-            for key_id, provider_id, score in (last.runners_up if last else ())
+            for key_id, score in (last.runners_up if last else ())
         ] if last else []  # fmt: skip
         return RoutingDecision(
             id=f"{self.request_id}-{len(self.attempts) + self.dropped}",
@@ -163,14 +164,14 @@ def _tell_attempt(number: int, note: AttemptNote) -> str:
         text += f" after waiting {note.waited_s:.2f} s"
     text += f", the best of {note.candidates} by score {note.score:.3f}"
     if note.runners_up:
-        text += "; next were " + ", ".join(f"{k} ({s:.3f})" for k, _, s in note.runners_up)
+        text += "; next were " + ", ".join(f"{k} ({s:.3f})" for k, s in note.runners_up)
     if note.excluded:
         out = "; ".join(f"{scope} ({reason_of(why, note.at)})" for scope, why in note.excluded)
         text += f"; out were {out}"
     if note.figures:
         text += "; limits then: " + ", ".join(
-            f"{name} {used:,.0f} of {capacity:,.0f} ({source})"
-            for name, used, capacity, source in note.figures
+            f"{window.name} {used:,.0f} of {capacity:,.0f} ({window.provenance.value})"
+            for window, used, capacity in note.figures
         )
     return f"{text}. {_tell_outcome(note)}"
 
@@ -197,15 +198,20 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
         "waited_s": note.waited_s,
         "candidates": note.candidates,
         "runners_up": [
-            {"key_id": key, "provider_id": provider, "score": score}
-            for key, provider, score in note.runners_up
+            {"key_id": key, "provider_id": note.provider_id, "score": score}
+            for key, score in note.runners_up
         ],
         "excluded": [
             {"scope": scope, "reason": reason_of(why, note.at)} for scope, why in note.excluded
         ],
         "limits": [
-            {"window": name, "used": used, "capacity": capacity, "provenance": source}
-            for name, used, capacity, source in note.figures
+            {
+                "window": window.name,
+                "used": used,
+                "capacity": capacity,
+                "provenance": window.provenance.value,
+            }
+            for window, used, capacity in note.figures
         ],
         "outcome": note.outcome,
         "message": note.message,

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
 from apikeyrouter.domain.components.scope_book import ScopeBook
-from apikeyrouter.domain.components.windows import FixedWindow, TokenBucket, Window, make_window
+from apikeyrouter.domain.components.token_bucket import TokenBucket
+from apikeyrouter.domain.components.window import Window
+from apikeyrouter.domain.components.windows import FixedWindow
 from apikeyrouter.domain.models.events import Event, LimitLearned
 from apikeyrouter.domain.models.observation import (
     MINUTE_S,
@@ -115,19 +117,21 @@ class LimitLearning:
         self, scope: Scope, told: ObservedLimit, now: float, hold: Reservation | None
     ) -> None:
         assert told.limit is not None  # noqa: S101 - checked by the caller
+        algorithm = told.algorithm
         if told.dimension is Dimension.CONCURRENCY:
             period, algorithm = 0.0, Algorithm.CONCURRENT
         else:
             period = told.period_s or told.inferred_period() or _plain_period(told)
-            algorithm = told.algorithm or Algorithm.TOKEN_BUCKET
-        window = make_window(
-            algorithm, told.dimension, told.limit, period, now,
-            provenance=told.source, pool=told.pool,
+        window = self._book.window_for(
+            scope, told.dimension, told.limit, period, now,
+            provenance=told.source, algorithm=algorithm, pool=told.pool,
         )  # fmt: skip
-        if isinstance(window, FixedWindow) and told.reset_s is not None:
-            window.align(now + told.reset_s + _RESET_SLACK_S, now)
+        if isinstance(window, FixedWindow):
+            window.calendar = told.calendar or window.calendar
+            if told.reset_s is not None:
+                window.align(now + told.reset_s + _RESET_SLACK_S, now)
         self._ledger.adopt(window, scope, now, hold)
-        if not told.algorithm and told.reset_s is not None and period:
+        if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
             self._ballots[window] = _Ballot()
             window = self._vote(scope, window, told, now)
         self._hold_against(window, told, now, hold)

@@ -52,9 +52,9 @@ class QuotaAwarenessEngine:
     def note_success(self, scope: Scope) -> None:
         """Fold in one call that was let in: an untold wait ends, an unknown scope opens up."""
         scope.served += 1
-        if scope.streak:
-            scope.streak = 0
-        self.book.trust(scope)
+        scope.streak = 0
+        if scope.ramp is not None:
+            self.book.trust(scope)
 
     def note_refusal(self, scope: Scope, now: float) -> None:
         """Fold in one refusal: a scope of which nothing is known is opened up anew, slowly."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apikeyrouter.domain.components.windows import DIMENSIONS, EPSILON, INDEX_OF, Window
+import msgspec
+
+from apikeyrouter.domain.components.window import DIMENSIONS, EPSILON, INDEX_OF, Window
 from apikeyrouter.domain.models.observation import Dimension
 
 Amounts = Sequence[float]
@@ -24,8 +26,7 @@ def amounts_of(**units: float) -> list[float]:
     return [float(named.get(dimension.value, 0.0)) for dimension in DIMENSIONS]
 
 
-@dataclass(slots=True, frozen=True)
-class Shortfall:
+class Shortfall(msgspec.Struct, frozen=True):
     """Why something could not be set aside.
 
     Attributes:
@@ -60,6 +61,7 @@ class Scope:
         wake_at: Told or inferred wait: no call before it.
         why: What it waits for, in words.
         streak: Refusals in a row without a success between.
+        ramp: The one of the windows that lets few calls at once through, until more is known.
         confidence: How sure it is that its keys share it; 1 when configured or told.
         sleepers: Places in orders where it is put aside; while there are some, `on_room` is called.
         on_room: Called when room came back early or a wait ended.
@@ -80,6 +82,7 @@ class Scope:
     observed_at: float | None = None
     basis: str = "own"
     confidence: float = 1.0
+    ramp: Window | None = None
     sleepers: int = 0
     #: The strain at one instant is asked for several times; what moves windows resets it.
     strained_at: float = -1.0
@@ -128,8 +131,7 @@ class Scope:
             self.on_room(self)
 
 
-@dataclass(slots=True, eq=False)
-class Line:
+class Line(msgspec.Struct, eq=False):
     """One window's part of a reservation."""
 
     window: Window
@@ -177,10 +179,10 @@ class QuotaLedger:
     def shortfall(self, scope: Scope, amounts: Amounts, now: float) -> Shortfall | None:
         """Return the first reason why *amounts* does not fit now, or `None`."""
         if scope.wake_at > now:
-            return Shortfall(scope.why or "told to wait", 0.0, 0.0, scope.wake_at)
+            return _waits(scope)
         for window in scope.windows:
             asked = amounts[window.index]
-            if asked > 0.0 and asked + window.slack(asked) > window.room(now) + EPSILON:
+            if asked > 0.0 and window.lacks(asked, now):
                 return _lack_of(window, asked, now)
         return None
 
@@ -196,12 +198,16 @@ class QuotaLedger:
             The open hold, or the first thing without room and the instant it
             will have some (`inf` when the amount exceeds the limit).
         """
-        lack = self.shortfall(scope, amounts, now)
-        if lack is not None:
-            return lack
+        if scope.wake_at > now:
+            return _waits(scope)
+        windows = scope.windows
+        for window in windows:
+            amount = amounts[window.index]
+            if amount > 0.0 and window.lacks(amount, now):
+                return _lack_of(window, amount, now)
         hold = Reservation(scope, amounts, now)
         lines = hold.lines
-        for window in scope.windows:
+        for window in windows:
             amount = amounts[window.index]
             if amount > 0.0:
                 mark = window.take(amount, now)
@@ -278,6 +284,10 @@ class QuotaLedger:
         hold.scope.in_flight -= 1
         hold.scope.strained_at = -1.0
         self.open_count -= 1
+
+
+def _waits(scope: Scope) -> Shortfall:
+    return Shortfall(scope.why or "told to wait", 0.0, 0.0, scope.wake_at)
 
 
 def _lack_of(window: Window, asked: float, now: float) -> Shortfall:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.quota_ledger import Scope
-from apikeyrouter.domain.components.windows import Window
+from apikeyrouter.domain.components.window import Window
 from apikeyrouter.domain.models.observation import (
     DAY_S,
     HOUR_S,
@@ -115,7 +115,7 @@ def _predict_window(
         return None
     room = max(0.0, window.room(now))
     pace, spread = window.pace(now)
-    refill = window.capacity / window.period_s if window.algorithm is Algorithm.TOKEN_BUCKET else 0
+    refill = window.refills_per_s()
     told = ExhaustionPrediction(
         key_id=slot.id,
         scope_id=scope.id,

@@ -14,16 +14,19 @@ from difflib import get_close_matches
 
 import msgspec
 
-from apikeyrouter.domain.components.candidate_index import Lane, Order, Picked, Pool
+from apikeyrouter.domain.components.candidate_index import Order, Picked
 from apikeyrouter.domain.components.circuit import Circuit
 from apikeyrouter.domain.components.decision_record import (
     EXCLUDED_KEPT,
+    FIGURES_KEPT,
     RUNNERS_UP_KEPT,
     AttemptNote,
     DecisionRecord,
     explain,
 )
 from apikeyrouter.domain.components.key_slot import KeySlot, matches
+from apikeyrouter.domain.components.lane import Lane
+from apikeyrouter.domain.components.pool import Pool
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope, Shortfall
 from apikeyrouter.domain.components.routing_strategies import make_gate, make_score
 from apikeyrouter.domain.components.scope_book import ALL_MODELS, ScopeBook
@@ -182,7 +185,8 @@ class RoutingEngine:
         """Look at a key's places afresh: its state or its wait changed."""
         now = self._clock()
         for lane in slot.lanes:
-            lane.pool.refresh(lane.scope, now)
+            lane.rouse(slot)
+            lane.pool.refresh_lane(lane, now)
 
     def refresh_scope(self, scope: Scope) -> None:
         """Look at a scope's places afresh: room came, or a wait ended."""
@@ -324,7 +328,7 @@ class RoutingEngine:
                 order = pool.order(amounts)
                 if opens_at:
                     soonest = min(soonest, opens_at)
-                    hopeful = hopeful or pool.circuit.probe_since is not None
+                    hopeful = hopeful or pool.circuit.awaits_answer
                     why = Shortfall("the provider fails; its circuit is open", 0.0, 0.0, opens_at)
                     excluded.append((f"{pool.provider_id}/{pool.model}", why))
                     continue
@@ -443,22 +447,16 @@ def _names_of(entry: ProviderEntry) -> list[str]:
 def _note_of(pool: Pool, order: Order, picked: Picked, now: float, waited_s: float) -> AttemptNote:
     lane = picked.lane
     return AttemptNote(
-        key_id=picked.slot.id,
+        key_id=picked.slot.record.id,
         provider_id=pool.provider_id,
         model=pool.model,
         score=picked.score,
         at=now,
         waited_s=waited_s,
         candidates=len(pool.lanes),
-        runners_up=tuple(
-            (other.slots[0].id, pool.provider_id, score)
-            for other, score in order.runners_up(lane, RUNNERS_UP_KEPT)
-        ),
+        runners_up=order.runners_up(lane, RUNNERS_UP_KEPT),
         excluded=tuple(
-            (other.scope.id, why) for other, why in order.sleepers(EXCLUDED_KEPT)
+            [(other.scope.id, why) for other, why in order.sleepers(EXCLUDED_KEPT)]
         ) if order.why else (),
-        figures=tuple(
-            (window.name, window.used, window.capacity, window.provenance.value)
-            for window in lane.scope.windows[:4]
-        ),
+        figures=tuple([(w, w.used, w.capacity) for w in lane.scope.windows[:FIGURES_KEPT]]),
     )  # fmt: skip

@@ -1,15 +1,18 @@
 """What makes one lane better than another: a score function for each objective.
 
-A score is a pure function of one lane and the instant, lower is better, on a
-scale from 0 to 1, so that weighted objectives simply add. What is unknown
-scores in the middle. A strategy is one function and one row.
+A strategy is a pure function of one lane and the used share of its scope's
+limits, lower is better, on a scale from 0 to 1, so that weighted objectives
+simply add. What is unknown scores in the middle. A strategy is one function
+and one row.
 """
 
 from collections.abc import Callable, Mapping
 
-from apikeyrouter.domain.components.candidate_index import Gate, Lane, Score
+from apikeyrouter.domain.components.candidate_index import Gate, Score
+from apikeyrouter.domain.components.lane import Lane
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
 
+Strategy = Callable[[Lane, float], float]
 UNKNOWN = 0.5
 #: From this used share on a lane moves towards the end of the order: low is not empty.
 _LOW_FROM = 0.9
@@ -18,41 +21,40 @@ _LOW_PENALTY = 20.0
 _STEPS = 64.0
 
 
-def fairness(lane: Lane, now: float) -> float:
+def fairness(lane: Lane, used: float) -> float:
     """Score the used share of the scope's limits, and its calls in flight, by weight."""
-    scope = lane.scope
-    in_flight = scope.in_flight
-    used = min(1.0, scope.strain(now))
-    mean_weight = lane.weight / len(lane.slots) if lane.slots else 1.0
-    return (0.8 * used + 0.2 * in_flight / (in_flight + 16.0)) / mean_weight
+    in_flight = lane.scope.in_flight
+    if used > 1.0:
+        used = 1.0
+    return (0.8 * used + 0.2 * in_flight / (in_flight + 16.0)) / lane.mean_weight
 
 
-def reliability(lane: Lane, now: float) -> float:
+def reliability(lane: Lane, used: float) -> float:
     """Score the decaying share of calls that failed."""
-    del now
+    del used
     return 1.0 - lane.success
 
 
-def latency(lane: Lane, now: float) -> float:
+def latency(lane: Lane, used: float) -> float:
     """Score seconds to the first byte times calls in flight; a second alone is the middle."""
-    del now
+    del used
     expected_s = lane.latency_s * (lane.scope.in_flight + 1)
     return expected_s / (expected_s + 1.0)
 
 
-def cost(lane: Lane, now: float) -> float:
+def cost(lane: Lane, used: float) -> float:
     """Score the operator's word for the price, `cost_rank` from 0 (cheapest) to 1."""
-    del now
+    del used
     return _declared(lane, "cost_rank")
 
 
-def quality(lane: Lane, now: float) -> float:
+def quality(lane: Lane, used: float) -> float:
     """Score the operator's word for quality, `quality_rank` from 0 (best) to 1."""
-    del now
+    del used
     return _declared(lane, "quality_rank")
 
 
-STRATEGIES: Mapping[ObjectiveType, Score] = {
+STRATEGIES: Mapping[ObjectiveType, Strategy] = {
     ObjectiveType.COST: cost,
     ObjectiveType.RELIABILITY: reliability,
     ObjectiveType.FAIRNESS: fairness,
@@ -67,8 +69,8 @@ def make_score(objective: RoutingObjective) -> Score:
     if len(parts) == 1:
         return _finish(parts[0][0])
 
-    def weighted(lane: Lane, now: float) -> float:
-        return sum(score(lane, now) * weight for score, weight in parts)
+    def weighted(lane: Lane, used: float) -> float:
+        return sum(strategy(lane, used) * weight for strategy, weight in parts)
 
     return _finish(weighted)
 
@@ -93,15 +95,15 @@ def make_gate(objective: RoutingObjective) -> Gate | None:
     return gate
 
 
-def _finish(score: Callable[[Lane, float], float]) -> Score:
-    def finished(lane: Lane, now: float) -> float:
-        value = score(lane, now)
+def _finish(strategy: Strategy) -> Score:
+    def score(lane: Lane, now: float) -> float:
         used = lane.scope.strain(now)
+        value = strategy(lane, used)
         if used > _LOW_FROM:
             value += (used - _LOW_FROM) * _LOW_PENALTY
         return int(value * _STEPS) / _STEPS
 
-    return finished
+    return score
 
 
 def _declared(lane: Lane, name: str) -> float:

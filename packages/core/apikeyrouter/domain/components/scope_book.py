@@ -6,17 +6,20 @@ where a provider limits each model apart, else all models together. Keys that
 come to share an account share its scopes from then on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
-from apikeyrouter.domain.components.windows import Concurrent, TokenBucket
+from apikeyrouter.domain.components.window import Window
+from apikeyrouter.domain.components.windows import Concurrent, FixedWindow, make_window
+from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.events import Event, ScopesJoined
 from apikeyrouter.domain.models.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,
+    Algorithm,
     Dimension,
     Provenance,
 )
@@ -67,6 +70,8 @@ class ScopeBook:
         self._on_room = on_room
         self._scopes: dict[tuple[str, str, str], Scope] = {}
         self._membership: dict[str, Membership] = {}
+        #: Provider -> period in seconds -> what its limits of that period end with.
+        self.calendars: dict[str, Mapping[float, Calendar]] = {}
         #: Told when a key moved from one account to another.
         self.on_move: Callable[[KeySlot], None] = lambda _: None
 
@@ -157,26 +162,57 @@ class ScopeBook:
             elif dimension is Dimension.CONCURRENCY:
                 self._ledger.adopt(Concurrent(dimension, capacity, 0.0, now), scope, now, None)
             else:
-                window = TokenBucket(dimension, capacity, period_s, now)
+                window = self.window_for(
+                    scope, dimension, capacity, period_s, now, provenance=Provenance.DECLARED
+                )
                 self._ledger.adopt(window, scope, now, None)
+
+    def window_for(
+        self,
+        scope: Scope,
+        dimension: Dimension,
+        capacity: float,
+        period_s: float,
+        now: float,
+        *,
+        provenance: Provenance,
+        algorithm: Algorithm | None = None,
+        pool: str = "",
+    ) -> Window:
+        """Build a window as the scope's provider runs those of this period.
+
+        Args:
+            algorithm: When it is known; else the provider's calendar decides, and
+                continuous refill is what most providers have.
+        """
+        calendar = self.calendars.get(scope.provider_id, {}).get(period_s)
+        if calendar is not None and algorithm in (None, Algorithm.FIXED):
+            return FixedWindow(
+                dimension, capacity, period_s, now,
+                calendar=calendar, provenance=provenance, pool=pool,
+            )  # fmt: skip
+        return make_window(
+            algorithm or Algorithm.TOKEN_BUCKET, dimension, capacity, period_s, now,
+            provenance=provenance, pool=pool,
+        )  # fmt: skip
 
     def hold_back(self, scope: Scope, calls: int, now: float) -> None:
         """Let at most *calls* run at once until something is learned of the limits."""
-        window = scope.window(Dimension.CONCURRENCY, pool=FIRST_CONTACT)
-        if window is not None:
-            window.resize(max(1, calls), Provenance.INFERRED)
+        if scope.ramp is not None:
+            scope.ramp.resize(max(1, calls), Provenance.INFERRED)
             return
-        window = Concurrent(
+        scope.ramp = Concurrent(
             Dimension.CONCURRENCY, max(1, calls), 0.0, now,
             provenance=Provenance.INFERRED, pool=FIRST_CONTACT,
         )  # fmt: skip
-        self._ledger.adopt(window, scope, now, None)
+        self._ledger.adopt(scope.ramp, scope, now, None)
 
     def trust(self, scope: Scope) -> None:
         """Let one more call run at once after a success; none is held back when much is known."""
-        window = scope.window(Dimension.CONCURRENCY, pool=FIRST_CONTACT)
-        if window is None:
+        ramp = scope.ramp
+        if ramp is None:
             return
-        window.capacity += 1
-        if len(scope.windows) > 1 or window.capacity > TRUSTED_CALLS:
-            scope.windows.remove(window)
+        ramp.capacity += 1
+        if len(scope.windows) > 1 or ramp.capacity > TRUSTED_CALLS:
+            scope.windows.remove(ramp)
+            scope.ramp = None

@@ -5,10 +5,12 @@ that can pass bytes implements `WireAdapter` too, and then the proxy can use it.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from apikeyrouter.domain.models.api_key import APIKey
+from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.cost_estimate import CostEstimate
 from apikeyrouter.domain.models.failure import Failure
 from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
@@ -72,12 +74,14 @@ class Admission:
         larger_of: Charge the larger of input and cap, not their sum.
         input_only: Output is not counted against the token limit at all.
         settles: The charge is corrected to what was really used.
+        counts_cached: Input that came from a prompt cache counts like any other.
     """
 
     counts_cap: bool = True
     larger_of: bool = False
     input_only: bool = False
     settles: bool = True
+    counts_cached: bool = True
 
 
 class WireAdapter(ProviderAdapter):
@@ -87,6 +91,8 @@ class WireAdapter(ProviderAdapter):
         kind: The dialect of its bodies, such as `openai`.
         dialect: The dialect of its rate-limit headers.
         admission: How it charges tokens.
+        calendars: Period in seconds -> what limits of that period end with; the others
+            refill continuously until reports show otherwise.
         per_model: Limits are per model, not for the account as a whole.
         stream_options: It understands `stream_options.include_usage`.
         models: Patterns (`gpt-*`) of what it serves; `None` when that is not known.
@@ -95,6 +101,7 @@ class WireAdapter(ProviderAdapter):
     kind: str = "openai"
     dialect: str = "openai"
     admission: Admission = Admission()
+    calendars: Mapping[float, Calendar] = {}
     per_model: bool = False
     stream_options: bool = True
     models: tuple[str, ...] | None = None

@@ -1,6 +1,6 @@
 """All that a decision may know of a request."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 
@@ -8,8 +8,7 @@ from apikeyrouter.domain.models.routing_decision import RoutingObjective
 DEFAULT_OUTPUT_TOKENS = 256
 
 
-@dataclass(slots=True)
-class Demand:
+class Demand(msgspec.Struct, eq=False):
     """One request as the router sees it: sizes and wishes, no content.
 
     Attributes:
@@ -41,4 +40,4 @@ class Demand:
     max_wait: float | None = None
     deadline: float | None = None
     stream: bool = False
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = {}

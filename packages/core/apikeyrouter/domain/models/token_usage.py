@@ -1,5 +1,6 @@
-"""The tokens one request really used."""
+"""The tokens one request really used: as people read them, and as they travel inside."""
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -21,3 +22,19 @@ class TokenUsage(BaseModel):
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a provider counted, on the hot path: `TokenUsage` without validation."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+    def told(self) -> TokenUsage:
+        """Return it as callers know it."""
+        return TokenUsage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cached_tokens=self.cached_tokens,
+        )

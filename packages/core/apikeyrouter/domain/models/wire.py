@@ -28,6 +28,9 @@ class WireResponse:
     """One answer whose body has not been read.
 
     Whoever receives it must call `close` once, unless `chunks` was exhausted.
+
+    Attributes:
+        content_type: As its header says; empty if it does not.
     """
 
     status: int
@@ -36,3 +39,4 @@ class WireResponse:
     read: Callable[[], Awaitable[bytes]]
     close: Callable[[], None]
     raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: str = ""

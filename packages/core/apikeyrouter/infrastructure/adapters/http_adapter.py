@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, WireAdapter
+from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
 from apikeyrouter.domain.models.observation import ObservedLimit
@@ -83,6 +84,7 @@ class HttpAdapter(WireAdapter):
         headers: Further headers of every call; they win over the caller's.
         dialect: Of the rate-limit headers.
         admission: How the provider charges tokens when it lets a request in.
+        calendars: Period in seconds -> what limits of that period end with.
         per_model: Limits are per model, not for the account as a whole.
         stream_options: It understands `stream_options.include_usage`.
         models: Patterns of the models it serves; `None` when that is not known.
@@ -101,6 +103,7 @@ class HttpAdapter(WireAdapter):
         headers: Mapping[str, str] | None = None,
         dialect: str = "openai",
         admission: Admission | None = None,
+        calendars: Mapping[float, Calendar] | None = None,
         per_model: bool = False,
         stream_options: bool = True,
         models: tuple[str, ...] | None = None,
@@ -109,6 +112,7 @@ class HttpAdapter(WireAdapter):
         self.base_url = _checked(base_url)
         self.dialect = dialect
         self.admission = admission or Admission()
+        self.calendars = calendars or {}
         self.per_model = per_model
         self.stream_options = stream_options
         self.models = models

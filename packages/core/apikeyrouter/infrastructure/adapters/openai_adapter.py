@@ -8,6 +8,7 @@ import msgspec
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.models.api_key import APIKey
+from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.provider_capabilities import ProviderCapabilities
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
@@ -51,6 +52,7 @@ class OpenAIAdapter(HttpAdapter):
         headers: Mapping[str, str] | None = None,
         dialect: str = "openai",
         admission: Admission = ADMISSION,
+        calendars: Mapping[float, Calendar] | None = None,
         per_model: bool | None = None,
         stream_options: bool = True,
         models: tuple[str, ...] | None = None,
@@ -63,6 +65,7 @@ class OpenAIAdapter(HttpAdapter):
             headers=headers,
             dialect=dialect,
             admission=admission,
+            calendars=calendars,
             per_model=base_url.rstrip("/") == BASE_URL if per_model is None else per_model,
             stream_options=stream_options,
             models=models,

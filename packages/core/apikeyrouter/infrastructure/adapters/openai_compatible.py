@@ -7,9 +7,11 @@ November 2026; where one is weak, `OpenAIAdapter(...)` overrides it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.domain.models.calendars import Calendar
+from apikeyrouter.domain.models.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
@@ -25,6 +27,7 @@ class ProviderRow:
     Attributes:
         dialect: Of its rate-limit headers; `none` when it sends none.
         admission: How it charges tokens when it lets a request in.
+        calendars: Period in seconds -> what limits of that period end with.
         stream_options: It tells usage in a stream only when asked to.
         models: Patterns of what it serves; `None` asks the provider.
     """
@@ -32,6 +35,7 @@ class ProviderRow:
     base_url: str
     dialect: str = "openai"
     admission: Admission = _SUM
+    calendars: Mapping[float, Calendar] = field(default_factory=dict)
     per_model: bool = True
     stream_options: bool = True
     models: tuple[str, ...] | None = None
@@ -49,8 +53,14 @@ CATALOGUE: Mapping[str, ProviderRow] = {
     "openai": ProviderRow(
         "https://api.openai.com/v1", admission=ADMISSION, models=_OPENAI_MODELS
     ),
-    "groq": ProviderRow("https://api.groq.com/openai/v1", dialect="groq"),
-    "mistral": ProviderRow("https://api.mistral.ai/v1", dialect="mistral", stream_options=False),
+    "groq": ProviderRow(
+        "https://api.groq.com/openai/v1", dialect="groq",
+        admission=Admission(counts_cached=False),
+    ),
+    "mistral": ProviderRow(
+        "https://api.mistral.ai/v1", dialect="mistral", stream_options=False,
+        calendars={MONTH_S: Calendar.MONTH_UTC},
+    ),
     "deepseek": ProviderRow(
         "https://api.deepseek.com/v1", dialect="none", admission=_ACTUAL, models=("deepseek-*",)
     ),
@@ -62,7 +72,8 @@ CATALOGUE: Mapping[str, ProviderRow] = {
         "https://api.fireworks.ai/inference/v1", dialect="fireworks", admission=_ACTUAL
     ),
     "openrouter": ProviderRow(
-        "https://openrouter.ai/api/v1", dialect="openrouter", admission=_ACTUAL, per_model=False
+        "https://openrouter.ai/api/v1", dialect="openrouter", admission=_ACTUAL, per_model=False,
+        calendars={DAY_S: Calendar.DAY_UTC},
     ),
     "cerebras": ProviderRow("https://api.cerebras.ai/v1", dialect="cerebras"),
     # Tells usage with every piece of a stream.
@@ -131,6 +142,7 @@ def adapter_of(
         headers=headers,
         dialect=row.dialect,
         admission=row.admission,
+        calendars=row.calendars,
         per_model=row.per_model,
         stream_options=row.stream_options,
         models=row.models,

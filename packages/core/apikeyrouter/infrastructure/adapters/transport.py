@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Self
 
 import aiohttp
+from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
 from apikeyrouter.domain.models.wire import WireResponse
@@ -27,7 +28,7 @@ _READ_AHEAD_BYTES = 2**16
 #: A body beyond this is written in pieces, so that other requests get their turn.
 _LARGE_BODY_BYTES = 2**20
 #: Headers that the client library would add; what is sent is the caller's choice.
-_SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_ADDED = ("user-agent", "accept", "accept-encoding", "content-type")
 
 
 class Transport:
@@ -51,7 +52,7 @@ class Transport:
 
         Args:
             url: Absolute and already encoded.
-            headers: Sent as they are, beside `Host` and `Content-Length`.
+            headers: With lower-case names; sent as they are, beside `Host` and `Content-Length`.
 
         Raises:
             aiohttp.ClientError, OSError, TimeoutError: No answer came; reading
@@ -60,9 +61,12 @@ class Transport:
         session = self._session
         if session is None or self._loop is not asyncio.get_running_loop():
             session = await self._open()
+        # Almost every caller sends them all, and then there is nothing to keep from being added.
+        lacking = [name for name in _ADDED if name not in headers] or None
         response = await session.request(
-            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False
-        )
+            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
+            skip_auto_headers=lacking,
+        )  # fmt: skip
         return WireResponse(
             status=response.status,
             headers=response.headers,
@@ -70,6 +74,7 @@ class Transport:
             read=response.read,
             close=response.close,
             raw_headers=response.raw_headers,
+            content_type=response.headers.get(CONTENT_TYPE, ""),
         )
 
     async def close(self) -> None:
@@ -90,7 +95,6 @@ class Transport:
             auto_decompress=False,
             # Bounds the making of a connection only: a pooled one costs no timer.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            skip_auto_headers=_SKIPPED,
             read_bufsize=_READ_AHEAD_BYTES,
             trust_env=self._trust_env,
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from apikeyrouter.domain.models.token_usage import TokenUsage
+from apikeyrouter.domain.models.token_usage import TokenUsage, Usage
 
 #: Whole events are looked over when this much has come.
 _READ_EVERY_BYTES = 8192
@@ -76,7 +76,7 @@ _USAGE, _FINISH, _ERROR = b'"usage"', b'"finish_reason"', b'"error"'
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
-def read_usage(body: bytes) -> TokenUsage | None:
+def read_usage(body: bytes) -> Usage | None:
     """Return the usage that a whole JSON body tells; `None` if it tells none or is no JSON."""
     try:
         return _token_usage(_decode_body(body).usage)
@@ -87,9 +87,10 @@ def read_usage(body: bytes) -> TokenUsage | None:
 def usage_of(data: Any) -> TokenUsage | None:
     """Return the usage of a decoded body or event; `None` if it tells none."""
     try:
-        return _usage_in(msgspec.convert(data, _Event))
+        usage = _usage_in(msgspec.convert(data, _Event))
     except msgspec.ValidationError:
         return None
+    return usage.told() if usage is not None else None
 
 
 class StreamTap:
@@ -117,7 +118,7 @@ class StreamTap:
         self._held = b""
         #: The end of what has passed of an event that is not.
         self._edge = b""
-        self._usage: TokenUsage | None = None
+        self._usage: Usage | None = None
         self._complete = False
         self._error: bytes | None = None
         self._output_chunks = 0
@@ -146,7 +147,7 @@ class StreamTap:
         return b"" if rest and _is_usage_alone(rest) else rest
 
     @property
-    def usage(self) -> TokenUsage | None:
+    def usage(self) -> Usage | None:
         """The last usage that was told so far."""
         self._read()
         return self._usage
@@ -327,30 +328,31 @@ def _error_in(event: _Event) -> bytes | None:
     return None
 
 
-def _usage_in(event: _Event) -> TokenUsage | None:
+def _usage_in(event: _Event) -> Usage | None:
     for bearer in (event, event.response, event.x_groq):
         if bearer is not None and (usage := _token_usage(bearer.usage)) is not None:
             return usage
     return None
 
 
-def _token_usage(usage: _Usage | None) -> TokenUsage | None:
+def _token_usage(usage: _Usage | None) -> Usage | None:
     if usage is None:
         return None
-    given = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
-    made = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+    given, made = usage.prompt_tokens, usage.completion_tokens
+    if given is None:
+        given = usage.input_tokens
+    if made is None:
+        made = usage.output_tokens
     if given is None and made is None:
         return None
-    # Validation would cost as much as all the rest; the decoder has seen the types.
-    return TokenUsage.model_construct(
-        input_tokens=max(0, int(given or 0)),
-        output_tokens=max(0, int(made or 0)),
-        cached_tokens=max(0, int(_cached_in(usage))),
-        exact=True,
-    )
+    return Usage(_whole(given), _whole(made), _whole(_cached_in(usage)))
 
 
-def _cached_in(usage: _Usage) -> int | float:
+def _whole(count: _Count) -> int:
+    return int(count) if count is not None and count > 0 else 0
+
+
+def _cached_in(usage: _Usage) -> _Count:
     details = usage.prompt_tokens_details or usage.input_tokens_details
     told = details.cached_tokens if details is not None else None
-    return told or usage.cached_tokens or usage.prompt_cache_hit_tokens or 0
+    return told or usage.cached_tokens or usage.prompt_cache_hit_tokens
