@@ -38,6 +38,10 @@ def scenario(case: str, seconds: float) -> dict[str, Any]:
     scope_of = {name: name for name in LIMITS}
     if case == "shared":
         scope_of["a2"] = "a1"
+    tells = {
+        "silent": {"headers": "none"},
+        "curt": {"headers": "none", "refusals": "wait"},
+    }.get(case, {"refusals": "wait"})
     conditions: list[dict[str, Any]] = []
     if case == "third-party":
         conditions.append({"kind": "consume", "scope": "a1", "fraction": 0.3})
@@ -49,6 +53,7 @@ def scenario(case: str, seconds: float) -> dict[str, Any]:
     return {
         "providers": {
             "sim": {
+                **tells,
                 "reply": {"tokens": 40, "first_token_s": 0.01},
                 "scopes": {name: {"limits": limits} for name, limits in LIMITS.items()},
                 "keys": {n: {"secret": f"sk-{n}", "scope": scope_of[n]} for n in LIMITS},
@@ -65,6 +70,7 @@ def declared(case: str, name: str) -> dict[str, float]:
 
 CASES = (
     "hidden", "declared-double", "declared-half", "shared", "third-party", "halved", "restart",
+    "curt", "silent",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from apikeyrouter.domain.components.attempt import Attempt, AttemptDesk
 from apikeyrouter.domain.components.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
 from apikeyrouter.domain.components.quota_report import window_state
@@ -92,7 +93,10 @@ class ApiKeyRouter:
         secret = settings.encryption_key
         sealer = EncryptionService(secret.get_secret_value() if secret else None)
         ledger = QuotaLedger()
-        self._book = ScopeBook(ledger, clock=self._clock, emit=self._emit, on_room=self._on_room)
+        pacing = Pacing(ledger, emit=self._emit)
+        self._book = ScopeBook(
+            ledger, pacing, clock=self._clock, emit=self._emit, on_room=self._on_room
+        )
         self.key_manager = KeyManager(
             self.state_store, sealer,
             clock=self._clock, emit=self._emit, record=self._outbox.put,
@@ -102,7 +106,7 @@ class ApiKeyRouter:
             clock=self._clock, find_record=self._records.get, default_objective=RoutingObjective(),
         )  # fmt: skip
         self.quota_awareness_engine = QuotaAwarenessEngine(
-            ledger, self._book, self.key_manager, clock=self._clock, emit=self._emit
+            ledger, self._book, self.key_manager, pacing, clock=self._clock, emit=self._emit
         )
         self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock)
         self._prober = KeyProber(self.key_manager, self.routing_engine)

@@ -201,11 +201,11 @@ class _Call:
 
     async def _over_limit(self, key: SimKey, model: str, lack: Shortfall) -> None:
         headers = [_JSON, *self.headers(key)]
-        silent = key.facts.headers == "none"
-        if not lack.is_too_large and not silent:
+        tells = key.facts.refusals or ("bare" if key.facts.headers == "none" else "full")
+        if not lack.is_too_large and tells != "bare":
             headers.append((b"retry-after", b"%d" % math.ceil(lack.wait_s)))
             headers.append((b"retry-after-ms", b"%d" % math.ceil(lack.wait_s * 1000)))
-        if silent:
+        if tells != "full":
             body = openai.error("Too many requests.", "requests", "rate_limit_exceeded")
         else:
             label = (

@@ -113,6 +113,8 @@ class ProviderFacts(Fact):
         charge: How a call is charged when it is let in (see `limits.CHARGES`).
         models: Names it serves; none at all serves any.
         account_header: Tell the scope's name as `openai-organization`.
+        refusals: What a refusal tells: `full` figures and whose they are, the `wait`
+            alone, or nothing at all (`bare`). `full` if not given, `bare` without headers.
     """
 
     keys: dict[str, KeyFacts]
@@ -122,6 +124,7 @@ class ProviderFacts(Fact):
     models: list[str] = []
     reply: ReplyFacts = msgspec.field(default_factory=ReplyFacts)
     account_header: bool = False
+    refusals: Literal["full", "wait", "bare"] | None = None
 
 
 class Condition(Fact):

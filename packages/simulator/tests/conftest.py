@@ -29,6 +29,11 @@ SCENARIO = {
             "scopes": {"s": {"limits": {"rpm": 1}}},
             "keys": {"s1": {"secret": "sk-s1", "scope": "s"}},
         },
+        "curt": {
+            "refusals": "wait",
+            "scopes": {"c": {"limits": {"rpm": 1}}},
+            "keys": {"c1": {"secret": "sk-c1", "scope": "c"}},
+        },
         "groq": {
             "headers": "groq",
             "charge": "groq",

@@ -187,6 +187,15 @@ def test_too_large_call_is_told_no_wait(simulator: RunningSimulator) -> None:
     assert "retry-after" not in caught.value.response.headers
 
 
+def test_refusal_tells_the_wait_alone_where_it_is_curt(simulator: RunningSimulator) -> None:
+    with OpenAI(api_key="sk-c1", base_url=simulator.base_url("curt"), max_retries=0) as client:
+        client.chat.completions.create(model="m", messages=HELLO)
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.chat.completions.create(model="m", messages=HELLO)
+    assert int(caught.value.response.headers["retry-after"]) in (59, 60)
+    assert "Limit" not in caught.value.message
+
+
 def test_silent_provider_tells_nothing(simulator: RunningSimulator) -> None:
     with OpenAI(api_key="sk-s1", base_url=simulator.base_url("silent"), max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(model="any", messages=HELLO)

@@ -126,7 +126,7 @@ class Attempt:
             awareness.learn(hold.scope, limits, now, hold)
         if account:
             awareness.note_account(slot, account)
-        awareness.note_success(hold.scope)
+        awareness.note_success(hold.scope, now)
         circuit = grant.pool.circuit
         if circuit.failures or circuit.awaits_answer or circuit.is_open:
             self._close_circuit()
@@ -242,13 +242,14 @@ class Attempt:
         scope, slot = self.grant.hold.scope, self.grant.slot
         scope.refused += 1
         # Calls that were under way together are refused together: one refusal, one wait.
-        if self.started_at >= scope.refused_at:
+        is_first = self.started_at >= scope.refused_at
+        if is_first:
             scope.streak += 1
             scope.refused_at = now
         until = now + self._wait_s(failure, consequence, scope.streak, now)
         why = f"{failure.kind.value}: told to wait" if failure.retry_after_s else failure.kind.value
         self._desk.awareness.tell_to_wait(scope, until, why)
-        self._desk.awareness.note_refusal(scope, now)
+        self._desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
         slot.note_failure(now)
         self._rest(consequence, failure, until, now)
 

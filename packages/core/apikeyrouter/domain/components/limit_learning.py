@@ -10,6 +10,7 @@ reset: a bucket's grows with use, a fixed window's stays where it is.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
 from apikeyrouter.domain.components.scope_book import ScopeBook
 from apikeyrouter.domain.components.token_bucket import TokenBucket
@@ -47,9 +48,15 @@ class LimitLearning:
     """Folds observed limits into the windows of a scope."""
 
     def __init__(
-        self, ledger: QuotaLedger, book: ScopeBook, *, emit: Callable[[Event], None]
+        self,
+        ledger: QuotaLedger,
+        book: ScopeBook,
+        pacing: Pacing,
+        *,
+        emit: Callable[[Event], None],
     ) -> None:
         self._ledger = ledger
+        self._pacing = pacing
         self._book = book
         self._emit = emit
         self._ballots: dict[Window, _Ballot] = {}
@@ -135,7 +142,7 @@ class LimitLearning:
             self._ballots[window] = _Ballot()
             window = self._vote(scope, window, told, now)
         self._hold_against(window, told, now, hold)
-        self._book.trust(scope)
+        self._pacing.told(scope)
         self._tell(scope, window, None)
         scope.room_came()
 

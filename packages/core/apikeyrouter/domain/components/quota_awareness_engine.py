@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.limit_learning import LimitLearning
+from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
 from apikeyrouter.domain.components.quota_report import predict, quota_state_of
-from apikeyrouter.domain.components.scope_book import DECLARABLE, FIRST_CONTACT, ScopeBook
+from apikeyrouter.domain.components.scope_book import DECLARABLE, ScopeBook
 from apikeyrouter.domain.models.events import Event
+from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit, Provenance
 from apikeyrouter.domain.models.quota_state import ExhaustionPrediction, QuotaState, TimeWindow
 from apikeyrouter.errors import ConfigurationError
@@ -27,6 +29,7 @@ class QuotaAwarenessEngine:
         ledger: QuotaLedger,
         book: ScopeBook,
         manager: KeyManager,
+        pacing: Pacing,
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
@@ -35,7 +38,8 @@ class QuotaAwarenessEngine:
         self.book = book
         self._manager = manager
         self._clock = clock
-        self._learning = LimitLearning(ledger, book, emit=emit)
+        self._pacing = pacing
+        self._learning = LimitLearning(ledger, book, pacing, emit=emit)
 
     # -- hot verbs ----------------------------------------------------------
 
@@ -49,17 +53,26 @@ class QuotaAwarenessEngine:
         """Fold in the limits that one answer of *scope* told; *hold* is that call's."""
         self._learning.learn(scope, limits, now, hold=hold)
 
-    def note_success(self, scope: Scope) -> None:
+    def note_success(self, scope: Scope, now: float) -> None:
         """Fold in one call that was let in: an untold wait ends, an unknown scope opens up."""
         scope.served += 1
         scope.streak = 0
-        if scope.ramp is not None:
-            self.book.trust(scope)
+        if scope.is_searched:
+            self._pacing.answered(scope, now)
 
-    def note_refusal(self, scope: Scope, now: float) -> None:
-        """Fold in one refusal: a scope of which nothing is known is opened up anew, slowly."""
-        if all(window.pool == FIRST_CONTACT for window in scope.windows):
-            self.book.hold_back(scope, scope.in_flight // 2, now)
+    def note_refusal(
+        self, scope: Scope, failure: Failure, now: float, *, is_first: bool = True
+    ) -> None:
+        """Fold in one refusal for lack of quota.
+
+        Args:
+            is_first: Of the calls that were under way together.
+        """
+        if failure.kind is FailureClass.SLOW_DOWN:
+            if is_first:
+                self._pacing.slowed(scope, now)
+        elif failure.kind is FailureClass.RATE_LIMITED:
+            self._pacing.refused(scope, now, told=bool(failure.limits), is_first=is_first)
 
     def note_account(self, slot: KeySlot, account: str) -> None:
         """Take the provider's word for whose account *slot* is of."""

@@ -61,7 +61,7 @@ class Scope:
         wake_at: Told or inferred wait: no call before it.
         why: What it waits for, in words.
         streak: Refusals in a row without a success between.
-        ramp: The one of the windows that lets few calls at once through, until more is known.
+        is_searched: Some of its windows are guesses that every answer may change.
         confidence: How sure it is that its keys share it; 1 when configured or told.
         sleepers: Places in orders where it is put aside; while there are some, `on_room` is called.
         on_room: Called when room came back early or a wait ended.
@@ -82,7 +82,7 @@ class Scope:
     observed_at: float | None = None
     basis: str = "own"
     confidence: float = 1.0
-    ramp: Window | None = None
+    is_searched: bool = False
     sleepers: int = 0
     #: The strain at one instant is asked for several times; what moves windows resets it.
     strained_at: float = -1.0

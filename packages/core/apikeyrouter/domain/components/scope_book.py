@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
 from apikeyrouter.domain.components.window import Window
 from apikeyrouter.domain.components.windows import Concurrent, FixedWindow, make_window
@@ -37,11 +38,6 @@ DECLARABLE: dict[str, tuple[Dimension, float]] = {
     "otpm": (Dimension.OUTPUT_TOKENS, MINUTE_S),
     "concurrency": (Dimension.CONCURRENCY, 0.0),
 }
-FIRST_CONTACT = "first contact"
-#: Calls at once on a scope of which nothing is known; one more for each that succeeds.
-FIRST_CALLS = 8
-#: A scope that took this many calls without a word of limits is not held back any more.
-TRUSTED_CALLS = 64
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,12 +55,14 @@ class ScopeBook:
     def __init__(
         self,
         ledger: QuotaLedger,
+        pacing: Pacing,
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
         on_room: Callable[[Scope], None],
     ) -> None:
         self._ledger = ledger
+        self._pacing = pacing
         self._clock = clock
         self._emit = emit
         self._on_room = on_room
@@ -148,7 +146,7 @@ class ScopeBook:
         )
         self.declare(scope, slot.record.metadata.get("limits") or {}, now)
         if not scope.windows:
-            self.hold_back(scope, FIRST_CALLS, now)
+            self._pacing.begin(scope, now)
         return scope
 
     def declare(self, scope: Scope, limits: dict[str, float], now: float) -> None:
@@ -195,24 +193,3 @@ class ScopeBook:
             algorithm or Algorithm.TOKEN_BUCKET, dimension, capacity, period_s, now,
             provenance=provenance, pool=pool,
         )  # fmt: skip
-
-    def hold_back(self, scope: Scope, calls: int, now: float) -> None:
-        """Let at most *calls* run at once until something is learned of the limits."""
-        if scope.ramp is not None:
-            scope.ramp.resize(max(1, calls), Provenance.INFERRED)
-            return
-        scope.ramp = Concurrent(
-            Dimension.CONCURRENCY, max(1, calls), 0.0, now,
-            provenance=Provenance.INFERRED, pool=FIRST_CONTACT,
-        )  # fmt: skip
-        self._ledger.adopt(scope.ramp, scope, now, None)
-
-    def trust(self, scope: Scope) -> None:
-        """Let one more call run at once after a success; none is held back when much is known."""
-        ramp = scope.ramp
-        if ramp is None:
-            return
-        ramp.capacity += 1
-        if len(scope.windows) > 1 or ramp.capacity > TRUSTED_CALLS:
-            scope.windows.remove(ramp)
-            scope.ramp = None
