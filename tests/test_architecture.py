@@ -16,6 +16,7 @@ FLOORS = {
     "infrastructure": 4,
     "deadline": 4,
     "metering": 5,
+    "users_adapter": 5,
     "exchange": 6,
     "attempts": 5,
     "probing": 5,

@@ -16,7 +16,7 @@ from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.models.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
-from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
+from apikeyrouter.infrastructure.adapters.usage_tap import BlindTap, StreamTap
 
 
 class MeteredStream:
@@ -34,7 +34,7 @@ class MeteredStream:
         response: WireResponse,
         *,
         first: bytes,
-        tap: StreamTap,
+        tap: StreamTap | BlindTap,
         deadline: float | None,
     ) -> None:
         self._attempt = attempt
@@ -64,7 +64,12 @@ class MeteredStream:
                         return rest
                     raise
                 except TRANSPORT_ERRORS as error:
-                    raise self._broke(self._reason(error)) from None
+                    if not self._tap.complete:
+                        raise self._broke(self._reason(error)) from None
+                    # Everything was there: how the connection ended is nobody's concern.
+                    if rest := self._finish():
+                        return rest
+                    raise StopAsyncIteration from None
             passed = self._tap.feed(chunk)
             if passed:
                 return passed
@@ -80,13 +85,22 @@ class MeteredStream:
         if self._attempt.is_open:
             self._settle_as_cancelled()
 
+    @property
+    def error(self) -> bytes | None:
+        """The error that the provider put into the stream, as JSON; `None` so far."""
+        return self._tap.error
+
     def _finish(self) -> bytes:
         rest = self._tap.finish()
         self._stop_timer()
         self._response.close()
-        if not self._tap.complete and self._tap.error is None:
+        if self._tap.error is not None:
+            # The client reads it in the stream itself; nobody has to add anything.
+            self._attempt.fail(Failure(FailureClass.MID_STREAM, "the provider sent an error"))
+        elif self._tap.complete:
+            settle_at(self._attempt, self._tap.usage)
+        else:
             raise self._broke("the stream ended without a finish reason")
-        settle_at(self._attempt, self._tap.usage)
         return rest
 
     def _settle_as_cancelled(self) -> None:

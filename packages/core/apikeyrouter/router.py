@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
 from apikeyrouter.attempts import Attempts, WaitingRoom
-from apikeyrouter.deadline import Deadline
 from apikeyrouter.domain.components.admission_queue import AdmissionQueue
-from apikeyrouter.domain.components.attempt import Attempt, AttemptDesk
+from apikeyrouter.domain.components.attempt import Attempt
+from apikeyrouter.domain.components.attempt_desk import AttemptDesk
 from apikeyrouter.domain.components.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.key_slot import KeySlot
@@ -38,11 +38,11 @@ from apikeyrouter.domain.models.events import Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
-from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError, StateStoreError
 from apikeyrouter.exchange import Answer, exchange
+from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.infrastructure.adapters.sse import data_of_events
 from apikeyrouter.infrastructure.config.settings import RouterSettings
@@ -51,6 +51,7 @@ from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateSt
 from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
 from apikeyrouter.infrastructure.utils.encryption import EncryptionService
 from apikeyrouter.probing import KeyProber
+from apikeyrouter.users_adapter import call_adapter, complete
 
 
 class ApiKeyRouter:
@@ -254,13 +255,22 @@ class ApiKeyRouter:
         if answer.failure is not None or answer.stream is None:
             raise system_error_of(answer.failure or Failure(FailureClass.SERVER_ERROR, "no stream"))
         adapter = _wire(answer.attempt)
+        failure: Failure | None = None
         try:
             async for data in data_of_events(answer.stream):
-                chunk = adapter.normalize_chunk(data)
+                # What follows an error is read to its end, so that the attempt ends as it should.
+                failure = failure or (
+                    classify_embedded(adapter.kind, data, self._clock())
+                    if b'"error"' in data
+                    else None
+                )
+                chunk = adapter.normalize_chunk(data) if failure is None else None
                 if chunk is not None:
                     yield chunk
         finally:
             answer.stream.close()
+        if failure is not None:
+            raise system_error_of(failure)
 
     def attempts(self, demand: Demand) -> Attempts:
         """Return the attempts for one request, to be made by the caller's own loop.
@@ -314,7 +324,7 @@ class ApiKeyRouter:
         deadline = self._loop_deadline(demand)
         async for attempt in attempts:
             answer = await exchange(
-                attempt, request_for(attempt),
+                attempt, request_for,
                 deadline=deadline,
                 withhold_usage=withhold_usage is not None and withhold_usage(attempt),
             )  # fmt: skip
@@ -364,11 +374,11 @@ class ApiKeyRouter:
         adapter = attempt.provider.adapter
         wanted = _for_model(intent, attempt.model)
         if not isinstance(adapter, WireAdapter):
-            return await _call_users_adapter(attempt, adapter, wanted, deadline)
-        answer = await exchange(attempt, adapter.prepare(wanted), deadline=deadline)
+            return await call_adapter(attempt, adapter, wanted, deadline)
+        answer = await exchange(attempt, lambda _: adapter.prepare(wanted), deadline=deadline)
         if answer is None or answer.failure is not None:
             return None
-        return _complete(adapter.normalize_response(answer.body), attempt)
+        return complete(adapter.normalize_response(answer.body), attempt)
 
     def _demand_of(self, intent: RequestIntent, objective: RoutingObjective | str | None) -> Demand:
         if (
@@ -439,66 +449,8 @@ class ApiKeyRouter:
         }
 
 
-async def _call_users_adapter(
-    attempt: Attempt, adapter: ProviderAdapter, intent: RequestIntent, deadline: float
-) -> SystemResponse | None:
-    try:
-        with Deadline(deadline):
-            raw = await adapter.execute_request(intent, attempt.slot.record)
-            response = raw if isinstance(raw, SystemResponse) else adapter.normalize_response(raw)
-    except asyncio.CancelledError:
-        attempt.cancel()
-        raise
-    except Exception as error:
-        told = adapter.map_error(error)
-        consequence = attempt.fail(_failure_from(told))
-        if not told.retryable or not consequence.try_next:
-            raise told from error
-        return None
-    usage = response.metadata.tokens_used
-    if usage.total_tokens:
-        attempt.settle(usage.input_tokens, usage.output_tokens)
-    else:
-        attempt.settle()
-    return _complete(response, attempt)
-
-
-_CLASS_OF: dict[ErrorCategory, FailureClass] = {
-    ErrorCategory.AuthenticationError: FailureClass.KEY_INVALID,
-    ErrorCategory.RateLimitError: FailureClass.RATE_LIMITED,
-    ErrorCategory.QuotaExceededError: FailureClass.QUOTA_BILLING,
-    ErrorCategory.ProviderError: FailureClass.SERVER_ERROR,
-    ErrorCategory.TimeoutError: FailureClass.TIMEOUT,
-    ErrorCategory.NetworkError: FailureClass.NETWORK,
-    ErrorCategory.ValidationError: FailureClass.BAD_REQUEST,
-    ErrorCategory.BudgetExceededError: FailureClass.BAD_REQUEST,
-    ErrorCategory.UnknownError: FailureClass.SERVER_ERROR,
-}
-
-
-def _failure_from(error: SystemError) -> Failure:
-    status = error.details.get("status")
-    return Failure(
-        kind=_CLASS_OF[error.category],
-        message=error.message[:500],
-        status=status if isinstance(status, int) else None,
-        code=error.provider_code,
-        retry_after_s=error.retry_after,
-    )
-
-
 def _failure_of(attempts: Attempts) -> Failure:
     return attempts.failure or Failure(FailureClass.TIMEOUT, "the request ran out of time")
-
-
-def _complete(response: SystemResponse, attempt: Attempt) -> SystemResponse:
-    """Fill in what only the router knows."""
-    metadata = response.metadata
-    metadata.request_id = response.request_id = attempt.demand.request_id
-    metadata.provider_id = metadata.provider_id or attempt.provider.id
-    metadata.response_time_ms = (attempt.now() - attempt.record.arrived_at) * 1000.0
-    response.key_used = attempt.slot.id
-    return response
 
 
 def _intent_of(intent: RequestIntent | dict[str, Any]) -> RequestIntent:

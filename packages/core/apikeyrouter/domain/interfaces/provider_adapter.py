@@ -46,9 +46,20 @@ class ProviderAdapter(ABC):
         """Turn the provider's answer into ours."""
 
     def map_error(self, exc: Exception) -> SystemError:
-        """Turn any exception into a `SystemError`; the default is final and unknown."""
+        """Turn any exception into a `SystemError`.
+
+        The default lets a timeout or a broken connection be tried again; anything
+        else is final and unknown.
+        """
         if isinstance(exc, SystemError):
             return exc
+        if isinstance(exc, TimeoutError):
+            return SystemError(
+                ErrorCategory.TimeoutError, f"it took too long: {exc}", retryable=True
+            )
+        if isinstance(exc, ConnectionError):
+            text = f"{type(exc).__name__}: {exc}"
+            return SystemError(ErrorCategory.NetworkError, text, retryable=True)
         return SystemError(ErrorCategory.UnknownError, f"{type(exc).__name__}: {exc}")
 
     def get_capabilities(self) -> ProviderCapabilities:

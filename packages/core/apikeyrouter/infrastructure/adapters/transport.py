@@ -25,6 +25,7 @@ CONNECT_TIMEOUT_S = 10.0
 _DNS_TTL_S = 60
 _KEEP_ALIVE_S = 75.0
 _READ_AHEAD_BYTES = 2**16
+_LONGEST_HEADER_BYTES = 2**16
 #: A body beyond this is written in pieces, so that other requests get their turn.
 _LARGE_BODY_BYTES = 2**20
 #: Headers that the client library would add; what is sent is the caller's choice.
@@ -96,6 +97,8 @@ class Transport:
             # Bounds the making of a connection only: a pooled one costs no timer.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             read_bufsize=_READ_AHEAD_BYTES,
+            max_line_size=_LONGEST_HEADER_BYTES,
+            max_field_size=_LONGEST_HEADER_BYTES,
             trust_env=self._trust_env,
         )
         if before is not None and its_loop is not None:

@@ -226,6 +226,22 @@ class StreamTap:
         return b"".join(parts)[passed:]
 
 
+class BlindTap:
+    """Stands where a stream's bytes cannot be read, such as compressed ones: all of it passes."""
+
+    usage: Usage | None = None
+    complete = True
+    error: bytes | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return *chunk* itself."""
+        return chunk
+
+    def finish(self) -> bytes:
+        """Return nothing: nothing was kept back."""
+        return b""
+
+
 def _end_of_events(text: bytes, before: int | None = None) -> int:
     """Return where the last event that is whole (at *before*) ends, 0 if none is."""
     bare, returned = text.rfind(b"\n\n", 0, before), text.rfind(b"\n\r\n", 0, before)
