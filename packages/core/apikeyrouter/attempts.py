@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Self
 
 from apikeyrouter.domain.components.admission_queue import AdmissionQueue, Refusal
-from apikeyrouter.domain.components.attempt import Attempt, AttemptDesk
+from apikeyrouter.domain.components.attempt import Attempt
+from apikeyrouter.domain.components.attempt_desk import AttemptDesk
 from apikeyrouter.domain.components.decision_record import DecisionRecord, reason_of
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
@@ -162,7 +163,7 @@ class Attempts:
 
     async def __anext__(self) -> Attempt:
         if self._last is not None and not self._goes_on(self._last):
-            if self.failure is not None:
+            if self._last.tries_next:
                 self._desk.keep(self.record)
             raise StopAsyncIteration
         grant = self._grant_now(self._refused_by | self._tired if self._last else _NOBODY)
@@ -250,6 +251,7 @@ class Attempts:
             message,
             retry_after=max(0.0, retry_after) if retry_after is not None else None,
             request_id=self.demand.request_id,
+            cause=self._desk.engine.common_cause(self.demand),
         )
 
     def _tell(self, refusal: Refusal, now: float) -> str:

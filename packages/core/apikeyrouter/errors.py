@@ -52,14 +52,22 @@ class NoEligibleKeysError(ApiKeyRouterError):
         retry_after: Seconds until the soonest candidate has room; `None` if
             waiting does not help.
         request_id: The request that was refused; its decision record says why.
+        cause: The failure class that keeps every candidate from it, such as
+            `model_unavailable` or `quota_billing`; empty when there are several or none.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, request_id: str = ""
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        request_id: str = "",
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.request_id = request_id
+        self.cause = cause
 
 
 class UnknownModelError(NoEligibleKeysError):

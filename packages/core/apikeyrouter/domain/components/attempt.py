@@ -1,55 +1,24 @@
 """One try on one key: ends in exactly one of settle, fail, cancel.
 
 An `Attempt` carries the hold, says what became of it, and thereby teaches the
-ledger, the key, the lane and the circuit. `AttemptDesk` is what all attempts
-share. A failure's class decides what follows; the table decides, not this room.
+ledger, the key, the lane and the circuit. What follows from a failure is decided
+by the table, and done by `blame`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+from apikeyrouter.domain.components.attempt_desk import AttemptDesk
+from apikeyrouter.domain.components.blame import blame_for, close_circuit
 from apikeyrouter.domain.components.decision_record import DecisionRecord
-from apikeyrouter.domain.components.failure_table import (
-    CONSEQUENCES,
-    Blame,
-    Consequence,
-    wait_for,
-)
-from apikeyrouter.domain.components.key_manager import KeyManager
-from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
-from apikeyrouter.domain.components.routing_engine import Grant, ProviderEntry, RoutingEngine
-from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
+from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Consequence
+from apikeyrouter.domain.components.routing_engine import Grant, ProviderEntry
+from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import AttemptEnded, CircuitMoved, Event
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.events import AttemptEnded
+from apikeyrouter.domain.models.failure import Failure
 from apikeyrouter.domain.models.observation import ObservedLimit
 
 _TOO_MANY = 429
 _FRESH_REPORT_S = 0.02
 _ROOMY = 0.5
-
-
-@dataclass(slots=True, frozen=True)
-class AttemptDesk:
-    """What all attempts share.
-
-    Attributes:
-        quota_cooldown_s: First rest of an exhausted key whose provider named no moment.
-        on_invalid: Told when a key was refused as a credential.
-    """
-
-    engine: RoutingEngine
-    awareness: QuotaAwarenessEngine
-    manager: KeyManager
-    clock: Callable[[], float]
-    emit: Callable[[Event], None]
-    quota_cooldown_s: float
-    on_invalid: Callable[[KeySlot], None]
-    #: Lets the queue look again: something got better without room coming back.
-    wake: Callable[[], None]
-    #: Takes the record of a request that has come to its end.
-    keep: Callable[[DecisionRecord], None]
 
 
 class Attempt:
@@ -120,7 +89,7 @@ class Attempt:
         now = desk.clock()
         self._has_answered = True
         hold.confirm()
-        grant.lane.note(now - self.started_at)
+        grant.lane.health.note(now - self.started_at)
         slot.note_success(now - self.started_at, now)
         if limits:
             awareness.learn(hold.scope, limits, now, hold)
@@ -129,7 +98,7 @@ class Attempt:
         awareness.note_success(hold.scope, now)
         circuit = grant.pool.circuit
         if circuit.failures or circuit.awaits_answer or circuit.is_open:
-            self._close_circuit()
+            close_circuit(desk, grant)
 
     def settle(
         self,
@@ -147,6 +116,7 @@ class Attempt:
         if not self._has_answered:
             self.answered()
         ledger = self._desk.awareness.ledger
+        self._desk.keep(self.record)
         if input_tokens is None:
             ledger.settle(hold, hold.amounts, now)
             self._tell("ok", now)
@@ -166,6 +136,7 @@ class Attempt:
             ledger.settle(self.grant.hold, self.grant.hold.amounts, now)
         else:
             ledger.cancel(self.grant.hold, now)
+        self._desk.keep(self.record)
         self._tell("cancelled", now)
 
     def fail(self, failure: Failure) -> Consequence:
@@ -180,8 +151,10 @@ class Attempt:
             desk.awareness.note_account(grant.slot, failure.account)
         consequence = CONSEQUENCES[failure.kind]
         self.failure, self.consequence = failure, consequence
-        self._blame(failure, consequence, now)
+        blame_for(desk, grant, failure, consequence, self.started_at, now)
         self._tell(failure.kind.value, now)
+        if not consequence.try_next:
+            desk.keep(self.record)
         return consequence
 
     def _end(self, outcome: str, message: str) -> float:
@@ -210,96 +183,3 @@ class Attempt:
                 output_tokens=output_tokens,
             )
         )
-
-    def _blame(self, failure: Failure, consequence: Consequence, now: float) -> None:
-        blame = consequence.blame
-        if blame is Blame.PROVIDER:
-            self._open_circuit(failure, now)
-            return
-        if failure.status is not None:
-            self._close_circuit()
-        if blame is Blame.SCOPE:
-            self._cool_scope(failure, consequence, now)
-        elif blame is Blame.KEY:
-            self._cool_key(failure, consequence, now)
-        elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
-            self._refuse_model(failure, consequence, now)
-
-    def _refuse_model(self, failure: Failure, consequence: Consequence, now: float) -> None:
-        """Keep the model from the key, or from every key of the scope if it has no allowance."""
-        pool, slot = self.grant.pool, self.grant.slot
-        slots = [slot]
-        if consequence.blame is Blame.MODEL_IN_SCOPE:
-            lanes = self.grant.hold.scope.lanes.get(pool, ())
-            slots = [member for lane in lanes for member in lane.slots]
-        until = now + wait_for(failure, consequence, streak=1, now=now)
-        slot.note_failure(now)
-        for member in slots:
-            member.refused_models[pool.model] = until
-            self._desk.engine.refresh_slot(member)
-
-    def _cool_scope(self, failure: Failure, consequence: Consequence, now: float) -> None:
-        scope, slot = self.grant.hold.scope, self.grant.slot
-        scope.refused += 1
-        # Calls that were under way together are refused together: one refusal, one wait.
-        is_first = self.started_at >= scope.refused_at
-        if is_first:
-            scope.streak += 1
-            scope.refused_at = now
-        until = now + self._wait_s(failure, consequence, scope.streak, now)
-        why = f"{failure.kind.value}: told to wait" if failure.retry_after_s else failure.kind.value
-        self._desk.awareness.tell_to_wait(scope, until, why)
-        self._desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
-        slot.note_failure(now)
-        self._rest(consequence, failure, until, now)
-
-    def _cool_key(self, failure: Failure, consequence: Consequence, now: float) -> None:
-        slot = self.grant.slot
-        slot.streak += 1
-        slot.note_failure(now)
-        until = now + self._wait_s(failure, consequence, slot.streak, now)
-        if consequence.key_state is KeyState.INVALID:
-            self._move(KeyState.INVALID, failure, now)
-            self._desk.on_invalid(slot)
-        else:
-            self._rest(consequence, failure, until, now)
-
-    def _wait_s(self, failure: Failure, consequence: Consequence, streak: int, now: float) -> float:
-        """Return the wait; where an account is empty, the operator's setting is the first one."""
-        first_s = None
-        if consequence.key_state is KeyState.EXHAUSTED:
-            first_s = min(consequence.cool_s, self._desk.quota_cooldown_s)
-        return wait_for(failure, consequence, streak=max(1, streak), now=now, first_s=first_s)
-
-    def _rest(self, consequence: Consequence, failure: Failure, until: float, now: float) -> None:
-        manager, slot = self._desk.manager, self.grant.slot
-        manager.sleep(slot, until, failure.kind.value)
-        if consequence.key_state is not None:
-            self._move(consequence.key_state, failure, now)
-        else:
-            self._desk.engine.refresh_slot(slot)
-
-    def _move(self, to: KeyState, failure: Failure, now: float) -> None:
-        slot = self.grant.slot
-        if to in ALLOWED_MOVES[slot.record.state]:
-            self._desk.manager.move(slot, to, failure.kind.value, now)
-
-    def _open_circuit(self, failure: Failure, now: float) -> None:
-        grant = self.grant
-        grant.lane.note(None)
-        grant.slot.note_failure(now)
-        at_once = failure.kind is FailureClass.UNREACHABLE
-        if grant.pool.circuit.note_failure(now, at_once=at_once):
-            self._tell_circuit("open", failure.kind.value)
-
-    def _close_circuit(self) -> None:
-        circuit = self.grant.pool.circuit
-        if circuit.note_success():
-            self._tell_circuit("closed", "answered")
-            self._desk.wake()
-        elif circuit.ramp is not None:
-            self._desk.wake()
-
-    def _tell_circuit(self, state: str, trigger: str) -> None:
-        pool = self.grant.pool
-        self._desk.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger))

@@ -171,6 +171,12 @@ class Order:
                 if found == most:
                     return
 
+    def causes(self) -> Iterator[str]:
+        """Yield the cause of every lane that sleeps; an empty one for each that is awake."""
+        for lane in self._lanes:
+            why = self.why.get(lane)
+            yield why.cause if why is not None else ""
+
     def wakes_at(self) -> float:
         """Return the instant at which the next sleeper wakes; `inf` when none will by itself."""
         asleep = self._asleep
@@ -206,7 +212,7 @@ class Order:
         self, ledger: QuotaLedger, lane: Lane, slot: KeySlot | None, amounts: Amounts, now: float
     ) -> Reservation | Shortfall:
         if slot is None:
-            return Shortfall(_RESTS, 0.0, 0.0, lane.wakes_at())
+            return Shortfall(_RESTS, 0.0, 0.0, lane.wakes_at(), cause=lane.rests_for(now))
         gate = self._gate
         if gate is not None and (why := gate(lane)) is not None:
             return Shortfall(why, 0.0, 0.0, now + _GATE_PAUSE_S)

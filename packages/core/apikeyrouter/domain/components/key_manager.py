@@ -100,12 +100,12 @@ class KeyManager:
     async def get_key(self, key_id: str) -> APIKey | None:
         """Return the record or `None`."""
         slot = self.slot_by_id.get(key_id)
-        return slot.record if slot else None
+        return slot.told() if slot else None
 
     async def list_keys(self, provider_id: str | None = None) -> list[APIKey]:
         """Return all records, or one provider's, in order of registration."""
         return [
-            slot.record
+            slot.told()
             for slot in self.slot_by_id.values()
             if provider_id is None or slot.provider_id == provider_id
         ]
@@ -114,7 +114,7 @@ class KeyManager:
         """Return the provider's keys that may be called now (limits aside)."""
         now = self._clock()
         return [
-            slot.record
+            slot.told()
             for slot in self.slot_by_id.values()
             if slot.provider_id == provider_id
             and slot.is_awake(now)

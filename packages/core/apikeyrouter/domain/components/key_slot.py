@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from apikeyrouter.domain.models.api_key import USABLE, APIKey
+from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
+from apikeyrouter.domain.models.routing_decision import instant
 
 _MEMORY = 0.9  # share of the old average that stays after one more sample
 
@@ -23,6 +24,7 @@ class KeySlot:
         latency_s: Decaying average of seconds to the first byte.
         turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
         refused_models: Models this key may not use, with the instant of the next try.
+        why: The failure class, or the operator's reason, for which it rests.
     """
 
     record: APIKey
@@ -64,6 +66,23 @@ class KeySlot:
     def is_awake(self, now: float) -> bool:
         """Tell whether the key may be called at all now."""
         return self.wake_at <= now and self.record.state in USABLE
+
+    def rests_for(self, model: str, now: float) -> str:
+        """Return why *model* may not be asked for with it now: a failure class or a reason."""
+        if self.record.state is KeyState.INVALID:
+            return self.why or "key_invalid"
+        if self.refused_models.get(model, 0.0) > now:
+            return "model_unavailable"
+        return self.why
+
+    def told(self) -> APIKey:
+        """Return its record, with what has been counted of its use."""
+        record = self.record
+        record.usage_count = self.served + self.failed
+        record.failure_count = self.failed
+        if self.used_at:
+            record.last_used_at = instant(self.used_at)
+        return record
 
     def note_success(self, latency_s: float, now: float) -> None:
         """Fold in one answered call."""

@@ -32,13 +32,34 @@ class Place(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Health:
+    """How a model fares at one scope, whatever it was asked for.
+
+    Attributes:
+        success: Decaying share of calls that succeeded.
+        latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
+    """
+
+    success: float = 1.0
+    latency_s: float = 0.0
+
+    def note(self, latency_s: float | None) -> None:
+        """Fold in one call: seconds to its first byte, or `None` when the provider failed it."""
+        if latency_s is None:
+            self.success *= 1.0 - _LEARN
+            return
+        self.success += (1.0 - self.success) * _LEARN
+        rise = latency_s - self.latency_s
+        self.latency_s = latency_s if rise > 0 else self.latency_s + rise * _LEARN
+
+
+@dataclass(slots=True, eq=False)
 class Lane:
     """One scope's keys for one model, of one priority.
 
     Attributes:
         turn: Virtual time of the lane: equal scores take turns by weight.
-        success: Decaying share of calls that succeeded in this lane.
-        latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
+        health: Shared with the lanes of the same scope and model under other objectives.
         face: The id of its first key, by which it is told.
         mean_weight: Of its keys.
     """
@@ -49,8 +70,7 @@ class Lane:
     weight: float = 0.0
     mean_weight: float = 1.0
     turn: float = 0.0
-    success: float = 1.0
-    latency_s: float = 0.0
+    health: Health = field(default_factory=Health)
     face: str = ""
     #: In order of arrival.
     slots: dict[KeySlot, None] = field(default_factory=dict)
@@ -102,18 +122,14 @@ class Lane:
             heapq.heappop(resting)
         return resting[0][0] if resting else math.inf
 
+    def rests_for(self, now: float) -> str:
+        """Return why its first key rests: a failure class or an operator's reason."""
+        first = next(iter(self.slots), None)
+        return first.rests_for(self.pool.model, now) if first is not None else ""
+
     def rouse(self, slot: KeySlot) -> None:
         """Look at *slot* afresh: its state or its wait changed."""
         self._file_ready(slot)
-
-    def note(self, latency_s: float | None) -> None:
-        """Fold in one call: seconds to its first byte, or `None` when the provider failed it."""
-        if latency_s is None:
-            self.success *= 1.0 - _LEARN
-            return
-        self.success += (1.0 - self.success) * _LEARN
-        rise = latency_s - self.latency_s
-        self.latency_s = latency_s if rise > 0 else self.latency_s + rise * _LEARN
 
     def _note_keys(self, weight: float) -> None:
         first = next(iter(self.slots), None)

@@ -5,7 +5,7 @@ import math
 from apikeyrouter.domain.components.candidate_index import Gate, Order, Score
 from apikeyrouter.domain.components.circuit import Circuit
 from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.lane import Lane
+from apikeyrouter.domain.components.lane import Health, Lane
 from apikeyrouter.domain.components.quota_ledger import Amounts, Reservation, Scope
 from apikeyrouter.domain.components.window import INDEX_OF
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
@@ -59,7 +59,8 @@ class Pool:
         """Let *slot* serve here under *scope*."""
         lane = self.lane_by_key.get((scope.id, slot.priority))
         if lane is None:
-            lane = Lane(self, scope, slot.priority)
+            health = scope.health_by_model.setdefault(self.model, Health())
+            lane = Lane(self, scope, slot.priority, health=health)
             self.lane_by_key[scope.id, slot.priority] = lane
             self._place_of[lane] = len(self.lanes)
             self.lanes.append(lane)
@@ -92,6 +93,7 @@ class Pool:
             for slot in list(lane.slots):
                 self.remove(slot, lane)
             lane.scope.lanes.pop(self, None)
+            lane.scope.health_by_model.pop(self.model, None)
         self._orders.clear()
 
     def amounts(self, demand: Demand) -> list[float]:

@@ -56,7 +56,7 @@ class QuotaAwarenessEngine:
     def note_success(self, scope: Scope, now: float) -> None:
         """Fold in one call that was let in: an untold wait ends, an unknown scope opens up."""
         scope.served += 1
-        scope.streak = 0
+        scope.streak = scope.failures = 0
         if scope.is_searched:
             self._pacing.answered(scope, now)
 
@@ -80,11 +80,16 @@ class QuotaAwarenessEngine:
             slot.account = account
             self.book.join(slot, account, basis="told", confidence=1.0)
 
-    def tell_to_wait(self, scope: Scope, until: float, why: str) -> None:
-        """Let nobody call *scope* before *until*; never shortens a wait."""
+    def tell_to_wait(self, scope: Scope, until: float, cause: str, how: str = "") -> None:
+        """Let nobody call *scope* before *until*; never shortens a wait.
+
+        Args:
+            cause: A failure class, or whatever else is waited for.
+        """
         if until > scope.wake_at:
             scope.wake_at = until
-            scope.why = why
+            scope.cause = cause
+            scope.why = f"{cause}: {how}" if how else cause
 
     # -- management verbs ---------------------------------------------------
 

@@ -37,6 +37,7 @@ class Shortfall(msgspec.Struct, frozen=True):
         provenance: Who told the limit.
         told_at: When the provider last spoke of it; `None` never.
         for_calls: It waits for a call to end, which no clock foretells.
+        cause: The failure class behind it, if it was one.
     """
 
     what: str
@@ -48,6 +49,7 @@ class Shortfall(msgspec.Struct, frozen=True):
     capacity: float = 0.0
     period_s: float = 0.0
     for_calls: bool = False
+    cause: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +64,8 @@ class Scope:
         why: What it waits for, in words.
         streak: Refusals in a row without a success between.
         is_searched: Some of its windows are guesses that every answer may change.
+        cause: The failure class that it waits for; empty when it does not.
+        failures: Calls in a row that its provider failed.
         confidence: How sure it is that its keys share it; 1 when configured or told.
         sleepers: Places in orders where it is put aside; while there are some, `on_room` is called.
         on_room: Called when room came back early or a wait ended.
@@ -74,7 +78,9 @@ class Scope:
     windows: list[Window] = field(default_factory=list)
     wake_at: float = 0.0
     why: str = ""
+    cause: str = ""
     streak: int = 0
+    failures: int = 0
     served: int = 0
     refused: int = 0
     refused_at: float = 0.0
@@ -89,6 +95,8 @@ class Scope:
     last_strain: float = 0.0
     open: set["Reservation"] = field(default_factory=set, repr=False)
     on_room: Callable[["Scope"], None] | None = field(default=None, repr=False)
+    #: How each model fares here; kept by the lanes.
+    health_by_model: dict[str, Any] = field(default_factory=dict, repr=False)
     #: Where its keys take turns, by pool; filed by the candidate index.
     lanes: dict[Any, list[Any]] = field(default_factory=dict, repr=False)
 
@@ -287,7 +295,7 @@ class QuotaLedger:
 
 
 def _waits(scope: Scope) -> Shortfall:
-    return Shortfall(scope.why or "told to wait", 0.0, 0.0, scope.wake_at)
+    return Shortfall(scope.why or "told to wait", 0.0, 0.0, scope.wake_at, cause=scope.cause)
 
 
 def _lack_of(window: Window, asked: float, now: float) -> Shortfall:

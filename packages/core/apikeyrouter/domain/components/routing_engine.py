@@ -256,6 +256,17 @@ class RoutingEngine:
             return Blocked(math.inf, hopeful=False, excluded=())
         return self.decide(route, demand, record, now, avoid=avoid)
 
+    def common_cause(self, demand: Demand) -> str:
+        """Return the failure class that keeps every candidate from *demand*, if it is one."""
+        common = ""
+        for level in self.route_for(demand).levels:
+            for pool in level:
+                for cause in pool.order(pool.amounts(demand)).causes():
+                    if not cause or (common and cause != common):
+                        return ""
+                    common = cause
+        return common
+
     def explain_decision(self, decision: RoutingDecision | str) -> str:
         """Tell in sentences why a request went where it went.
 

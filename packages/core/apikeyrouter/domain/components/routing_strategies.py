@@ -32,13 +32,13 @@ def fairness(lane: Lane, used: float) -> float:
 def reliability(lane: Lane, used: float) -> float:
     """Score the decaying share of calls that failed."""
     del used
-    return 1.0 - lane.success
+    return 1.0 - lane.health.success
 
 
 def latency(lane: Lane, used: float) -> float:
     """Score seconds to the first byte times calls in flight; a second alone is the middle."""
     del used
-    expected_s = lane.latency_s * (lane.scope.in_flight + 1)
+    expected_s = lane.health.latency_s * (lane.scope.in_flight + 1)
     return expected_s / (expected_s + 1.0)
 
 
@@ -86,10 +86,10 @@ def make_gate(objective: RoutingObjective) -> Gate | None:
         return None
 
     def gate(lane: Lane) -> str | None:
-        if least is not None and lane.success < least:
-            return f"reliability {lane.success:.2f} is below {least:g}"
-        if slowest_ms is not None and lane.latency_s * 1000.0 > slowest_ms:
-            return f"latency {lane.latency_s * 1000.0:.0f} ms is above {slowest_ms:g} ms"
+        if least is not None and lane.health.success < least:
+            return f"reliability {lane.health.success:.2f} is below {least:g}"
+        if slowest_ms is not None and lane.health.latency_s * 1000.0 > slowest_ms:
+            return f"latency {lane.health.latency_s * 1000.0:.0f} ms is above {slowest_ms:g} ms"
         return None
 
     return gate
