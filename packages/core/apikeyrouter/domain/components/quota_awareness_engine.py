@@ -14,6 +14,7 @@ from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
 from apikeyrouter.domain.components.quota_report import predict, quota_state_of
 from apikeyrouter.domain.components.scope_book import DECLARABLE, ScopeBook
+from apikeyrouter.domain.components.scope_inference import INFERRED, ScopeInference
 from apikeyrouter.domain.models.events import Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit, Provenance
@@ -39,6 +40,7 @@ class QuotaAwarenessEngine:
         self._manager = manager
         self._clock = clock
         self._pacing = pacing
+        self._inference = ScopeInference(book)
         self._learning = LimitLearning(ledger, book, pacing, emit=emit)
 
     # -- hot verbs ----------------------------------------------------------
@@ -51,7 +53,9 @@ class QuotaAwarenessEngine:
         hold: Reservation | None = None,
     ) -> None:
         """Fold in the limits that one answer of *scope* told; *hold* is that call's."""
-        self._learning.learn(scope, limits, now, hold=hold)
+        surprise = self._learning.learn(scope, limits, now, hold=hold)
+        if surprise > 0.0 or scope.is_watched or scope.basis == INFERRED:
+            self._inference.note(scope, now, is_surprised=surprise > 0.0)
 
     def note_success(self, scope: Scope, now: float) -> None:
         """Fold in one call that was let in: an untold wait ends, an unknown scope opens up."""

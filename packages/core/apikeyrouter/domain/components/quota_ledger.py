@@ -64,6 +64,7 @@ class Scope:
         why: What it waits for, in words.
         streak: Refusals in a row without a success between.
         is_searched: Some of its windows are guesses that every answer may change.
+        is_watched: It is compared with others that may draw on the same account.
         cause: The failure class that it waits for; empty when it does not.
         failures: Calls in a row that its provider failed.
         confidence: How sure it is that its keys share it; 1 when configured or told.
@@ -89,6 +90,7 @@ class Scope:
     basis: str = "own"
     confidence: float = 1.0
     is_searched: bool = False
+    is_watched: bool = False
     sleepers: int = 0
     #: The strain at one instant is asked for several times; what moves windows resets it.
     strained_at: float = -1.0
@@ -276,6 +278,7 @@ class QuotaLedger:
         """Put *new* in the place of *old*, with what is used and held there."""
         new.take(old.used, now)
         new.charged, new.unconfirmed = old.charged, old.unconfirmed
+        new.returned, new.corrected, new.disproved = old.returned, old.corrected, old.disproved
         new.observed_at, new.declared = old.observed_at, old.declared
         scope.windows[scope.windows.index(old)] = new
         for hold in scope.open:

@@ -26,6 +26,8 @@ from apikeyrouter.domain.models.observation import (
 )
 
 ALL_MODELS = "*"
+#: What an operator has said stays.
+_BY_HAND = ("configured", "alone")
 #: Limits by the names that a configuration gives them: what is counted, over how many seconds.
 DECLARABLE: dict[str, tuple[Dimension, float]] = {
     "rpm": (Dimension.REQUESTS, MINUTE_S),
@@ -68,6 +70,8 @@ class ScopeBook:
         self._on_room = on_room
         self._scopes: dict[tuple[str, str, str], Scope] = {}
         self._membership: dict[str, Membership] = {}
+        #: The keys of an account by provider and name, in order of arrival.
+        self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
         #: Provider -> period in seconds -> what its limits of that period end with.
         self.calendars: dict[str, Mapping[float, Calendar]] = {}
         #: Told when a key moved from one account to another.
@@ -104,17 +108,26 @@ class ScopeBook:
                 if declared
                 else Membership(slot.id, "own", 1.0)
             )
-            self._membership[slot.id] = member
+            self._enlist(slot, member)
         return member
+
+    def slots_of(self, scope: Scope) -> list[KeySlot]:
+        """Return the keys that draw on the account of *scope*."""
+        return list(self._slots_of.get((scope.provider_id, scope.account), ()))
 
     def join(self, slot: KeySlot, account: str, *, basis: str, confidence: float) -> bool:
         """Move *slot* to *account* unless something surer is known; tell whether it moved."""
         before = self.membership(slot)
-        if account == before.account or before.basis == "configured":
+        if account == before.account or before.basis in _BY_HAND:
             return False
         if before.basis == "told" and basis != "told":
             return False
+        if self._is_closed(slot.provider_id, account):
+            return False
         self._move(slot, Membership(account, basis, confidence))
+        if basis != "told":
+            for scope in self.scopes_of(slot):
+                scope.basis, scope.confidence = basis, confidence
         self._emit(ScopesJoined(account, slot.id, True, basis, confidence))
         return True
 
@@ -125,12 +138,34 @@ class ScopeBook:
         self._emit(ScopesJoined(before.account, slot.id, False, basis, before.confidence))
 
     def overrule(self, slot: KeySlot, account: str | None) -> None:
-        """Put *slot* where the operator says; `None` makes it its own."""
-        self._move(slot, Membership(account or slot.id, "configured", 1.0))
+        """Put *slot* where the operator says; `None` makes it its own, and nobody joins it."""
+        basis = "configured" if account else "alone"
+        self._move(slot, Membership(account or slot.id, basis, 1.0))
+
+    def _is_closed(self, provider_id: str, account: str) -> bool:
+        members = self._slots_of.get((provider_id, account), ())
+        return any(self._membership[slot.id].basis == "alone" for slot in members)
+
+    def _enlist(self, slot: KeySlot, member: Membership) -> None:
+        self._membership[slot.id] = member
+        self._slots_of.setdefault((slot.provider_id, member.account), {})[slot] = None
 
     def _move(self, slot: KeySlot, member: Membership) -> None:
-        self._membership[slot.id] = member
+        before = self._membership.get(slot.id)
+        if before is not None:
+            mates = self._slots_of[slot.provider_id, before.account]
+            mates.pop(slot, None)
+        self._enlist(slot, member)
         self.on_move(slot)
+        if before is not None and not self._slots_of[slot.provider_id, before.account]:
+            self._forget(slot.provider_id, before.account)
+
+    def _forget(self, provider_id: str, account: str) -> None:
+        """Drop an account without keys; holds that are still open end where they began."""
+        del self._slots_of[provider_id, account]
+        names = [n for n in self._scopes if n[0] == provider_id and n[1] == account]
+        for name in names:
+            del self._scopes[name]
 
     def _found(self, slot: KeySlot, member: Membership, group: str) -> Scope:
         now = self._clock()

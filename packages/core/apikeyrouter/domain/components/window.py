@@ -44,6 +44,7 @@ class Window:
         charged: All units ever taken; tells how much went out since a mark.
         returned: All units ever given back of them.
         corrected: All that reports added to what we took ourselves, less what they took off.
+        disproved: All that we believed to be used and reports took off.
         unconfirmed: Units sent whose answer has not been seen yet.
         drift_per_s: Units a second that somebody else takes, decaying average.
         observed_at: When the provider last spoke of it; `None` never.
@@ -62,6 +63,7 @@ class Window:
         "corrected",
         "declared",
         "dimension",
+        "disproved",
         "drift_per_s",
         "index",
         "name",
@@ -94,6 +96,7 @@ class Window:
         self.charged = 0.0
         self.returned = 0.0
         self.corrected = 0.0
+        self.disproved = 0.0
         self.unconfirmed = 0.0
         self.provenance = provenance
         self.declared: float | None = float(capacity) if provenance is Provenance.DECLARED else None
@@ -197,9 +200,15 @@ class Window:
             self._move_to(high, now)
         correction = self.used - before
         self.corrected += correction
+        if correction < 0.0:
+            self.disproved -= correction
         self._note_drift(correction, now)
         self.observed_at = now
         return correction
+
+    def forget_drift(self) -> None:
+        """Believe that nobody else takes from it, until a report says so again."""
+        self._set_drift(0.0)
 
     def resize(self, capacity: float, provenance: Provenance) -> None:
         """Change the capacity; what is used stays used."""
