@@ -67,8 +67,9 @@ class WaitingRoom:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Grant | Refusal] = loop.create_future()
         ticket = self.queue.join(
-            demand, record, deadline=deadline, deliver=outcome.set_result, avoid=avoid
-        )
+            demand, record,
+            deadline=deadline, deliver=outcome.set_result, now=self._clock(), avoid=avoid,
+        )  # fmt: skip
         if isinstance(ticket, Refusal):
             return ticket
         self._arm(min(wakes_at, deadline))
@@ -221,9 +222,7 @@ class Attempts:
     async def _wait(self, blocked: Blocked | None) -> Grant:
         now = self._desk.clock()
         wakes_at = blocked.wakes_at if blocked is not None else math.inf
-        if blocked is not None and (
-            blocked.is_hopeless or (not blocked.hopeful and wakes_at > self._deadline)
-        ):
+        if blocked is not None and blocked.is_too_late_for(self._deadline):
             raise self._refuse(Refusal("", wakes_at, blocked), now)
         if self._deadline <= now:
             raise self._refuse(Refusal("", wakes_at, blocked), now)

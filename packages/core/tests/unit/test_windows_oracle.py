@@ -174,6 +174,28 @@ def test_after_any_endings_nothing_is_held(endings: list[tuple[float, str, int]]
     assert scope.windows[-1].used == 0.0
 
 
+@settings(max_examples=500, deadline=None)
+@given(
+    used=st.floats(0.0, 1e6, allow_nan=False),
+    asked=st.floats(1.0, 1e6, allow_nan=False),
+    passed=st.floats(0.0, 1.0, allow_nan=False),
+)
+def test_what_does_not_fit_now_never_claims_to_fit_now(
+    used: float, asked: float, passed: float
+) -> None:
+    """Of a large bucket the last bit of a float comes back in less than a clock can tell."""
+    ledger, now = QuotaLedger(), 1.8e9
+    scope = Scope("s", "p", "a")
+    window = make_window(Algorithm.TOKEN_BUCKET, Dimension.TOKENS, 1e6, 60.0, now)
+    scope.windows.append(window)
+    window.take(used, now)
+    lack = ledger.shortfall(scope, amounts_of(tokens=asked), now + passed)
+    assert lack is None or lack.fits_at > now + passed
+    room = window.room(now + passed)
+    barely = ledger.shortfall(scope, amounts_of(tokens=room), now + passed)
+    assert barely is None or barely.fits_at > now + passed
+
+
 def _end(ledger: QuotaLedger, hold: Reservation, ending: str, now: float) -> None:
     if ending == "s":
         ledger.settle(hold, amounts_of(requests=1, tokens=3), now)

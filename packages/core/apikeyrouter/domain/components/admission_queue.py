@@ -3,7 +3,9 @@
 Requests for one route stand in one line. Between clients the line is
 weighted-fair by virtual time; inside a client the earliest deadline goes
 first; a higher priority goes before a lower one. All lines share the clients'
-virtual time, so that a client cannot win by asking for many models.
+virtual time, so that a client cannot win by asking for many models. Whoever
+cannot be in time, by what stands before it and what will come back until its
+deadline, is told so at once.
 
 Nothing here waits or reads a clock: `pump` lets in whoever fits at a given
 instant and returns the instant at which it wants to be called again.
@@ -12,12 +14,15 @@ instant and returns the instant at which it wants to be called again.
 import heapq
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 
 from apikeyrouter.domain.components.decision_record import DecisionRecord
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant, RoutingEngine
+from apikeyrouter.domain.components.waiting_line import Client, Line, Refusal, Row, Ticket
 from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.errors import UnknownModelError
+
+__all__ = ["AdmissionQueue", "Refusal", "Ticket"]
 
 #: A request too large for the room at hand lets this many smaller ones pass, then the line waits.
 _MOST_PASSED = 16
@@ -25,72 +30,14 @@ _LOOK_AHEAD = 4
 #: A thousand tokens weigh as much as one request in a client's share.
 _TOKENS_PER_REQUEST = 1000.0
 _CLIENTS_KEPT = 10_000
+#: A forecast has to be wrong by less than this for a refusal to be wrong.
+_MARGIN = 1.25
+#: Nobody is told a wait beyond this; further ahead no forecast is worth its words.
+_FURTHEST_S = 86_400.0
+_NEAREST_S = 0.1
+#: A forecast that is this fresh is not made again for whoever stands well within it.
+_SURE_FOR_S = 0.1
 LineName = tuple[str, str | None, str]
-
-
-@dataclass(slots=True, frozen=True)
-class Refusal:
-    """Why a request is not let in, and when it would be worth asking again.
-
-    Attributes:
-        retry_at: Epoch seconds; `inf` if no clock tells.
-    """
-
-    why: str
-    retry_at: float
-    blocked: Blocked | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One request that waits.
-
-    Attributes:
-        deadline: Epoch seconds; at that instant it is refused.
-        deliver: Called once with what became of it.
-        avoid: Keys that refused it for good.
-        passed: Smaller requests that went before it.
-    """
-
-    demand: Demand
-    record: DecisionRecord
-    deadline: float
-    deliver: Callable[[Grant | Refusal], None]
-    tokens: float
-    line: "_Line"
-    avoid: Collection[KeySlot] = ()
-    passed: int = 0
-    is_waiting: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class _Client:
-    """One client's share: virtual time grows by what it gets over its weight."""
-
-    virtual_s: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """One client's requests of one priority in one line, earliest deadline first."""
-
-    name: tuple[str, int]
-    client: _Client
-    tickets: list[tuple[float, int, Ticket]] = field(default_factory=list)
-
-    def head(self) -> Ticket | None:
-        while self.tickets and not self.tickets[0][2].is_waiting:
-            heapq.heappop(self.tickets)
-        return self.tickets[0][2] if self.tickets else None
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """All who wait for one route."""
-
-    rows: dict[tuple[str, int], _Row] = field(default_factory=dict)
-    heap: list[tuple[int, float, int, _Row]] = field(default_factory=list)
-    waiting: int = 0
 
 
 class AdmissionQueue:
@@ -106,8 +53,8 @@ class AdmissionQueue:
         self._engine = engine
         self._max_waiting = max_waiting
         self._max_tokens = max_waiting_tokens
-        self._lines: dict[LineName, _Line] = {}
-        self._clients: dict[str, _Client] = {}
+        self._lines: dict[LineName, Line] = {}
+        self._clients: dict[str, Client] = {}
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._virtual_s = 0.0
         self._number = 0
@@ -128,27 +75,39 @@ class AdmissionQueue:
         *,
         deadline: float,
         deliver: Callable[[Grant | Refusal], None],
+        now: float,
         avoid: Collection[KeySlot] = (),
     ) -> Ticket | Refusal:
-        """Stand in line until *deadline*; refused at once when the queue is full."""
+        """Stand in line until *deadline*.
+
+        Refused at once when the queue is full, or when so many stand before it
+        that its turn would come after its deadline.
+        """
         tokens = float(demand.input_tokens + (demand.output_cap or 0))
+        line = self._lines.get(_line_name(demand))
         if self.waiting >= self._max_waiting or (
             self.waiting and self.waiting_tokens + tokens > self._max_tokens
         ):
-            return Refusal(f"{self.waiting:,} requests wait already", math.inf)
-        line = self._lines.setdefault(_line_name(demand), _Line())
+            retry_at = self._turn_at(line, demand, now) if line is not None else math.inf
+            return Refusal(f"{self.waiting:,} requests wait already", retry_at)
+        if line is not None and line.waiting:
+            late = self._too_late(line, demand, deadline, now)
+            if late is not None:
+                return late
+        if line is None:
+            line = self._lines[_line_name(demand)] = Line()
         ticket = Ticket(demand, record, deadline, deliver, tokens, line, avoid)
         client = self._client(demand.client)
         client.virtual_s = max(client.virtual_s, self._virtual_s)
-        name = (demand.client, demand.priority)
-        row = line.rows.get(name)
+        row = line.rows.get((demand.client, demand.priority))
         if row is None:
-            row = line.rows[name] = _Row(name, client)
+            row = Row((demand.client, demand.priority), client, demand.client_weight)
+            line.add(row)
             self._push(line, row)
         self._number += 1
-        heapq.heappush(row.tickets, (deadline, self._number, ticket))
+        row.add(ticket, self._number)
         heapq.heappush(self._deadlines, (deadline, self._number, ticket))
-        line.waiting += 1
+        line.count(ticket, row, 1)
         self.waiting += 1
         self.waiting_tokens += tokens
         return ticket
@@ -173,13 +132,42 @@ class AdmissionQueue:
             wakes_at = min(wakes_at, self._deadlines[0][0])
         return wakes_at
 
-    def _serve(self, line: _Line, now: float) -> float:
+    # -- forecasts ----------------------------------------------------------
+
+    def _too_late(self, line: Line, demand: Demand, deadline: float, now: float) -> Refusal | None:
+        """Say when the turn of *demand* would come, if that is after its deadline for sure."""
+        before = line.before(demand)
+        if before < line.sure and deadline >= line.sure_by and now < line.sure_until:
+            return None
+        try:
+            possible = self._engine.calls_by(deadline, line.typical(demand), now)
+        except UnknownModelError:
+            return None
+        line.sure, line.sure_by, line.sure_until = possible, deadline, now + _SURE_FOR_S
+        if before <= _MARGIN * possible:
+            return None
+        retry_at = self._turn_at(line, demand, now)
+        return Refusal(f"{line.waiting:,} requests wait for the same", retry_at)
+
+    def _turn_at(self, line: Line, demand: Demand, now: float) -> float:
+        """Return the instant at which all that stand before *demand* can have begun."""
+        before, typical = line.before(demand) + 1.0, line.typical(demand)
+        ahead_s = _NEAREST_S
+        while self._engine.calls_by(now + ahead_s, typical, now) < before:
+            ahead_s *= 1.25
+            if ahead_s > _FURTHEST_S:
+                return math.inf
+        return now + ahead_s
+
+    # -- letting in ---------------------------------------------------------
+
+    def _serve(self, line: Line, now: float) -> float:
         """Let in from one line until its head is blocked; return when to look again."""
         while line.waiting:
-            aside: list[_Row] = []
-            blocked: Blocked | None = None
+            aside: list[Row] = []
             granted = False
-            smallest = math.inf
+            smallest = wakes_at = math.inf
+            is_blocked = False
             while len(aside) < _LOOK_AHEAD and (row := self._pop(line)) is not None:
                 ticket = row.head()
                 assert ticket is not None  # noqa: S101 - _pop drops empty rows
@@ -190,16 +178,16 @@ class AdmissionQueue:
                 outcome = self._try(ticket, now)
                 if isinstance(outcome, Grant):
                     granted = True
-                    self._note_passed(aside[:-1])
+                    _note_passed(aside[:-1])
                     break
                 if outcome is not None:
-                    blocked = blocked or outcome
+                    is_blocked, wakes_at = True, min(wakes_at, outcome.wakes_at)
                     if ticket.passed >= _MOST_PASSED:
                         break
             for row in aside:
                 self._push(line, row)
-            if blocked is not None and not granted:
-                return blocked.wakes_at
+            if is_blocked and not granted:
+                return wakes_at
             if not aside:
                 break
         return math.inf
@@ -215,9 +203,12 @@ class AdmissionQueue:
             client.virtual_s += (1.0 + ticket.tokens / _TOKENS_PER_REQUEST) / demand.client_weight
             ticket.deliver(outcome)
             return outcome
-        if outcome.is_hopeless:
+        if outcome.is_too_late_for(ticket.deadline):
             self._take_out(ticket)
-            ticket.deliver(Refusal("nobody can take it any more", math.inf, outcome))
+            why = (
+                "nobody can take it any more" if outcome.is_hopeless else "its turn comes too late"
+            )
+            ticket.deliver(Refusal(why, outcome.wakes_at, outcome))
             return None
         return outcome
 
@@ -238,41 +229,44 @@ class AdmissionQueue:
 
     def _take_out(self, ticket: Ticket) -> None:
         ticket.is_waiting = False
-        ticket.line.waiting -= 1
+        demand = ticket.demand
+        row = ticket.line.rows[demand.client, demand.priority]
+        ticket.line.count(ticket, row, -1)
         self.waiting -= 1
         self.waiting_tokens -= ticket.tokens
 
-    def _note_passed(self, rows: list[_Row]) -> None:
-        for row in rows:
-            ticket = row.head()
-            if ticket is not None:
-                ticket.passed += 1
-
-    def _push(self, line: _Line, row: _Row) -> None:
+    def _push(self, line: Line, row: Row) -> None:
         self._number += 1
         heapq.heappush(line.heap, (-row.name[1], row.client.virtual_s, self._number, row))
 
-    def _pop(self, line: _Line) -> _Row | None:
+    def _pop(self, line: Line) -> Row | None:
         """Take out the row whose turn it is; rows that emptied are dropped."""
         while line.heap:
             _, virtual_s, _, row = heapq.heappop(line.heap)
             if row.head() is None:
-                del line.rows[row.name]
+                line.drop(row)
             elif virtual_s < row.client.virtual_s:
                 self._push(line, row)
             else:
                 return row
         return None
 
-    def _client(self, name: str) -> _Client:
+    def _client(self, name: str) -> Client:
         client = self._clients.get(name)
         if client is None:
             if len(self._clients) >= _CLIENTS_KEPT:
                 self._clients = {
                     n: c for n, c in self._clients.items() if c.virtual_s > self._virtual_s
                 }
-            client = self._clients[name] = _Client(self._virtual_s)
+            client = self._clients[name] = Client(self._virtual_s)
         return client
+
+
+def _note_passed(rows: Collection[Row]) -> None:
+    for row in rows:
+        ticket = row.head()
+        if ticket is not None:
+            ticket.passed += 1
 
 
 def _line_name(demand: Demand) -> LineName:

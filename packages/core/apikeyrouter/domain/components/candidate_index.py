@@ -127,7 +127,9 @@ class Order:
         """Try the sleepers of a small pool: a larger request of this class put them to bed."""
         if len(self._lanes) > _FEW:
             return None
-        for lane in list(self.why):
+        for lane, why in list(self.why.items()):
+            if why.holds_for(amounts, now):
+                continue
             slot = lane.next_slot(now, avoid)
             got = self._reserve(ledger, lane, slot, amounts, now)
             if slot is not None and isinstance(got, Reservation):
@@ -145,8 +147,10 @@ class Order:
             return self.wakes_at()
         soonest = math.inf
         for lane, why in self.why.items():
-            lack = ledger.shortfall(lane.scope, amounts, now)
-            instant = lack.fits_at if lack is not None else why.fits_at
+            instant = why.fits_at
+            if not why.holds_for(amounts, now):
+                lack = ledger.shortfall(lane.scope, amounts, now)
+                instant = lack.fits_at if lack is not None else instant
             soonest = min(soonest, max(instant, lane.wakes_at() if why.what == _RESTS else 0.0))
         return soonest
 
@@ -170,6 +174,14 @@ class Order:
                 found += 1
                 if found == most:
                     return
+
+    def may_be_sooner(self) -> bool:
+        """Tell whether the end of a running call may make room before any clock does."""
+        if self.hopeful:
+            return True
+        if len(self.why) > _FEW:
+            return False
+        return any(lane.scope.in_flight and why.may_come_back for lane, why in self.why.items())
 
     def causes(self) -> Iterator[str]:
         """Yield the cause of every lane that sleeps; an empty one for each that is awake."""

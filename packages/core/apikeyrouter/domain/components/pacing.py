@@ -19,6 +19,8 @@ from apikeyrouter.domain.components.windows import Concurrent
 from apikeyrouter.domain.models.events import Event, LimitLearned
 from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
 
+#: The pool of a window that is no limit of the provider's, but our own caution.
+CAUTIOUS = "cautious"
 #: Calls at once on a scope of which nothing is known; one more for each that succeeds.
 FIRST_CALLS = 8
 #: So many calls at once are held back no more.
@@ -193,8 +195,6 @@ class Pacing:
         search = self._search_of.get(scope)
         if search is None:
             return
-        if search.ramp is not None and not search.is_met:
-            self._drop_ramp(scope, search)
         if search.pace is not None and not search.pace.is_passing:
             self._drop_pace(scope, search)
         scope.is_searched = search.ramp is not None or search.pace is not None
@@ -213,19 +213,24 @@ class Pacing:
         elif calls < TRUSTED_CALLS:
             search.ramp = Concurrent(
                 Dimension.CONCURRENCY, calls, 0.0, now,
-                provenance=Provenance.INFERRED, pool="cautious",
+                provenance=Provenance.INFERRED, pool=CAUTIOUS,
             )  # fmt: skip
             self._ledger.adopt(search.ramp, scope, now, None)
         scope.is_searched = True
 
     def _open_up(self, scope: Scope, search: _Search, ramp: Window, now: float) -> None:
         if not search.is_met:
+            # Known limits are no reason to hold back; that the other keys' answers are on
+            # their way is one not to give everything that waits to the first that came.
+            ramp.capacity *= 2 if _knows_limits(scope) else 1
             ramp.capacity += 1
         elif ramp.used >= ramp.capacity - 1 and now - search.raised_at >= _ONE_MORE_AFTER_S:
             ramp.capacity += 1
             search.raised_at = now
-        if ramp.capacity > TRUSTED_CALLS or (not search.is_met and _knows_limits(scope)):
+        if ramp.capacity > TRUSTED_CALLS:
             self._drop_ramp(scope, search)
+        else:
+            scope.room_came()
 
     def _slow_to(
         self, scope: Scope, search: _Search, to: float, ceiling: float, now: float, is_passing: bool

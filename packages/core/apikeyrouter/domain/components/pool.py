@@ -13,6 +13,7 @@ from apikeyrouter.domain.models.demand import DEFAULT_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.models.observation import Dimension
 
 _LEARN = 0.1
+_FEW = 32
 _TOKENS = INDEX_OF[Dimension.TOKENS]
 _INPUT = INDEX_OF[Dimension.INPUT_TOKENS]
 _OUTPUT = INDEX_OF[Dimension.OUTPUT_TOKENS]
@@ -139,6 +140,26 @@ class Pool:
         if order is None:
             order = self._orders[size] = Order(self.lanes, self.score, self.gate)
         return order
+
+    def calls_by(self, at: float, demand: Demand, now: float) -> float:
+        """Return how many calls such as *demand* can begin here until *at*; `inf` when untold.
+
+        Of a large pool that is not asked: somebody among so many has room.
+        """
+        if len(self.lanes) > _FEW:
+            return math.inf
+        amounts = self._expected(demand)
+        scopes = {lane.scope for lane in self.lanes if lane.wakes_at() < at}
+        return sum(scope.calls_by(at, amounts, now) for scope in scopes)
+
+    def _expected(self, demand: Demand) -> list[float]:
+        """Say what *demand* will have been charged in the end, as requests go here."""
+        amounts = self.amounts(demand)
+        if self.admission.settles:
+            amounts[_TOKENS] = amounts[_INPUT]
+            if not self.admission.input_only:
+                amounts[_TOKENS] += amounts[_OUTPUT]
+        return amounts
 
     def refresh(self, scope: Scope, now: float) -> None:
         """File the lanes of *scope* afresh: room came, or a wait ended."""

@@ -6,6 +6,7 @@ with one place a dimension (`windows.INDEX_OF`). Plain arithmetic over a
 given now: no clock, no lock, no waiting.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from apikeyrouter.domain.components.window import DIMENSIONS, EPSILON, INDEX_OF,
 from apikeyrouter.domain.models.observation import Dimension
 
 Amounts = Sequence[float]
+_MOMENT_S = 1e-6
 _CONCURRENCY = INDEX_OF[Dimension.CONCURRENCY]
 _REQUESTS = INDEX_OF[Dimension.REQUESTS]
 
@@ -37,7 +39,9 @@ class Shortfall(msgspec.Struct, frozen=True):
         provenance: Who told the limit.
         told_at: When the provider last spoke of it; `None` never.
         for_calls: It waits for a call to end, which no clock foretells.
+        may_come_back: A call that ends may give back some of it, such as tokens it did not use.
         cause: The failure class behind it, if it was one.
+        index: The dimension's place in a vector of amounts; -1 for a cooling.
     """
 
     what: str
@@ -49,7 +53,15 @@ class Shortfall(msgspec.Struct, frozen=True):
     capacity: float = 0.0
     period_s: float = 0.0
     for_calls: bool = False
+    may_come_back: bool = False
     cause: str = ""
+    index: int = -1
+
+    def holds_for(self, amounts: Amounts, now: float) -> bool:
+        """Tell whether *amounts* lack the same at *now*, without looking again."""
+        if self.fits_at <= now:
+            return False
+        return self.index < 0 or amounts[self.index] == self.asked
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +140,20 @@ class Scope:
                 tightest = share
         self.strained_at, self.last_strain = now, tightest
         return tightest
+
+    def calls_by(self, at: float, amounts: Amounts, now: float) -> float:
+        """Return how many calls of *amounts* can begin from now until *at* if nobody else calls.
+
+        A call that ends may free more than that: its places, and what it did not use.
+        """
+        if self.wake_at >= at:
+            return 0.0
+        fewest = math.inf
+        for window in self.windows:
+            amount = amounts[window.index]
+            if amount > 0.0:
+                fewest = min(fewest, max(0.0, window.units_by(at, now)) // amount)
+        return fewest
 
     def held(self, window: Window) -> float:
         """Return what open holds have set aside on *window*; walks the holds, for people."""
@@ -302,14 +328,17 @@ def _waits(scope: Scope) -> Shortfall:
 
 
 def _lack_of(window: Window, asked: float, now: float) -> Shortfall:
+    # What does not fit now fits later, be it by less than a clock can tell.
     return Shortfall(
         what=window.name,
         asked=asked,
         left=window.room(now),
-        fits_at=window.fits_at(asked, now),
+        fits_at=max(window.fits_at(asked, now), now + _MOMENT_S),
         provenance=window.provenance.value,
         told_at=window.observed_at,
         capacity=window.capacity,
         period_s=window.period_s,
         for_calls=window.index == _CONCURRENCY and asked <= window.capacity + EPSILON,
+        index=window.index,
+        may_come_back=window.index != _REQUESTS and asked <= window.capacity + EPSILON,
     )

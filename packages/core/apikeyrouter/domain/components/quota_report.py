@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.pacing import CAUTIOUS
 from apikeyrouter.domain.components.quota_ledger import Scope
 from apikeyrouter.domain.components.window import Window
 from apikeyrouter.domain.models.observation import (
@@ -54,7 +55,7 @@ def quota_state_of(
         window
         for scope in scopes
         for window in scope.windows
-        if period is None or window.period_s == period
+        if window.pool != CAUTIOUS and (period is None or window.period_s == period)
     ]
     limits = [window for window in windows if window.algorithm is not Algorithm.CONCURRENT]
     tightest = max(limits or windows, key=lambda window: window.pressure(now), default=None)

@@ -120,6 +120,10 @@ class Blocked:
         """Whether waiting cannot help."""
         return not self.hopeful and self.wakes_at == math.inf
 
+    def is_too_late_for(self, deadline: float) -> bool:
+        """Tell whether nothing can come before *deadline*."""
+        return self.is_hopeless or (not self.hopeful and self.wakes_at > deadline)
+
 
 class RoutingEngine:
     """Compiles routes and decides on them."""
@@ -256,6 +260,19 @@ class RoutingEngine:
             return Blocked(math.inf, hopeful=False, excluded=())
         return self.decide(route, demand, record, now, avoid=avoid)
 
+    def calls_by(self, at: float, demand: Demand, now: float) -> float:
+        """Return how many requests such as *demand* can begin from now until *at*, on all keys.
+
+        Raises:
+            UnknownModelError: Nobody serves the model any more.
+        """
+        return sum(
+            pool.calls_by(at, demand, now)
+            for level in self.route_for(demand).levels
+            for pool in level
+            if pool.circuit.blocked_until(now) < at
+        )
+
     def common_cause(self, demand: Demand) -> str:
         """Return the failure class that keeps every candidate from *demand*, if it is one."""
         common = ""
@@ -344,7 +361,7 @@ class RoutingEngine:
                     excluded.append((f"{pool.provider_id}/{pool.model}", why))
                     continue
                 soonest = min(soonest, order.fits_at(self._ledger, amounts, now))
-                hopeful = hopeful or order.hopeful > 0
+                hopeful = hopeful or order.may_be_sooner()
                 excluded += [(lane.scope.id, why) for lane, why in order.sleepers(EXCLUDED_KEPT)]
         return Blocked(soonest, hopeful, tuple(excluded[:EXCLUDED_KEPT]))
 

@@ -89,6 +89,9 @@ class TokenBucket(Window):
         short = amount + self.slack(amount) - self.room(now)
         return now if short <= EPSILON else now + short / self._net_rate
 
+    def units_by(self, at: float, now: float) -> float:
+        return self.room(now) + max(0.0, at - now) * self._net_rate
+
     def slack(self, amount: float) -> float:
         """Return what is to be left over beside *amount*, so that jitter refuses nothing."""
         return min(self._jitter, max(0.0, self.capacity - amount))

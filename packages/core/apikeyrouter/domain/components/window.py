@@ -136,6 +136,13 @@ class Window:
         """Return the instant at which *amount* fits if nobody else takes; `inf` if never."""
         raise NotImplementedError
 
+    def units_by(self, at: float, now: float) -> float:
+        """Return all units that can be taken from now until *at*, if nobody else takes.
+
+        What comes back when a call ends is not foretold: a window of such is no bound.
+        """
+        raise NotImplementedError
+
     def resets_in(self, now: float) -> float | None:
         """Return seconds until it is as new; `None` when that is not a matter of time."""
         raise NotImplementedError
@@ -187,7 +194,8 @@ class Window:
         """
         self.room(now)
         refilled = self.refills_per_s() * age_s
-        low = max(0.0, used_low + since - refilled)
+        # Calls overtake each other: what we sent since may be counted already, or not yet.
+        low = max(0.0, used_low - refilled)
         high = max(low, used_high + max(0.0, since - refilled, self.unconfirmed))
         before, first = self.used, self.observed_at is None
         if first and self.provenance is not Provenance.DECLARED:

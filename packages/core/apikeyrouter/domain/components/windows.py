@@ -62,6 +62,12 @@ class FixedWindow(Window):
             return math.inf
         return now if amount <= self.room(now) + EPSILON else self.reset_at
 
+    def units_by(self, at: float, now: float) -> float:
+        room = self.room(now)
+        if at < self.reset_at:
+            return room
+        return room + self.capacity * (1.0 + math.floor((at - self.reset_at) / self.period_s))
+
     def resets_in(self, now: float) -> float | None:
         self.room(now)
         return None if self.reset_at == math.inf else self.reset_at - now
@@ -130,6 +136,12 @@ class RollingWindow(Window):
                 return at + self.period_s
         return now + self.period_s
 
+    def units_by(self, at: float, now: float) -> float:
+        room = self.room(now)
+        back = sum(taken for began, taken in self._entries if began + self.period_s <= at)
+        later = max(0.0, math.floor((at - now) / self.period_s) - 1.0)
+        return room + back + later * self.capacity
+
     def resets_in(self, now: float) -> float | None:
         self.room(now)
         return self._entries[-1][0] + self.period_s - now if self._entries else 0.0
@@ -166,6 +178,10 @@ class Concurrent(Window):
 
     def fits_at(self, amount: float, now: float) -> float:
         return now if amount <= self.capacity - self.used + EPSILON else math.inf
+
+    def units_by(self, at: float, now: float) -> float:
+        del at, now
+        return math.inf
 
     def resets_in(self, now: float) -> float | None:
         del now
