@@ -10,8 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from apikeyrouter import ApiKeyRouter
 from apikeyrouter.domain.components.key_manager import derived_id
-from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.errors import ConfigurationError, KeyRegistrationError
+from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.file_loader import load_config, parse_config
 from apikeyrouter.infrastructure.config.model import (
     BudgetConfig,
@@ -236,6 +238,9 @@ def test_secret_file_is_read_beside_the_configuration(tmp_path: Path) -> None:
         ("''", "the secret is empty"),
         ("'sk 1'", "the secret holds blanks"),
         ('"sk\\n1"', "the secret holds blanks"),
+        ("schlüssel-sk", "the secret holds blanks, line breaks or characters outside ASCII"),
+        ("'sk\u00a01'", "the secret holds blanks"),
+        ("sk-" + 4094 * "x", "the secret has more than 4,096 characters"),
         ("[sk-1]", "should be text"),
         ("12345", "should be text"),
         ("${}", "${...} should hold the name"),
@@ -247,6 +252,33 @@ def test_bad_secret_is_refused_and_not_shown(written: str, reason: str) -> None:
     assert len(found) == 1
     assert found[0].startswith(f"2: keys[0].secret: {reason}")
     assert "sk" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("secret", "accepted"),
+    [
+        ("sk-your-key-1", True),
+        ("!~", True),
+        ("x" * 4096, True),
+        ("x" * 4097, False),
+        ("schlüssel", False),
+        ("sk 1", False),
+        ("sk\t1", False),
+        ("sk\x7f1", False),
+        ("\ud800", False),
+    ],
+)
+async def test_secret_is_read_exactly_when_it_can_become_a_key(secret: str, accepted: bool) -> None:
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
+        await router.register_provider("openai", OpenAIAdapter())
+        if accepted:
+            key = KeyConfig(provider="openai", secret=SecretStr(secret))
+            await router.register_key(key.secret.get_secret_value(), key.provider)
+            return
+        with pytest.raises(ValidationError):
+            KeyConfig(provider="openai", secret=SecretStr(secret))
+        with pytest.raises(KeyRegistrationError):
+            await router.register_key(secret, "openai")
 
 
 @pytest.mark.parametrize(

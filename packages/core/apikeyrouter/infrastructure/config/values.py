@@ -40,6 +40,8 @@ _SIZE = re.compile(r"([0-9]+)\s*([a-z]*)")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 _MAX_SECONDS = 366 * 86400.0
 _MAX_WHOLE = 10**15
+# What a header can bear; the key manager takes no other either.
+_LONGEST_SECRET = 4096
 
 
 def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
@@ -107,8 +109,12 @@ def _check_secret(value: SecretStr) -> SecretStr:
     secret = value.get_secret_value()
     if not secret:
         raise ValueError("the secret is empty: write a value, ${ENV} or file:/run/secrets/name")
-    if not secret.isprintable() or any(letter.isspace() for letter in secret):
-        raise ValueError("the secret holds blanks, line breaks or control characters")
+    if len(secret) > _LONGEST_SECRET:
+        raise ValueError(f"the secret has more than {_LONGEST_SECRET:,} characters")
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        raise ValueError(
+            "the secret holds blanks, line breaks or characters outside ASCII: copy it again"
+        )
     return value
 
 
