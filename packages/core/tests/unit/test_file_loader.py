@@ -293,6 +293,7 @@ async def test_secret_is_read_exactly_when_it_can_become_a_key(secret: str, acce
         "version: 1\nstore: mysql://user:sk-hidden@host",
         "version: 1\nledger: http://user:sk-hidden@host",
         "version: 1\nproviders: {openai: {base_url: 'ftp://sk-hidden@host'}}",
+        "version: 1\nproviders: {openai: {base_url: 'http://u:sk-hidden@host/v1'}}",
         "version: 1\nclients: [{name: 1, token: sk-hidden}, {name: b, token: sk-hidden}]",
     ],
 )

@@ -102,6 +102,20 @@ def key(**fields: object) -> str:
             ],
         ),
         (
+            "version: 1\nproviders: {openai: {base_url: 'http://h:0/v1'}}",
+            [
+                "2: providers.openai.base_url: should be an http:// or https:// address such as "
+                "https://host/v1"
+            ],
+        ),
+        (
+            "version: 1\nproviders:\n  openai:\n    base_url: http://u:pw@h/v1",
+            [
+                "4: providers.openai.base_url: should be an http:// or https:// address such as "
+                "https://host/v1, without credentials: they belong to keys"
+            ],
+        ),
+        (
             "version: 1\nproviders: {openai: {models: []}}",
             ["2: providers.openai.models: should have at least one entry, or be left out"],
         ),

@@ -151,11 +151,13 @@ def _check_base_url(value: str) -> str:
     wanted = "should be an http:// or https:// address such as https://host/v1"
     try:
         parts = urlsplit(value)
-        parts.port  # noqa: B018 - reading it raises on a bad port
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         raise ValueError(wanted) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable():
+    if not is_whole or not value.isprintable():
         raise ValueError(wanted)
+    if "@" in parts.netloc:
+        raise ValueError(f"{wanted}, without credentials: they belong to keys")
     if parts.query or parts.fragment or " " in value:
         raise ValueError(f"{wanted}, without '?', '#' or blanks")
     return value.rstrip("/")
