@@ -159,6 +159,18 @@ def key(**fields: object) -> str:
             ["4: keys[1]: has the same provider and secret as keys[0]: keep one"],
         ),
         (
+            "version: 1\nkeys:\n"
+            "- {id: a, provider: openai, secret: b, scope: org, limits: {rpm: 60}}\n"
+            "- {id: c, provider: openai, secret: d, scope: org, limits: {rpm: 30}}\n"
+            "- {provider: openai, secret: e, scope: org, limits: {rpm: 60, tpm: 9}}",
+            [
+                "4: keys[1].limits: 'c' names other limits than 'a' (keys[0]) for scope 'org' of "
+                "openai: keys of one scope share its limits",
+                "5: keys[2].limits: 'openai-943d5bfa8a' names other limits than 'a' (keys[0]) for "
+                "scope 'org' of openai: keys of one scope share its limits",
+            ],
+        ),
+        (
             "version: 1\nmodels:\n  fast:\n  - groq/llama",
             ["4: models.fast[0]: provider 'groq' is not configured; add it under providers"],
         ),
@@ -213,3 +225,19 @@ def test_text_that_is_no_yaml_is_refused_with_its_line(text: str) -> None:
     line, _, reason = found.partition(": ")
     assert line in {"2", "3"}
     assert reason.startswith("not valid YAML: ")
+
+
+def test_keys_of_one_scope_may_name_its_limits_alike_or_once() -> None:
+    text = """\
+version: 1
+keys:
+  - {provider: openai, secret: a, scope: org, limits: {rpm: 60, tpm: 9}}
+  - {provider: openai, secret: b, scope: org, limits: {tpm: 9, rpm: "${RPM}"}}
+  - {provider: openai, secret: c, scope: org}
+  - {provider: groq, secret: d, scope: org, limits: {rpm: 30}}
+  - {provider: openai, secret: e, limits: {rpm: 30}}
+"""
+    config = parse_config(
+        text, name="router.yaml", env={"RPM": "60"}, known_providers=("openai", "groq")
+    )
+    assert [key.limits.get("rpm") for key in config.keys] == [60, 60, None, 30, 30]

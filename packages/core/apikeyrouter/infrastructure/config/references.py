@@ -24,6 +24,7 @@ def check_references(data: _Data, known_providers: Collection[str]) -> Iterator[
         yield from _check_key_providers(data, known_providers)
         yield from _check_targets(data, known_providers)
     yield from _check_key_ids(data)
+    yield from _check_shared_limits(data)
     yield from _check_clients(data)
     yield from _check_budgets(data, known_providers)
     yield from _check_exposure(data)
@@ -81,6 +82,24 @@ def _check_key_ids(data: _Data) -> Iterator[Finding]:
         first.setdefault(key_id, index)
 
 
+def _check_shared_limits(data: _Data) -> Iterator[Finding]:
+    """Yield limits that differ from those of an earlier key; a key may leave them to the other."""
+    first: dict[tuple[str, str], tuple[int, dict[str, object]]] = {}
+    for index, key in _entries(data, "keys"):
+        provider, scope = _text(key, "provider"), _text(key, "scope")
+        limits = _mapping(key, "limits")
+        if provider is None or scope is None or not limits:
+            continue
+        before, same = first.setdefault((provider, scope), (index, key))
+        if _written(limits) != _written(_mapping(same, "limits")):
+            name, other = _key_id(key) or f"keys[{index}]", _key_id(same) or "the key"
+            yield (
+                ("keys", index, "limits"),
+                f"'{name}' names other limits than '{other}' (keys[{before}]) for scope "
+                f"'{scope}' of {provider}: keys of one scope share its limits",
+            )
+
+
 def _check_clients(data: _Data) -> Iterator[Finding]:
     for field in ("name", "token"):
         first: dict[str, int] = {}
@@ -135,6 +154,11 @@ def _entries(data: _Data, section: str) -> list[tuple[int, dict[str, object]]]:
 def _text(entry: _Data, field: str) -> str | None:
     value = entry.get(field)
     return value if isinstance(value, str) else None
+
+
+def _written(limits: _Data) -> dict[str, str]:
+    """Return amounts as text: one that was filled in from the environment is no number yet."""
+    return {name: str(amount) for name, amount in limits.items()}
 
 
 def _key_id(key: _Data) -> str | None:
