@@ -48,10 +48,15 @@ async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
         await router.register_provider(
             name, _adapter_of(name, provider), models=_patterns(provider.models)
         )
+    limits = {(key.provider, key.scope): key.limits for key in config.keys if key.limits}
     for key in config.keys:
         if key.provider not in config.providers:
             await router.register_provider(key.provider, make_adapter(key.provider))
-        await router.register_key(key.secret.get_secret_value(), key.provider, _metadata_of(key))
+        facts = _metadata_of(key)
+        if key.scope is not None:
+            # Whichever of a scope's keys names its limits, whichever is used first.
+            facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
+        await router.register_key(key.secret.get_secret_value(), key.provider, facts)
     router.routing_engine.set_aliases(
         {
             name: tuple(_split(target) for target in targets)
