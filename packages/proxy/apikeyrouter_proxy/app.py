@@ -7,7 +7,7 @@ from typing import Any
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.components.quota_ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
-from apikeyrouter_proxy.composition import furnish, read_config
+from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.errors import refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder, Receive, Scope, Send, send_refusal
@@ -128,7 +128,9 @@ def create_app(
     Raises:
         ConfigurationError: What is wrong, with file, line and field.
     """
-    if not isinstance(config, RouterConfig):
+    if isinstance(config, RouterConfig):
+        refuse_unsupported(config)
+    else:
         config = read_config(config, os.environ if environ is None else environ)
     refused = refuse_open_service(config.server.host, has_clients=bool(config.clients))
     if refused:

@@ -1,6 +1,6 @@
 """From a configuration to a router that is ready: providers, keys, names, objective."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RoutingObjective
@@ -12,7 +12,7 @@ from apikeyrouter.infrastructure.adapters.openai_compatible import (
     make_adapter,
 )
 from apikeyrouter.infrastructure.config.environment import keys_from_environment, merge_dotenv
-from apikeyrouter.infrastructure.config.file_loader import load_config
+from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, load_config
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
 
 
@@ -25,7 +25,7 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
     env = merge_dotenv(environ)
     named = path or env.get("APIKEYROUTER_CONFIG_FILE")
     if named:
-        config = load_config(named, env, known_providers=frozenset(CATALOGUE))
+        config = load_config(named, env, known_providers=frozenset(CATALOGUE), judge=unsupported)
     else:
         config = RouterConfig()
     if not config.keys:
@@ -34,8 +34,36 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
         config = config.model_copy(
             update={"keys": keys, "providers": {**providers, **config.providers}}
         )
-    check(config)
     return config
+
+
+def unsupported(config: RouterConfig) -> Iterator[Finding]:
+    """Yield what this version cannot do, rather than do without it silently."""
+    if config.store != "memory://":
+        yield ("store",), "this version keeps state in memory:// only; leave store out"
+    if config.ledger != "local":
+        yield ("ledger",), "this version has the local ledger only; leave ledger out"
+    if config.budgets:
+        yield ("budgets",), "this version enforces none; remove them to start without"
+    if config.policies:
+        yield ("policies",), "this version applies none; remove them to start without"
+    for name, provider in config.providers.items():
+        if provider.kind not in (None, "openai"):
+            yield (
+                ("providers", name, "kind"),
+                f"this version speaks openai only, not {provider.kind}",
+            )
+
+
+def refuse_unsupported(config: RouterConfig) -> None:
+    """Refuse what `unsupported` finds in a configuration that came from no file.
+
+    Raises:
+        ConfigurationError: One line for each such part.
+    """
+    lines = [f"{field_name(path)}: {finding}" for path, finding in unsupported(config)]
+    if lines:
+        raise ConfigurationError("\n".join(lines))
 
 
 async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
@@ -105,27 +133,3 @@ def _split(target: str) -> tuple[str, str]:
 
 def _patterns(models: object) -> tuple[str, ...] | None:
     return tuple(models) if isinstance(models, (list, tuple)) else None
-
-
-def check(config: RouterConfig) -> None:
-    """Name what this version cannot do, rather than do without it silently.
-
-    Raises:
-        ConfigurationError: One line for each such part.
-    """
-    refused = []
-    if config.store != "memory://":
-        refused.append(f"store {config.store.split(':')[0]}: this version keeps state in memory://")
-    if config.ledger != "local":
-        refused.append("ledger: this version has the local ledger only")
-    if config.budgets:
-        refused.append("budgets: this version enforces none; remove them to start without")
-    if config.policies:
-        refused.append("policies: this version applies none; remove them to start without")
-    refused += [
-        f"providers.{name}.kind: this version speaks openai only, not {provider.kind}"
-        for name, provider in config.providers.items()
-        if provider.kind not in (None, "openai")
-    ]
-    if refused:
-        raise ConfigurationError("\n".join(refused))

@@ -6,7 +6,7 @@ secret never. Starts nothing and keeps nothing.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeGuard
 
@@ -23,7 +23,7 @@ from apikeyrouter.infrastructure.config.model import (
     RoutingConfig,
     ServerConfig,
 )
-from apikeyrouter.infrastructure.config.references import check_references
+from apikeyrouter.infrastructure.config.references import Finding, check_references
 from apikeyrouter.infrastructure.config.source import (
     MAX_TEXT_CHARS,
     FieldPath,
@@ -36,14 +36,19 @@ from apikeyrouter.infrastructure.config.values import nearest
 __all__ = [
     "BudgetConfig",
     "ClientConfig",
+    "Finding",
     "KeyConfig",
     "ProviderConfig",
     "RouterConfig",
     "RoutingConfig",
     "ServerConfig",
+    "field_name",
     "load_config",
     "parse_config",
 ]
+
+#: Finds what is well written and still cannot be used.
+Judge = Callable[[RouterConfig], Iterable[Finding]]
 
 _MAX_REPORTED = 40
 _MAX_SHOWN_CHARS = 60
@@ -86,18 +91,29 @@ _ADVICE = {
 
 
 def load_config(
-    path: str | Path, env: Mapping[str, str], *, known_providers: Collection[str]
+    path: str | Path,
+    env: Mapping[str, str],
+    *,
+    known_providers: Collection[str],
+    judge: Judge | None = None,
 ) -> RouterConfig:
     """Read and validate the file at *path*; see `parse_config`.
 
     Raises:
         ConfigurationError: The file cannot be read, or what it says is wrong.
     """
-    return parse_config(_read(Path(path)), name=str(path), env=env, known_providers=known_providers)
+    return parse_config(
+        _read(Path(path)), name=str(path), env=env, known_providers=known_providers, judge=judge
+    )
 
 
 def parse_config(
-    text: str, *, name: str, env: Mapping[str, str], known_providers: Collection[str]
+    text: str,
+    *,
+    name: str,
+    env: Mapping[str, str],
+    known_providers: Collection[str],
+    judge: Judge | None = None,
 ) -> RouterConfig:
     """Return the configuration that *text* describes.
 
@@ -105,6 +121,7 @@ def parse_config(
         name: The file's path: it stands in errors, and a relative `file:PATH` starts beside it.
         env: Where `${NAME}` is looked up.
         known_providers: Names of the catalogue, which need no `kind` and `base_url`.
+        judge: What else to refuse, such as parts that a program does not have.
 
     Raises:
         ConfigurationError: Something is wrong; one line for each mistake, in order of lines.
@@ -120,6 +137,9 @@ def parse_config(
     config = _validate(data, source)
     for path, finding in check_references(data, known_providers):
         source.report(path, finding)
+    if config is not None and judge is not None:
+        for path, finding in judge(config):
+            source.report(path, finding)
     if config is None or source.problems:
         raise ConfigurationError("\n".join(_render(source, name)))
     return config
@@ -182,12 +202,13 @@ def _render(source: Source, name: str) -> Iterator[str]:
         first.setdefault(problem.path, problem)
     ordered = sorted(first.values(), key=lambda problem: problem.line)
     for problem in ordered[:_MAX_REPORTED]:
-        yield f"{name}:{problem.line}: {_field(problem.path)}: {_shown(problem.text, limit=None)}"
+        text = _shown(problem.text, limit=None)
+        yield f"{name}:{problem.line}: {field_name(problem.path)}: {text}"
     if len(ordered) > _MAX_REPORTED:
         yield f"{name}: and {len(ordered) - _MAX_REPORTED} more"
 
 
-def _field(path: FieldPath) -> str:
+def field_name(path: FieldPath) -> str:
     """Write a path as a user would: `keys[0].limits.rpm`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in path)
     return "".join(parts).removeprefix(".") or "the file"
