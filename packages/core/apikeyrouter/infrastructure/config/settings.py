@@ -6,7 +6,7 @@ starts. Keys and providers are not settings: they come from the configuration
 file or from `OPENAI_API_KEY` and its like.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -90,7 +90,7 @@ class RouterSettings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigurationError(_explain(error)) from None
+            raise ConfigurationError(explain(error, variable_for)) from None
         except UnicodeDecodeError:
             raise ConfigurationError(".env should be UTF-8 text") from None
 
@@ -134,6 +134,7 @@ _ADVICE = {
     "finite_number": "should be a finite number",
     "greater_than": "should be above {gt}",
     "greater_than_equal": "should be {ge} or more",
+    "less_than_equal": "should be {le} or less",
     "literal_error": "should be one of {expected}",
     "string_type": "should be text",
     "string_too_short": "should not be empty",
@@ -154,7 +155,7 @@ def _refuse_unknown(values: Mapping[str, Any], known: tuple[str, ...]) -> None:
         raise ConfigurationError("\n".join(lines))
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError, variable_for: Callable[[str], str]) -> str:
     """Return one line for each mistake; values are left out, for they may be secrets."""
     lines = []
     for mistake in error.errors(include_input=False, include_url=False):
