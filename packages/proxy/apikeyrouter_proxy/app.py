@@ -96,9 +96,12 @@ class ProxyApp:
         await receive()
         try:
             await self.start()
-        except ConfigurationError as error:
+        except Exception as error:
+            # An error that only leaves here is taken for an application without a lifespan.
             await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
+            if isinstance(error, ConfigurationError):
+                return
+            raise
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from apikeyrouter import ApiKeyRouter, ConfigurationError, RoutingObjective
+from apikeyrouter import ApiKeyRouter, ApiKeyRouterError, ConfigurationError, RoutingObjective
 from apikeyrouter.domain.models.routing_decision import ObjectiveType
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.openai_compatible import (
@@ -70,7 +70,7 @@ async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
     """Register all that *config* names with *router*.
 
     Raises:
-        ConfigurationError: Something in it cannot be used.
+        ConfigurationError: Something in it cannot be used; the message says which part.
     """
     for name, provider in config.providers.items():
         await router.register_provider(
@@ -84,7 +84,10 @@ async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
         if key.scope is not None:
             # Whichever of a scope's keys names its limits, whichever is used first.
             facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
-        await router.register_key(key.secret.get_secret_value(), key.provider, facts)
+        try:
+            await router.register_key(key.secret.get_secret_value(), key.provider, facts)
+        except (ApiKeyRouterError, ValueError) as error:
+            raise ConfigurationError(f"key '{key.id}': {error}") from error
     router.routing_engine.set_aliases(
         {
             name: tuple(_split(target) for target in targets)
