@@ -1,5 +1,6 @@
 """The `apikeyrouter` command. Errors go to stderr in a sentence; 1 is a user's mistake."""
 
+import asyncio
 import json
 import os
 import platform
@@ -9,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
-from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
+from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app
-from apikeyrouter_proxy.composition import read_config
+from apikeyrouter_proxy.composition import furnish, read_config
 from apikeyrouter_proxy.settings import ProxySettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -26,7 +27,13 @@ def serve(
     workers: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Run the proxy."""
-    from apikeyrouter_proxy.serving import server_for
+    from apikeyrouter_proxy.serving import bind, server_for, url_of
+
+    def announce() -> None:
+        typer.echo(
+            f"apikeyrouter {__version__} listening on {url_of(listener)} with {len(facts.keys)} "
+            f"keys of {len({key.provider for key in facts.keys})} providers"
+        )
 
     try:
         settings = ProxySettings()
@@ -42,21 +49,16 @@ def serve(
                 "--workers: this version keeps its ledger in one process; run one worker"
             )
         service = create_app(facts, settings=RouterSettings())
+        with bind(facts.server.host, facts.server.port) as listener:
+            server_for(
+                service,
+                host=facts.server.host,
+                port=facts.server.port,
+                patience_s=settings.shutdown_timeout_seconds,
+                on_started=announce,
+            ).run(sockets=[listener])
     except ConfigurationError as error:
         raise _stop(error) from None
-    server = server_for(
-        service,
-        host=facts.server.host,
-        port=facts.server.port,
-        patience_s=settings.shutdown_timeout_seconds,
-    )
-    listener = server.config.bind_socket()
-    address = f"http://{facts.server.host}:{listener.getsockname()[1]}"
-    typer.echo(
-        f"apikeyrouter {__version__} listening on {address} with {len(facts.keys)} keys "
-        f"of {len({key.provider for key in facts.keys})} providers"
-    )
-    server.run(sockets=[listener])
 
 
 @app.command()
@@ -70,13 +72,16 @@ def demo(
     from apikeyrouter_proxy.live_table import LiveTable, print_summary
 
     show = Demo(port=port)
-    if as_json:
-        sums = show.run(seconds)
-        typer.echo(json.dumps(sums))
-    else:
-        with LiveTable() as table:
-            sums = show.run(seconds, watch=table.show)
-        print_summary(show, sums)
+    try:
+        if as_json:
+            sums = show.run(seconds)
+            typer.echo(json.dumps(sums))
+        else:
+            with LiveTable() as table:
+                sums = show.run(seconds, watch=table.show)
+            print_summary(show, sums)
+    except ConfigurationError as error:
+        raise _stop(error) from None
     if sums["client_errors"]:
         raise typer.Exit(1)
 
@@ -88,10 +93,10 @@ def check_config(
 ) -> None:
     """Validate a configuration and print what would run, with secrets masked."""
     try:
-        facts = read_config(file, os.environ)
-        refused = refuse_open_service(facts.server.host, has_clients=bool(facts.clients))
-        if refused:
-            raise ConfigurationError(f"server.host: {refused}")
+        facts = _listening_on(read_config(file, os.environ), None, ProxySettings().port)
+        # Whatever `serve` would refuse is refused here; nothing is asked of a provider.
+        service = create_app(facts, settings=RouterSettings())
+        asyncio.run(furnish(service.router, facts))
     except ConfigurationError as error:
         raise _stop(error) from None
     data = _masked(facts)

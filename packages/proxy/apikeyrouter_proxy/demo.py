@@ -17,7 +17,7 @@ import aiohttp
 from apikeyrouter import ApiKeyRouter, RouterSettings
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
 from apikeyrouter_proxy.app import ProxyApp
-from apikeyrouter_proxy.serving import server_for
+from apikeyrouter_proxy.serving import bind, server_for, url_of
 from apikeyrouter_simulator import RunningSimulator
 
 CLIENTS = 12
@@ -78,8 +78,8 @@ class Demo:
             )
             self.router = app.router
             server = server_for(app, host="127.0.0.1", port=self._port, patience_s=5)
-            listener = server.config.bind_socket()
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            listener = bind("127.0.0.1", self._port)
+            self.url = url_of(listener)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
             try:

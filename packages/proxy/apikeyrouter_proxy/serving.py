@@ -5,15 +5,17 @@ and end the process with 0.
 """
 
 import contextlib
+import errno
 import gc
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
 
+from apikeyrouter import ConfigurationError
 from apikeyrouter_proxy.app import ProxyApp
 
 #: Records of past requests are many and hold no cycles: looking through them often is in vain.
@@ -21,7 +23,18 @@ _COLLECT_AFTER = (20_000, 20, 50)
 
 
 class ProxyServer(uvicorn.Server):
-    """A server whose end by a signal is a normal end."""
+    """A server that says what keeps it from starting, and ends normally by a signal.
+
+    Args:
+        on_started: Called when connections are accepted.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, app: ProxyApp, on_started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_started = on_started
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,18 +53,57 @@ class ProxyServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start; what is there by then lives as long as the process, and is not collected."""
-        await super().startup(sockets)
+        """Start; what is there by then lives as long as the process, and is not collected.
+
+        Raises:
+            ConfigurationError: The service cannot start; nothing listens then.
+        """
+        await self._app.start()
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            await self.lifespan.shutdown()
+            raise _cannot_listen(self.config.host, self.config.port, error) from error
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
+        self._on_started()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.handle_exit(number, frame)
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address to listen on; port 0 takes a free one. The caller closes it.
+
+    Raises:
+        ConfigurationError: The address cannot be had; the message says why.
+    """
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL of who listens there."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def server_for(
-    app: ProxyApp, *, host: str, port: int, patience_s: float, log_level: str = "warning"
+    app: ProxyApp,
+    *,
+    host: str,
+    port: int,
+    patience_s: float,
+    log_level: str = "warning",
+    on_started: Callable[[], None] = lambda: None,
 ) -> ProxyServer:
     """Return the server of *app*; *patience_s* is how long running requests may finish."""
     config = uvicorn.Config(
@@ -65,4 +117,14 @@ def server_for(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(patience_s)),
     )
-    return ProxyServer(config)
+    return ProxyServer(config, app, on_started)
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return ConfigurationError(
+            f"port {port} of {host} is in use: stop what listens there, "
+            "or choose another by --port or PORT"
+        )
+    reason = getattr(error, "strerror", None) or "the name cannot be resolved"
+    return ConfigurationError(f"cannot listen on {host}, port {port}: {reason}")

@@ -13,7 +13,7 @@ import uvicorn
 from apikeyrouter import RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import ProxyApp, create_app
-from apikeyrouter_proxy.serving import server_for
+from apikeyrouter_proxy.serving import bind, server_for, url_of
 from apikeyrouter_simulator import RunningSimulator
 
 SCENARIO = {
@@ -41,8 +41,8 @@ class RunningProxy:
         facts = RouterConfig.model_validate(config)
         self.app: ProxyApp = create_app(facts, settings=RouterSettings(log_level="CRITICAL"))
         self._server = server_for(self.app, host="127.0.0.1", port=0, patience_s=2)
-        listener = self._server.config.bind_socket()
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener = bind("127.0.0.1", 0)
+        self.url = url_of(listener)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, daemon=True
         )
