@@ -8,10 +8,12 @@ from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.components.quota_ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
+from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.errors import refusal
-from apikeyrouter_proxy.dataplane.forward import Forwarder, Receive, Scope, Send, send_refusal
+from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.info import Info
+from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.model_lists import ModelLists
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -107,3 +107,9 @@ _MESSAGES = {
     _F.ACCOUNT_DISABLED: _NO_VALID_KEY,
     _F.IP_NOT_AUTHORIZED: "the provider does not accept calls from this service's address",
 }
+#: Told to whoever bears no token of a client.
+NOT_KNOWN = refusal(
+    401,
+    "this service needs a client token: send 'Authorization: Bearer <token>'",
+    code="invalid_api_key",
+)

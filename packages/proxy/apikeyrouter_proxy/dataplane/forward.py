@@ -6,9 +6,6 @@ dialect, before the first byte; after it, in the stream.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from apikeyrouter import ApiKeyRouter, NoEligibleKeysError, SystemError
 from apikeyrouter.domain.components.attempt import Attempt
@@ -21,8 +18,10 @@ from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.exchange import Answer
 from apikeyrouter.metering import MeteredStream
+from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send, request_id_of
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import (
+    NOT_KNOWN,
     ErrorAnswer,
     error_body,
     for_failure,
@@ -39,18 +38,11 @@ from apikeyrouter_proxy.dataplane.peek import (
     with_model,
     with_usage,
 )
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 
 #: A client that leaves is noticed after this long; most answers are there before.
 _WATCH_AFTER_S = 0.05
-_LONGEST_ID = 128
 _USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
-_JSON = (b"content-type", b"application/json")
-#: For names of requests: nothing is protected by them.
-_random = random.Random()  # noqa: S311
 
 
 class ClientGoneError(Exception):
@@ -76,7 +68,7 @@ class Forwarder:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = _request_id(headers)
+        request_id = request_id_of(headers)
         try:
             await self._serve(scope, headers, request_id, receive, send)
         except ClientGoneError:
@@ -94,7 +86,7 @@ class Forwarder:
         if len(self._clients):
             client = self._clients.find(headers)
             if client is None:
-                await send_refusal(send, request_id, NOT_KNOWN)
+                await self._refuse_unread(send, receive, request_id, NOT_KNOWN)
                 return
         try:
             body = await self._read(headers, receive)
@@ -105,7 +97,8 @@ class Forwarder:
             return
         except _TooLargeError:
             message = f"the body is larger than {self._max_body:,} bytes"
-            await send_refusal(send, request_id, refusal(413, message, code="request_too_large"))
+            too_large = refusal(413, message, code="request_too_large")
+            await self._refuse_unread(send, receive, request_id, too_large)
             return
         if client is not None and not client.may_use(seen.model):
             message = f"client '{client.name}' may not use model '{seen.model}'"
@@ -171,6 +164,11 @@ class Forwarder:
             if size > self._max_body:
                 raise _TooLargeError
         return b"".join(parts)
+
+    async def _refuse_unread(
+        self, send: Send, receive: Receive, request_id: str, error: ErrorAnswer
+    ) -> None:
+        await refuse_unread(send, receive, request_id, error, most_bytes=2 * self._max_body)
 
     def _demand_of(
         self,
@@ -299,24 +297,6 @@ async def _send_stream(send: Send, answer: Answer, stream: MeteredStream, reques
     await send({"type": "http.response.body", "body": b""})
 
 
-async def send_refusal(
-    send: Send, request_id: str, error: ErrorAnswer, answer: Answer | None = None
-) -> None:
-    """Send an error; *answer* names the key and provider that were tried last."""
-    headers = [
-        _JSON,
-        (b"content-length", str(len(error.body)).encode()),
-        *error.headers,
-    ]
-    if request_id:
-        headers.append((b"x-request-id", request_id.encode()))
-    if answer is not None:
-        headers.append((b"x-key-used", answer.attempt.slot.id.encode()))
-        headers.append((b"x-provider-used", answer.attempt.provider.id.encode()))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": error.body})
-
-
 def _is_clients_fault(answer: Answer) -> bool:
     """Tell whether the provider's own words are what the client should read."""
     failure = answer.failure
@@ -345,20 +325,3 @@ def _apply_timeout(demand: Demand, value: bytes, router: ApiKeyRouter) -> None:
         raise BadBodyError("X-Request-Timeout should be seconds above 0", "X-Request-Timeout")
     demand.max_wait = seconds
     demand.deadline = router.now() + min(seconds, router.settings.request_timeout_seconds)
-
-
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id")
-    if given and len(given) <= _LONGEST_ID and given.isascii():
-        text = given.decode()
-        if text.isprintable() and " " not in text:
-            return text
-    return f"req-{_random.getrandbits(96):024x}"
-
-
-#: Told to whoever bears no token of a client.
-NOT_KNOWN = refusal(
-    401,
-    "this service needs a client token: send 'Authorization: Bearer <token>'",
-    code="invalid_api_key",
-)

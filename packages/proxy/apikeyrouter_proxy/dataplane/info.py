@@ -4,9 +4,10 @@ import msgspec
 
 from apikeyrouter import ApiKeyRouter, UnknownModelError
 from apikeyrouter.domain.models.api_key import USABLE
+from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
-from apikeyrouter_proxy.dataplane.errors import for_no_key
-from apikeyrouter_proxy.dataplane.forward import NOT_KNOWN, Receive, Scope, Send, send_refusal
+from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key
+from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.model_lists import ModelLists
 
 
