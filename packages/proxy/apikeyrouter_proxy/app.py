@@ -8,12 +8,12 @@ from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.components.quota_ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
-from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send
+from apikeyrouter_proxy.dataplane.asgi import Receive, Reply, Scope, Send
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
-from apikeyrouter_proxy.dataplane.errors import refusal
+from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.info import Info
-from apikeyrouter_proxy.dataplane.refusals import send_refusal
+from apikeyrouter_proxy.dataplane.refusals import refuse_unread
 from apikeyrouter_proxy.model_lists import ModelLists
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -75,24 +75,30 @@ class ProxyApp:
         await self.router.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        endpoint = self._posts.get(path)
-        if endpoint is not None and method == "POST":
+        endpoint = self._posts.get(scope["path"])
+        if endpoint is not None and scope["method"] == "POST":
             await endpoint(scope, receive, send)
-            return
+        else:
+            await self._inform(scope, receive, send)
+
+    async def _inform(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
         if method in ("GET", "HEAD"):
             get = self._gets.get(path)
+            if get is None and path.startswith("/v1/models/"):
+                get = self._info.show_model
             if get is not None:
-                await get(scope, receive, send)
-                return
-            if path.startswith("/v1/models/"):
-                await self._info.show_model(scope, receive, send)
+                await get(scope, receive, Reply(scope, send))
                 return
         if path in self._posts or path in self._gets:
             error = refusal(405, f"{method} is not possible here", code="method_not_allowed")
         else:
             error = refusal(404, f"there is nothing at {path}", code="unknown_url")
-        await send_refusal(send, "", error)
+        await self._refuse(scope, receive, send, error)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: ErrorAnswer) -> None:
+        most_bytes = 2 * self.config.server.max_body_bytes
+        await refuse_unread(Reply(scope, send), receive, "", error, most_bytes=most_bytes)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,4 +1,4 @@
-"""What every endpoint needs of ASGI: its types, and a request's name."""
+"""What every endpoint needs of ASGI: its types, a request's name, an answer that bears it."""
 
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,3 +21,22 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
         if text.isprintable() and " " not in text:
             return text
     return f"req-{_random.getrandbits(96):024x}"
+
+
+class Reply:
+    """A `send` for all but the hot path: names the request, and keeps bodies from HEAD."""
+
+    __slots__ = ("_is_head", "_request_id", "_send")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self._is_head = scope["method"] == "HEAD"
+        self._request_id = request_id_of(dict(scope["headers"])).encode()
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        """Send *message*."""
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
+        elif self._is_head:
+            message["body"] = b""
+        await self._send(message)
