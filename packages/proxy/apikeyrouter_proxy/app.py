@@ -9,8 +9,8 @@ from apikeyrouter.domain.components.quota_ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
 from apikeyrouter_proxy.dataplane.asgi import Receive, Reply, Scope, Send
-from apikeyrouter_proxy.dataplane.auth import ClientRegister
-from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
+from apikeyrouter_proxy.dataplane.auth import ClientRegister, is_exposed
+from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, ErrorAnswer, refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.info import Info
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread
@@ -32,6 +32,8 @@ class ProxyApp:
         self.router = router
         self.models = ModelLists(router)
         self._is_furnished = False
+        #: Without clients anybody may call, so nobody from another machine.
+        self._is_open = not config.clients
         clients = ClientRegister((client, self._limits_of(client)) for client in config.clients)
         info = Info(router, clients, self.models)
         self._gets: Mapping[str, Endpoint] = {
@@ -75,6 +77,9 @@ class ProxyApp:
         await self.router.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._is_open and (server := scope.get("server")) and is_exposed(server[0]):
+            await self._refuse(scope, receive, send, NO_CLIENTS)
+            return
         endpoint = self._posts.get(scope["path"])
         if endpoint is not None and scope["method"] == "POST":
             await endpoint(scope, receive, send)

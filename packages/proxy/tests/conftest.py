@@ -58,11 +58,11 @@ class RunningProxy:
 class RunningApp:
     """Any ASGI callable in a thread, on a free port."""
 
-    def __init__(self, app: Any) -> None:
-        config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off")
+    def __init__(self, app: Any, host: str = "127.0.0.1") -> None:
+        config = uvicorn.Config(app, host=host, port=0, log_level="critical", lifespan="off")
         self._server = uvicorn.Server(config)
         listener = config.bind_socket()
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.url = url_of(listener)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, daemon=True
         )
@@ -86,8 +86,8 @@ def serve() -> Iterator[Callable[..., Any]]:
     """Start services that stop with the test."""
     with ExitStack() as stack:
 
-        def start(what: Any) -> Any:
-            running = RunningProxy(what) if isinstance(what, dict) else RunningApp(what)
+        def start(what: Any, **more: Any) -> Any:
+            running = RunningProxy(what) if isinstance(what, dict) else RunningApp(what, **more)
             stack.callback(running.stop)
             return running
 

@@ -357,6 +357,8 @@ def test_service_with_clients_may_listen_everywhere() -> None:
         ("127.9.9.9", True),
         ("::1", True),
         ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
         ("localhost", True),
         ("0.0.0.0", False),
         ("::", False),

@@ -2,12 +2,15 @@
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from apikeyrouter.domain.components.key_slot import matches
 from apikeyrouter.domain.components.quota_ledger import Scope
 from apikeyrouter.infrastructure.config.model import ClientConfig
+from apikeyrouter.infrastructure.config.values import is_loopback
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +67,20 @@ class ClientRegister:
             if hmac.compare_digest(expected, presented):
                 found = client
         return found if token else None
+
+
+@lru_cache(maxsize=64)
+def is_exposed(address: str) -> bool:
+    """Tell whether other machines reach a server's *address*.
+
+    Only an IP address can be one; the path of a unix socket and the name that a
+    test client makes up are none.
+    """
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not is_loopback(address)
 
 
 def _hash(token: bytes) -> bytes:

@@ -113,3 +113,10 @@ NOT_KNOWN = refusal(
     "this service needs a client token: send 'Authorization: Bearer <token>'",
     code="invalid_api_key",
 )
+#: Told to whoever comes from another machine while nobody is named as a client.
+NO_CLIENTS = refusal(
+    403,
+    "this service has no clients yet and so answers on loopback addresses only: add an entry "
+    "under clients to its configuration file and send that client's token",
+    code="no_clients",
+)
