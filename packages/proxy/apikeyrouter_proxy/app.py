@@ -1,5 +1,6 @@
 """The service put together: one raw ASGI callable and its lifespan."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -8,12 +9,12 @@ from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.components.quota_ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
-from apikeyrouter_proxy.dataplane.asgi import Receive, Reply, Scope, Send
+from apikeyrouter_proxy.dataplane.asgi import Ending, Receive, Reply, Scope, Send
 from apikeyrouter_proxy.dataplane.auth import ClientRegister, is_exposed
-from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, ErrorAnswer, refusal
+from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, STOPPING, ErrorAnswer, refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.info import Info
-from apikeyrouter_proxy.dataplane.refusals import refuse_unread
+from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 from apikeyrouter_proxy.model_lists import ModelLists
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -25,12 +26,14 @@ class ProxyApp:
 
     Attributes:
         router: What decides and forwards; furnished when the service starts.
+        ending: Set when the service stops and waits no longer for what runs.
     """
 
     def __init__(self, config: RouterConfig, router: ApiKeyRouter) -> None:
         self.config = config
         self.router = router
         self.models = ModelLists(router)
+        self.ending = Ending()
         self._is_furnished = False
         #: Without clients anybody may call, so nobody from another machine.
         self._is_open = not config.clients
@@ -45,6 +48,7 @@ class ProxyApp:
             f"/v1/{endpoint}": Forwarder(
                 router, clients,
                 endpoint=endpoint, max_body_bytes=config.server.max_body_bytes,
+                ending=self.ending,
             )
             for endpoint in FORWARDED
         }  # fmt: skip
@@ -77,33 +81,41 @@ class ProxyApp:
         await self.router.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._is_open and (server := scope.get("server")) and is_exposed(server[0]):
-            await self._refuse(scope, receive, send, NO_CLIENTS)
-            return
+        is_open_to_all = self._is_open and (server := scope.get("server")) and is_exposed(server[0])
         endpoint = self._posts.get(scope["path"])
-        if endpoint is not None and scope["method"] == "POST":
+        if endpoint is not None and scope["method"] == "POST" and not is_open_to_all:
             await endpoint(scope, receive, send)
-        else:
-            await self._inform(scope, receive, send)
+            return
+        reply = Reply(scope, send)
+        try:
+            if is_open_to_all:
+                await self._refuse(receive, reply, NO_CLIENTS)
+            else:
+                await self._inform(scope, receive, reply)
+        except asyncio.CancelledError:
+            if not self.ending.is_due:
+                raise
+            if not reply.is_begun:
+                await send_refusal(reply, "", STOPPING)
 
-    async def _inform(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _inform(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         path, method = scope["path"], scope["method"]
         if method in ("GET", "HEAD"):
             get = self._gets.get(path)
             if get is None and path.startswith("/v1/models/"):
                 get = self._info.show_model
             if get is not None:
-                await get(scope, receive, Reply(scope, send))
+                await get(scope, receive, reply)
                 return
         if path in self._posts or path in self._gets:
             error = refusal(405, f"{method} is not possible here", code="method_not_allowed")
         else:
             error = refusal(404, f"there is nothing at {path}", code="unknown_url")
-        await self._refuse(scope, receive, send, error)
+        await self._refuse(receive, reply, error)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: ErrorAnswer) -> None:
+    async def _refuse(self, receive: Receive, reply: Reply, error: ErrorAnswer) -> None:
         most_bytes = 2 * self.config.server.max_body_bytes
-        await refuse_unread(Reply(scope, send), receive, "", error, most_bytes=most_bytes)
+        await refuse_unread(reply, receive, "", error, most_bytes=most_bytes)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,12 +1,14 @@
 """Runs the service: uvicorn with everything off that costs and tells nothing.
 
-SIGTERM and SIGINT stop accepting, let running requests finish for a while,
-and end the process with 0.
+SIGTERM and SIGINT stop accepting, let running requests finish for a while, cut
+short what still runs, and end the process with 0.
 """
 
+import asyncio
 import contextlib
 import errno
 import gc
+import math
 import signal
 import socket
 import threading
@@ -20,20 +22,29 @@ from apikeyrouter_proxy.app import ProxyApp
 
 #: Records of past requests are many and hold no cycles: looking through them often is in vain.
 _COLLECT_AFTER = (20_000, 20, 50)
+#: What is cut short has this long to tell its clients before uvicorn cancels it without a word.
+_LAST_WORDS_S = 2
 
 
 class ProxyServer(uvicorn.Server):
     """A server that says what keeps it from starting, and ends normally by a signal.
 
     Args:
+        patience_s: How long running requests may finish once it stops.
         on_started: Called when connections are accepted.
     """
 
     def __init__(
-        self, config: uvicorn.Config, app: ProxyApp, on_started: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        app: ProxyApp,
+        *,
+        patience_s: float,
+        on_started: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._app = app
+        self._patience_s = patience_s
         self._on_started = on_started
 
     @contextlib.contextmanager
@@ -68,6 +79,19 @@ class ProxyServer(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, and wait for what runs until patience ends."""
+        timer = asyncio.get_running_loop().call_later(self._patience_s, self._cut_short)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def _cut_short(self) -> None:
+        self._app.ending.is_due = True
+        for task in list(self.server_state.tasks):
+            task.cancel()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.handle_exit(number, frame)
@@ -115,9 +139,9 @@ def server_for(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(patience_s)),
+        timeout_graceful_shutdown=math.ceil(patience_s) + _LAST_WORDS_S,
     )
-    return ProxyServer(config, app, on_started)
+    return ProxyServer(config, app, patience_s=patience_s, on_started=on_started)
 
 
 def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError:

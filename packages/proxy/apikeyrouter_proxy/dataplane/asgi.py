@@ -1,7 +1,8 @@
-"""What every endpoint needs of ASGI: its types, a request's name, an answer that bears it."""
+"""What every endpoint needs of ASGI: its types, a request's name, its end."""
 
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -23,19 +24,32 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
     return f"req-{_random.getrandbits(96):024x}"
 
 
+@dataclass(slots=True)
+class Ending:
+    """Whether what still runs is cut short because the service stops.
+
+    Whoever sets it cancels the running tasks afterwards; they tell their
+    clients, and end as if nothing had happened.
+    """
+
+    is_due: bool = False
+
+
 class Reply:
     """A `send` for all but the hot path: names the request, and keeps bodies from HEAD."""
 
-    __slots__ = ("_is_head", "_request_id", "_send")
+    __slots__ = ("_is_head", "_request_id", "_send", "is_begun")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
+        self.is_begun = False
         self._is_head = scope["method"] == "HEAD"
         self._request_id = request_id_of(dict(scope["headers"])).encode()
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         """Send *message*."""
         if message["type"] == "http.response.start":
+            self.is_begun = True
             message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
         elif self._is_head:
             message["body"] = b""

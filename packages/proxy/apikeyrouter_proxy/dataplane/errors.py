@@ -120,3 +120,9 @@ NO_CLIENTS = refusal(
     "under clients to its configuration file and send that client's token",
     code="no_clients",
 )
+#: Told to whoever is cut short when the service stops.
+STOPPING = ErrorAnswer(
+    503,
+    error_body("the service stops; send the request again", "server_error", "shutting_down"),
+    retry_hints(1.0),
+)

@@ -18,10 +18,11 @@ from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.exchange import Answer
 from apikeyrouter.metering import MeteredStream
-from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send, request_id_of
+from apikeyrouter_proxy.dataplane.asgi import Ending, Receive, Scope, Send, request_id_of
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import (
     NOT_KNOWN,
+    STOPPING,
     ErrorAnswer,
     error_body,
     for_failure,
@@ -59,11 +60,13 @@ class Forwarder:
         *,
         endpoint: str,
         max_body_bytes: int,
+        ending: Ending,
     ) -> None:
         self._router = router
         self._clients = clients
         self._endpoint = endpoint
         self._max_body = max_body_bytes
+        self._ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -73,6 +76,10 @@ class Forwarder:
             await self._serve(scope, headers, request_id, receive, send)
         except ClientGoneError:
             return
+        except asyncio.CancelledError:
+            # Whom the end of the service cut short has been told.
+            if not self._ending.is_due:
+                raise
 
     async def _serve(
         self,
@@ -100,6 +107,10 @@ class Forwarder:
             too_large = refusal(413, message, code="request_too_large")
             await self._refuse_unread(send, receive, request_id, too_large)
             return
+        except asyncio.CancelledError:
+            if self._ending.is_due:
+                await send_refusal(send, request_id, STOPPING)
+            raise
         if client is not None and not client.may_use(seen.model):
             message = f"client '{client.name}' may not use model '{seen.model}'"
             await send_refusal(send, request_id, refusal(403, message, code="model_not_allowed"))
@@ -130,17 +141,43 @@ class Forwarder:
         except NoEligibleKeysError as error:
             await send_refusal(send, request_id, for_no_key(error))
             return
+        except asyncio.CancelledError:
+            if self._ending.is_due:
+                await send_refusal(send, request_id, STOPPING)
+            raise
         if answer.failure is not None and not _is_clients_fault(answer):
             await send_refusal(send, request_id, for_failure(answer.failure), answer)
             return
         if answer.stream is not None:
-            await _send_stream(send, answer, answer.stream, request_id)
+            await self._send_stream(send, answer, answer.stream, request_id)
             return
         body = answer.body
         head = response_headers(answer, request_id)
         head.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": body})
+
+    async def _send_stream(
+        self, send: Send, answer: Answer, stream: MeteredStream, request_id: str
+    ) -> None:
+        head = response_headers(answer, request_id)
+        start = {"type": "http.response.start", "status": answer.status, "headers": head}
+        try:
+            await send(start)
+            async for chunk in stream:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except SystemError as error:
+            told = error_body(error.message, "server_error", "stream_interrupted")
+            await _break_off(send, told)
+            return
+        except asyncio.CancelledError:
+            stream.close()
+            if self._ending.is_due:
+                await _break_off(send, STOPPING.body)
+            raise
+        finally:
+            stream.close()
+        await send({"type": "http.response.body", "body": b""})
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         declared = headers.get(b"content-length")
@@ -280,20 +317,10 @@ class _Watch:
             self._served.cancel()
 
 
-async def _send_stream(send: Send, answer: Answer, stream: MeteredStream, request_id: str) -> None:
-    head = response_headers(answer, request_id)
-    start = {"type": "http.response.start", "status": answer.status, "headers": head}
-    await send(start)
-    try:
-        async for chunk in stream:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except SystemError as error:
-        # The head is out: only the stream itself can tell. No [DONE] follows.
-        told = error_body(error.message, "server_error", "stream_interrupted")
-        chunk = b"\n\ndata: " + told + b"\n\n"
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    finally:
-        stream.close()
+async def _break_off(send: Send, told: bytes) -> None:
+    """End a stream whose head is out: only the stream itself can tell. No [DONE] follows."""
+    chunk = b"\n\ndata: " + told + b"\n\n"
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
