@@ -101,6 +101,19 @@ async def test_only_the_alias_changes(upstream: OddUpstream, proxy: Any) -> None
     assert upstream.bodies == [ODD_REQUEST]
 
 
+async def test_half_a_surrogate_pair_passes(upstream: OddUpstream, proxy: Any) -> None:
+    asked = rb'{"model":"mine","messages":[{"role":"user","content":"\ud83d"}]}'
+    streamed = asked[:-1] + b',"stream":true}'
+    async with httpx2.AsyncClient(base_url=proxy.url) as client:
+        for body in (asked, streamed):
+            assert (await client.post("/v1/chat/completions", content=body)).status_code == 200
+    wish = b'{"stream_options":{"include_usage":true},'
+    assert upstream.bodies == [
+        asked.replace(b"mine", b"odd"),
+        wish + streamed[1:].replace(b"mine", b"odd"),
+    ]
+
+
 async def test_stream_bytes_are_the_same(upstream: OddUpstream, proxy: Any) -> None:
     body = b'{"model":"odd","stream":true,"stream_options":{"include_usage":true},"messages":[]}'
     async with httpx2.AsyncClient(base_url=proxy.url) as client:

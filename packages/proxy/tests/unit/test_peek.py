@@ -25,6 +25,8 @@ pytestmark = pytest.mark.unit
         (b'{"model":"m","max_tokens":5,"max_completion_tokens":7}', 7),
         (b'{"model":"m","max_tokens":5,"n":3}', 15),
         (b'{"model":"m","max_tokens":null}', None),
+        (b'{"model":"m","max_tokens":' + b"9" * 400 + b"}", 10**12),
+        (b'{"model":"m","max_tokens":5,"n":2,"x":"\\ud800"}', 10),
     ],
 )
 def test_output_cap_is_the_callers_over_all_choices(body: bytes, cap: int | None) -> None:
@@ -43,6 +45,16 @@ def test_output_cap_is_the_callers_over_all_choices(body: bytes, cap: int | None
         (b'{"model":1}', "model", "expected `str`"),
         (b'{"model":"m","stream":"yes"}', "stream", "expected `bool"),
         (b'{"model":"m","max_tokens":"5"}', "max_tokens", "expected `int"),
+        (b'{"model":"m","x":' + b"[" * 5000 + b"]" * 5000 + b"}", None, "nests too deeply"),
+        (b'{"x":"\\ud800","model":"m","y":' + b"[" * 5000 + b"]" * 5000 + b"}", None, "deeply"),
+        (b'{"model":"m","x":"\\ud800}', None, "not valid JSON"),
+        (b'{"model":"m","x":"\\ud800","y":NaN}', None, "not valid JSON"),
+        (b'{"model":"m","x":"\\ud800\xff"}', None, "not valid JSON"),
+        (b'["\\ud800"]', None, "JSON object"),
+        (b'{"x":"\\ud800"}', "model", "missing"),
+        (b'{"model":"\\ud800"}', None, "model, .* should be valid Unicode"),
+        (b'{"model":"m","stream":"\\ud800"}', None, "stream, .* should be valid Unicode"),
+        (b'{"model":"m","stream":"yes","x":"\\ud800"}', "stream", "expected `bool"),
     ],
 )
 def test_mistakes_name_the_field(body: bytes, param: str | None, told: str) -> None:
@@ -52,14 +64,25 @@ def test_mistakes_name_the_field(body: bytes, param: str | None, told: str) -> N
 
 
 @pytest.mark.parametrize(
+    "text", [b"\\ud800", b"\\udc00", b"\\uDBFF\\u0041", b"\\ud83d\\ude00 \\ud83d"]
+)
+def test_half_a_surrogate_pair_is_no_mistake(text: bytes) -> None:
+    seen = peek(b'{"model":"m","stream":true,"max_tokens":5,"%s":["%s"]}' % (text, text))
+    assert (seen.model, seen.stream, seen.max_tokens) == ("m", True, 5)
+
+
+@pytest.mark.parametrize(
     ("body", "spliced"),
     [
         (b'{"model":"a","x":1.0}', b'{"model":"b","x":1.0}'),
         (b'{ "x" : "\\"model\\":\\"a\\"",\n"model"\t: "a" }', None),
         (b'{"tool":{"model":"a"},"model":"a"}', b'{"tool":{"model":"a"},"model":"b"}'),
         (b'{"model":"old","model":"a"}', b'{"model":"old","model":"b"}'),
+        (b'{ "mod\\u0065l" : "a" , "x":1.0}', b'{ "mod\\u0065l" : "b" , "x":1.0}'),
+        (b'{"x":{"model":"a"},"model":"a","y":"\\ud800"}', None),
+        (b'{"y":' + b"[" * 5000 + b"]" * 5000 + b',"model" : "a"}', None),
     ],
-    ids=["plain", "in a text", "nested", "twice"],
+    ids=["plain", "in a text", "nested", "twice", "escaped", "half a pair", "deep"],
 )
 def test_only_the_model_changes(body: bytes, spliced: bytes | None) -> None:
     if spliced is None:
@@ -94,8 +117,31 @@ def test_usage_is_asked_for_where_nothing_is_said(
         assert after == before
 
 
+@pytest.mark.parametrize(
+    ("body", "spliced"),
+    [
+        (
+            b'{"model":"m","x":"\\ud800","stream":true}',
+            b'{"stream_options":{"include_usage":true},"model":"m","x":"\\ud800","stream":true}',
+        ),
+        (
+            b'{"x":{"stream_options":{}},"stream_options": {},"y":"\\ud800"}',
+            b'{"x":{"stream_options":{}},"stream_options": {"include_usage":true},"y":"\\ud800"}',
+        ),
+        (
+            b'{"stream_options":{"z":' + b"[" * 5000 + b"]" * 5000 + b"}}",
+            b'{"stream_options":{"include_usage":true,"z":' + b"[" * 5000 + b"]" * 5000 + b"}}",
+        ),
+    ],
+    ids=["half a pair", "nested", "deep"],
+)
+def test_usage_is_asked_for_where_the_decoder_gives_up(body: bytes, spliced: bytes) -> None:
+    assert with_usage(body) == spliced
+
+
+_HALVES = st.characters(categories=["Cs"])
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.text(),
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.characters() | _HALVES),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("model"), inner),
     max_leaves=12,
 )
@@ -105,8 +151,11 @@ _JSON = st.recursive(
 def test_any_body_keeps_all_but_its_model(extra: dict[str, object], first: bool, name: str) -> None:
     extra = {k: v for k, v in extra.items() if k not in _READ}
     whole = {"model": "a", **extra} if first else {**extra, "model": "a"}
-    got = json.loads(with_model(json.dumps(whole, ensure_ascii=False).encode(), name))
-    assert got == {**whole, "model": name}
+    for escaped in (False, True):
+        text = json.dumps(whole, ensure_ascii=escaped)
+        body = text.encode(errors="surrogatepass")
+        if escaped or text.isprintable():
+            assert json.loads(with_model(body, name)) == {**whole, "model": name}
 
 
 _READ = {"model", "stream", "max_tokens", "max_completion_tokens", "n", "stream_options"}
