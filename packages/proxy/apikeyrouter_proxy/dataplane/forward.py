@@ -43,6 +43,8 @@ from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 
 #: A client that leaves is noticed after this long; most answers are there before.
 _WATCH_AFTER_S = 0.05
+#: A client at its own limit of calls at once should ask again so soon: one of them will end.
+_SLOT_FREES_S = 0.25
 _USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
 
 
@@ -335,7 +337,7 @@ def _is_clients_fault(answer: Answer) -> bool:
 
 
 def _over_own_limit(lack: Shortfall, demand: Demand, router: ApiKeyRouter) -> ErrorAnswer:
-    wait_s = lack.fits_at - router.now()
+    wait_s = _SLOT_FREES_S if lack.for_calls else lack.fits_at - router.now()
     message = f"client '{demand.client}' has used up its own limit: {lack.what}"
     answer = refusal(429, message, kind="rate_limit_error", code="rate_limit_exceeded")
     answer.headers = retry_hints(wait_s if wait_s < float("inf") else None)
