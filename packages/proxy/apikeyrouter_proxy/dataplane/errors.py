@@ -31,6 +31,8 @@ _TOLD: dict[FailureClass, tuple[int, str, str]] = {
     _F.NETWORK: (502, "server_error", "upstream_error"),
 }
 _OTHERWISE = (503, "service_unavailable_error", "upstream_unavailable")
+#: The request's own fault, told with the provider's status.
+_REFUSED = frozenset({_F.BAD_REQUEST, _F.CONTEXT_LENGTH, _F.CONTENT_FILTER})
 
 
 @dataclass(slots=True)
@@ -76,8 +78,8 @@ def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
 
 def for_failure(failure: Failure) -> ErrorAnswer:
     """Tell what the last provider's failure means to the client."""
-    status, kind, code = _TOLD.get(failure.kind, _OTHERWISE)
-    message = _MESSAGES.get(failure.kind, failure.message) or "the provider failed"
+    status, kind, code = _told_of(failure)
+    message = _MESSAGES.get(failure.kind, failure.message) or "the provider gave no reason"
     answer = ErrorAnswer(status, error_body(message, kind, code))
     if status == 429:
         answer.headers = retry_hints(failure.retry_after_s)
@@ -85,6 +87,12 @@ def for_failure(failure: Failure) -> ErrorAnswer:
         # Every key that could have helped was tried already.
         answer.headers = [(b"x-should-retry", b"false")]
     return answer
+
+
+def _told_of(failure: Failure) -> tuple[int, str, str | None]:
+    if failure.kind in _REFUSED and failure.status not in (None, 401):
+        return failure.status, "invalid_request_error", failure.code
+    return _TOLD.get(failure.kind, _OTHERWISE)
 
 
 def retry_hints(wait_s: float | None) -> list[tuple[bytes, bytes]]:
