@@ -33,6 +33,9 @@ _TOLD: dict[FailureClass, tuple[int, str, str]] = {
 _OTHERWISE = (503, "service_unavailable_error", "upstream_unavailable")
 #: The request's own fault, told with the provider's status.
 _REFUSED = frozenset({_F.BAD_REQUEST, _F.CONTEXT_LENGTH, _F.CONTENT_FILTER})
+_OVERLOAD = frozenset({503, 529})
+#: Told when the provider names no wait.
+_OVERLOAD_PASSES_S = 2.0
 
 
 @dataclass(slots=True)
@@ -76,23 +79,35 @@ def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
     return answer
 
 
-def for_failure(failure: Failure) -> ErrorAnswer:
-    """Tell what the last provider's failure means to the client."""
+def for_failure(failure: Failure, provider_id: str) -> ErrorAnswer:
+    """Tell what the last provider's failure means to the client.
+
+    What no provider said is told in words of our own, without addresses.
+    """
     status, kind, code = _told_of(failure)
-    message = _MESSAGES.get(failure.kind, failure.message) or "the provider gave no reason"
-    answer = ErrorAnswer(status, error_body(message, kind, code))
-    if status == 429:
-        answer.headers = retry_hints(failure.retry_after_s)
+    words = _MESSAGES.get(failure.kind)
+    if words is None:
+        words = failure.message or f"provider '{provider_id}' refused the request without a reason"
     else:
-        # Every key that could have helped was tried already.
-        answer.headers = [(b"x-should-retry", b"false")]
-    return answer
+        words = words.format(provider_id)
+    return ErrorAnswer(status, error_body(words, kind, code), _hints_of(failure, status))
 
 
 def _told_of(failure: Failure) -> tuple[int, str, str | None]:
     if failure.kind in _REFUSED and failure.status not in (None, 401):
         return failure.status, "invalid_request_error", failure.code
-    return _TOLD.get(failure.kind, _OTHERWISE)
+    status, kind, code = _TOLD.get(failure.kind, _OTHERWISE)
+    return _OTHERWISE if status >= 500 and failure.status in _OVERLOAD else (status, kind, code)
+
+
+def _hints_of(failure: Failure, status: int) -> list[tuple[bytes, bytes]]:
+    if status == 429 or (status >= 500 and failure.retry_after_s):
+        return retry_hints(failure.retry_after_s)
+    # Every key that could have helped was tried already.
+    hints = [(b"x-should-retry", b"false")]
+    if failure.kind is _F.OVERLOADED or (status == 503 and failure.status in _OVERLOAD):
+        hints += retry_hints(_OVERLOAD_PASSES_S)
+    return hints
 
 
 def retry_hints(wait_s: float | None) -> list[tuple[bytes, bytes]]:
@@ -114,6 +129,9 @@ _MESSAGES = {
     _F.KEY_INVALID: _NO_VALID_KEY,
     _F.ACCOUNT_DISABLED: _NO_VALID_KEY,
     _F.IP_NOT_AUTHORIZED: "the provider does not accept calls from this service's address",
+    _F.UNREACHABLE: "provider '{}' cannot be reached",
+    _F.NETWORK: "provider '{}' closed the connection before its answer was complete",
+    _F.TIMEOUT: "provider '{}' did not answer in time",
 }
 #: Told to whoever bears no token of a client.
 NOT_KNOWN = refusal(

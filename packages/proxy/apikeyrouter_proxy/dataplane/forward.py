@@ -148,7 +148,8 @@ class Forwarder:
                 await send_refusal(send, request_id, STOPPING)
             raise
         if answer.failure is not None and not _is_clients_fault(answer):
-            await send_refusal(send, request_id, for_failure(answer.failure), answer)
+            told = for_failure(answer.failure, answer.attempt.provider.id)
+            await send_refusal(send, request_id, told, answer)
             return
         if answer.stream is not None:
             await self._send_stream(send, answer, answer.stream, request_id)

@@ -43,7 +43,7 @@ async def test_refusal_without_a_body_keeps_its_status(serve: Any, ask: Any, sta
     assert answer.status_code == status
     error = answer.json()["error"]
     assert error["type"] == "invalid_request_error"
-    assert error["message"] == "the provider gave no reason"
+    assert error["message"] == "provider 'p1' refused the request without a reason"
     assert answer.headers["x-provider-used"] == "p1"
 
 
@@ -51,3 +51,16 @@ async def test_refusal_with_a_body_passes_as_it_is(serve: Any, ask: Any) -> None
     answer = await ask(serve(Refusing(422, b"no\x00thing ", content_type="text/odd")).url + "/v1")
     assert (answer.status_code, answer.content) == (422, b"no\x00thing ")
     assert answer.headers["content-type"] == "text/odd"
+
+
+async def test_wait_of_an_overloaded_provider_is_told(serve: Any, ask: Any) -> None:
+    answer = await ask(serve(Refusing(529, b"{}", retry_after="9")).url + "/v1")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "9"
+    assert "x-should-retry" not in answer.headers
+
+
+async def test_no_address_of_a_provider_is_told(ask: Any) -> None:
+    answer = await ask("http://127.0.0.1:1/v1")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "provider 'p1' cannot be reached"
