@@ -48,7 +48,7 @@ class ProxyApp:
             f"/v1/{endpoint}": Forwarder(
                 router, clients,
                 endpoint=endpoint, max_body_bytes=config.server.max_body_bytes,
-                ending=self.ending,
+                ending=self.ending, on_unknown=self.models.refresh,
             )
             for endpoint in FORWARDED
         }  # fmt: skip

@@ -6,8 +6,9 @@ dialect, before the first byte; after it, in the stream.
 """
 
 import asyncio
+from collections.abc import Callable
 
-from apikeyrouter import ApiKeyRouter, NoEligibleKeysError, SystemError
+from apikeyrouter import ApiKeyRouter, NoEligibleKeysError, SystemError, UnknownModelError
 from apikeyrouter.domain.components.attempt import Attempt
 from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Blame
 from apikeyrouter.domain.components.quota_ledger import Reservation, Shortfall, amounts_of
@@ -53,7 +54,11 @@ class ClientGoneError(Exception):
 
 
 class Forwarder:
-    """Forwards one endpoint's requests through the router."""
+    """Forwards one endpoint's requests through the router.
+
+    Args:
+        on_unknown: Called when a client wants a model that nobody serves.
+    """
 
     def __init__(
         self,
@@ -63,12 +68,14 @@ class Forwarder:
         endpoint: str,
         max_body_bytes: int,
         ending: Ending,
+        on_unknown: Callable[[], None],
     ) -> None:
         self._router = router
         self._clients = clients
         self._endpoint = endpoint
         self._max_body = max_body_bytes
         self._ending = ending
+        self._on_unknown = on_unknown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -141,6 +148,8 @@ class Forwarder:
                 demand, outgoing.request_for, withhold_usage=outgoing.has_spliced_usage
             )
         except NoEligibleKeysError as error:
+            if isinstance(error, UnknownModelError):
+                self._on_unknown()
             await send_refusal(send, request_id, for_no_key(error))
             return
         except asyncio.CancelledError:

@@ -1,9 +1,14 @@
 """What clients are told of a provider that refuses or fails."""
 
+import json
 from typing import Any
 
 import httpx2
 import pytest
+
+from apikeyrouter import ApiKeyRouter, RouterSettings
+from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter_proxy.app import ProxyApp
 
 pytestmark = pytest.mark.integration
 
@@ -64,3 +69,46 @@ async def test_no_address_of_a_provider_is_told(ask: Any) -> None:
     answer = await ask("http://127.0.0.1:1/v1")
     assert answer.status_code == 503
     assert answer.json()["error"]["message"] == "provider 'p1' cannot be reached"
+
+
+class Listing:
+    """Lists one model more each time it is asked, to those who bear the second key."""
+
+    def __init__(self) -> None:
+        self.listed = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        allowed = (b"authorization", b"Bearer sk-sim-2") in scope["headers"]
+        self.listed += allowed
+        models = [{"id": f"m{number}"} for number in range(self.listed)]
+        answer = Refusing(200 if allowed else 401, json.dumps({"data": models}).encode())
+        await answer(scope, receive, send)
+
+
+async def test_models_are_listed_although_the_first_key_is_refused(
+    serve: Any, config_for: Any
+) -> None:
+    config = config_for(serve(Listing()).url + "/v1")
+    config["keys"].append({"id": "key-2", "provider": "p1", "secret": "sk-sim-2"})
+    async with httpx2.AsyncClient(base_url=serve(config).url) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+    assert [model["id"] for model in listed] == ["m0"]
+
+
+async def test_new_model_is_served_once_somebody_asked_for_it(serve: Any, config_for: Any) -> None:
+    config = config_for("http://127.0.0.1:1/v1", serve(Listing()).url + "/v1")
+    del config["keys"][0]
+    now = 1_000_000.0
+    router = ApiKeyRouter(config=RouterSettings(log_level="CRITICAL"), clock=lambda: now)
+    app = ProxyApp(RouterConfig.model_validate(config), router)
+    await app.start()
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://router") as client:
+        statuses = []
+        for _ in range(3):
+            await app.models.settle()
+            answer = await client.post("/v1/chat/completions", content=b'{"model":"m1"}')
+            statuses.append(answer.status_code)
+            now += 31.0
+    await app.stop()
+    assert statuses == [404, 404, 200]

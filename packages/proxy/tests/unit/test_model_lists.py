@@ -1,0 +1,114 @@
+"""Providers' lists of models: whom they are asked of, and when again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from apikeyrouter import ApiKeyRouter
+from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
+from apikeyrouter_proxy.model_lists import ModelLists
+
+pytestmark = pytest.mark.unit
+
+
+class Listing(OpenAIAdapter):
+    """Lists models for some secrets, nothing for others, and never answers `stalls`."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1/v1")
+        self.models_by_secret: dict[str, tuple[str, ...]] = {}
+        self.asked: list[str] = []
+
+    async def list_models(self, secret: str) -> tuple[str, ...]:
+        self.asked.append(secret)
+        if secret == "stalls":
+            await asyncio.Event().wait()
+        return self.models_by_secret.get(secret, ())
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def adapter() -> Listing:
+    return Listing()
+
+
+@pytest.fixture
+async def router(clock: Clock, adapter: Listing) -> AsyncIterator[ApiKeyRouter]:
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}, clock=clock) as router:
+        await router.register_provider("lab", adapter)
+        yield router
+
+
+async def known_after(lists: ModelLists, router: ApiKeyRouter) -> list[str]:
+    await lists.settle()
+    return [model for model, _ in router.routing_engine.known_models()]
+
+
+async def test_next_keys_are_asked_where_the_first_bring_nothing(
+    router: ApiKeyRouter, adapter: Listing
+) -> None:
+    for secret in "abcde":
+        await router.register_key(secret, "lab", {"id": secret})
+    await router.revoke_key("a")
+    adapter.models_by_secret = {"d": ("m",), "e": ("other",)}
+    lists = ModelLists(router)
+    lists.start()
+    assert await known_after(lists, router) == ["m"]
+    assert adapter.asked == ["b", "c", "d"]
+
+
+async def test_other_keys_are_asked_later_when_nothing_was_learned(
+    router: ApiKeyRouter, adapter: Listing, clock: Clock
+) -> None:
+    for secret in "abcde":
+        await router.register_key(secret, "lab", {"id": secret})
+    adapter.models_by_secret = {"e": ("m",)}
+    lists = ModelLists(router)
+    lists.start()
+    assert await known_after(lists, router) == []
+    assert await known_after(lists, router) == []
+    assert adapter.asked == ["a", "b", "c"]
+    clock.now += 31.0
+    assert await known_after(lists, router) == ["m"]
+    assert adapter.asked == ["a", "b", "c", "d", "e"]
+
+
+async def test_list_that_is_known_is_asked_for_again_only_on_demand(
+    router: ApiKeyRouter, adapter: Listing, clock: Clock
+) -> None:
+    await router.register_key("a", "lab")
+    adapter.models_by_secret = {"a": ("m",)}
+    lists = ModelLists(router)
+    lists.start()
+    assert await known_after(lists, router) == ["m"]
+    adapter.models_by_secret = {"a": ("m", "new")}
+    lists.refresh()
+    clock.now += 31.0
+    assert await known_after(lists, router) == ["m"]
+    lists.refresh()
+    assert await known_after(lists, router) == ["m", "new"]
+
+
+async def test_stalled_provider_keeps_nobody_waiting(
+    router: ApiKeyRouter, adapter: Listing
+) -> None:
+    await router.register_key("stalls", "lab")
+    lists = ModelLists(router)
+    lists.start()
+    async with asyncio.timeout(2.5):
+        assert await known_after(lists, router) == []
+    async with asyncio.timeout(0.5):
+        await lists.settle()
+    await lists.stop()
