@@ -1,9 +1,12 @@
 """Small answers of our own: is it alive, is it ready, which models are there."""
 
+from difflib import get_close_matches
+
 import msgspec
 
 from apikeyrouter import ApiKeyRouter, UnknownModelError
 from apikeyrouter.domain.models.api_key import USABLE
+from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key
@@ -41,30 +44,41 @@ class Info:
         if isinstance(client, bool):
             return
         await self._models.settle()
-        await _send_json(send, 200, {"object": "list", "data": self._cards(client)})
+        await _send_json(send, 200, {"object": "list", "data": list(self._cards(client).values())})
 
     async def show_model(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Show one model."""
+        """Show one model, by any name under which it may be asked for."""
         del receive
         client = await self._admit(scope, send)
         if isinstance(client, bool):
             return
         await self._models.settle()
         name = scope["path"].removeprefix("/v1/models/")
-        card = next((card for card in self._cards(client) if card["id"] == name), None)
+        cards = self._cards(client)
+        card = cards.get(name) or self._card_of(name, client)
         if card is not None:
             await _send_json(send, 200, card)
-        else:
-            await send_refusal(send, "", for_no_key(UnknownModelError(name)))
+            return
+        self._models.refresh()
+        nearest = get_close_matches(name, sorted(cards), 3)
+        await send_refusal(send, "", for_no_key(UnknownModelError(name, tuple(nearest))))
 
-    def _cards(self, client: Client | None) -> list[dict[str, object]]:
+    def _cards(self, client: Client | None) -> dict[str, dict[str, object]]:
         cards: dict[str, dict[str, object]] = {}
         for model, provider_id in self._router.routing_engine.known_models():
             if client is None or client.may_use(model):
-                owner = provider_id or "apikeyrouter"
-                card = {"id": model, "object": "model", "created": 0, "owned_by": owner}
-                cards.setdefault(model, card)
-        return list(cards.values())
+                cards.setdefault(model, _card(model, provider_id or "apikeyrouter"))
+        return cards
+
+    def _card_of(self, name: str, client: Client | None) -> dict[str, object] | None:
+        """Describe what nobody lists under *name* and a request would still be served by."""
+        if client is not None and not client.may_use(name):
+            return None
+        try:
+            route = self._router.routing_engine.route_for(Demand(model=name, request_id=""))
+        except UnknownModelError:
+            return None
+        return _card(name, route.levels[0][0].provider_id)
 
     async def _admit(self, scope: Scope, send: Send) -> Client | bool | None:
         """Find who asks; False when that was refused."""
@@ -75,6 +89,10 @@ class Info:
             await send_refusal(send, "", NOT_KNOWN)
             return False
         return client
+
+
+def _card(model: str, owner: str) -> dict[str, object]:
+    return {"id": model, "object": "model", "created": 0, "owned_by": owner}
 
 
 async def _send_json(send: Send, status: int, data: object) -> None:

@@ -72,6 +72,41 @@ async def test_unknown_model_is_404_with_the_nearest(proxy: Any) -> None:
         assert caught.value.code == "model_not_found"
 
 
+@pytest.mark.parametrize(
+    ("name", "owner"), [("small", "p1"), ("p1/small", "p1"), ("mine", "apikeyrouter")]
+)
+async def test_model_is_shown_by_every_name_that_is_served(
+    simulator: RunningSimulator, serve: Any, config_for: Any, name: str, owner: str
+) -> None:
+    config = config_for(simulator.base_url(), models={"mine": ["p1/small"]})
+    async with client_of(serve(config)) as client:
+        assert (await client.chat.completions.create(model=name, messages=HELLO)).choices
+        card = await client.models.retrieve(name)
+    assert (card.id, card.owned_by) == (name, owner)
+
+
+@pytest.mark.parametrize("name", ["smal", "p1/smal", "p2/small"])
+async def test_model_that_is_not_served_is_not_shown(proxy: Any, name: str) -> None:
+    async with client_of(proxy) as client:
+        with pytest.raises(openai.NotFoundError, match=r"did you mean small") as caught:
+            await client.models.retrieve(name)
+        assert caught.value.code == "model_not_found"
+
+
+async def test_client_is_told_of_no_model_that_it_may_not_use(
+    simulator: RunningSimulator, serve: Any, config_for: Any
+) -> None:
+    clients = [{"name": "a", "token": "any", "models": ["large"]}]
+    proxy = serve(config_for(simulator.base_url(), clients=clients))
+    async with client_of(proxy) as client:
+        for name in ("small", "p1/small", "smal"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await client.models.retrieve(name)
+            assert caught.value.body["message"] == f"no key serves model '{name}'"  # type: ignore[index]
+        with pytest.raises(openai.NotFoundError, match="did you mean large"):
+            await client.models.retrieve("larg")
+
+
 async def test_bad_requests_are_400_and_name_the_field(proxy: Any) -> None:
     async with httpx2.AsyncClient(base_url=proxy.url) as client:
         for body, param in (
