@@ -13,6 +13,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from apikeyrouter import ConfigurationError, RouterSettings
+from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter_proxy.app import create_app
+from apikeyrouter_proxy.serving import bind, server_for
+
 pytestmark = pytest.mark.integration
 
 COMMAND = str(Path(sys.executable).with_name("apikeyrouter"))
@@ -88,6 +93,19 @@ def test_port_in_use_is_one_sentence_and_status_1(
         f"port {taken_port} of 127.0.0.1 is in use: stop what listens there, "
         "or choose another by --port or PORT\n"
     )
+
+
+def test_nothing_listens_when_the_start_fails() -> None:
+    keys = [{"id": "same", "provider": "openai", "secret": secret} for secret in ("a", "b")]
+    config = RouterConfig.model_validate({"providers": {"openai": {}}, "keys": keys})
+    service = create_app(config, settings=RouterSettings(log_level="CRITICAL"))
+    with bind("127.0.0.1", 0) as listener:
+        host, port = listener.getsockname()
+        server = server_for(service, host=host, port=port, patience_s=1)
+        with pytest.raises(ConfigurationError, match="registered already"):
+            server.run(sockets=[listener])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port))
 
 
 @pytest.mark.parametrize(
