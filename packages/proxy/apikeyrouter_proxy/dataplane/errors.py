@@ -36,6 +36,9 @@ _REFUSED = frozenset({_F.BAD_REQUEST, _F.CONTEXT_LENGTH, _F.CONTENT_FILTER})
 _OVERLOAD = frozenset({503, 529})
 #: Told when the provider names no wait.
 _OVERLOAD_PASSES_S = 2.0
+#: Told when no clock says when there will be room, such as when a running call has to end.
+_UNTOLD_WAIT_S = 1.0
+_CLASSES = frozenset(FailureClass)
 
 
 @dataclass(slots=True)
@@ -70,12 +73,22 @@ def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
     """Tell that nobody has room, and when somebody will."""
     if isinstance(error, UnknownModelError):
         return refusal(404, str(error), code="model_not_found", param="model")
-    wait_s = error.retry_after
-    kind, code = ("rate_limit_error", "rate_limit_exceeded")
-    if wait_s is None:
-        kind, code = ("insufficient_quota", "insufficient_quota")
-    answer = ErrorAnswer(429, error_body(str(error), kind, code))
+    if error.cause in _CLASSES and not FailureClass(error.cause).is_passing:
+        return _for_cause(FailureClass(error.cause), error)
+    wait_s = error.retry_after if error.retry_after is not None else _UNTOLD_WAIT_S
+    answer = ErrorAnswer(429, error_body(str(error), "rate_limit_error", "rate_limit_exceeded"))
     answer.headers = retry_hints(wait_s)
+    return answer
+
+
+def _for_cause(cause: FailureClass, error: NoEligibleKeysError) -> ErrorAnswer:
+    """Tell what keeps every key from the request as the first that met it was told."""
+    status, kind, code = _TOLD.get(cause, _OTHERWISE)
+    if status >= 500:
+        status, kind, code = _OTHERWISE
+    answer = ErrorAnswer(status, error_body(str(error), kind, code))
+    is_passing = status >= 500 and error.retry_after is not None
+    answer.headers = retry_hints(error.retry_after if is_passing else None)
     return answer
 
 

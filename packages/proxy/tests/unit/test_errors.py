@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from apikeyrouter import NoEligibleKeysError, UnknownModelError
 from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter_proxy.dataplane.errors import for_failure
+from apikeyrouter_proxy.dataplane.errors import for_failure, for_no_key
 
 pytestmark = pytest.mark.unit
 _F = FailureClass
@@ -64,3 +65,31 @@ def test_client_is_told_when_to_come_back(
 )
 def test_what_no_provider_said_is_told_in_our_words(failure: Failure, told: str) -> None:
     assert json.loads(for_failure(failure, "lab").body)["error"]["message"] == told
+
+
+@pytest.mark.parametrize(
+    ("cause", "retry_after", "status", "code", "hints"),
+    [
+        ("", 2.5, 429, "rate_limit_exceeded", wait("3", "2500")),
+        ("", None, 429, "rate_limit_exceeded", wait("1", "1000")),
+        ("", 300.0, 429, "rate_limit_exceeded", NO_RETRY | {"retry-after": "300"}),
+        ("key rests", 2.5, 429, "rate_limit_exceeded", wait("3", "2500")),
+        ("rate_limited", 2.5, 429, "rate_limit_exceeded", wait("3", "2500")),
+        ("model_unavailable", 3600.0, 404, "model_not_found", NO_RETRY),
+        ("key_invalid", None, 503, "upstream_unavailable", NO_RETRY),
+        ("quota_billing", 900.0, 429, "insufficient_quota", NO_RETRY),
+        ("overloaded", 0.5, 503, "upstream_unavailable", wait("1", "500")),
+        ("unreachable", 5.0, 503, "upstream_unavailable", wait("5", "5000")),
+    ],
+)
+def test_client_is_told_what_keeps_every_key_from_its_request(
+    cause: str, retry_after: float | None, status: int, code: str, hints: dict[str, str]
+) -> None:
+    answer = for_no_key(NoEligibleKeysError("no key", retry_after=retry_after, cause=cause))
+    assert answer.status == status
+    assert json.loads(answer.body)["error"]["code"] == code
+    assert {name.decode(): value.decode() for name, value in answer.headers} == hints
+
+
+def test_unknown_model_is_not_found() -> None:
+    assert for_no_key(UnknownModelError("gtp", ("gpt",))).status == 404

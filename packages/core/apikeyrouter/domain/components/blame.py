@@ -59,7 +59,7 @@ def _open_circuit(desk: AttemptDesk, grant: Grant, failure: Failure, now: float)
     grant.lane.health.note(None)
     grant.slot.note_failure(now)
     at_once = failure.kind is FailureClass.UNREACHABLE
-    if grant.pool.circuit.note_failure(now, at_once=at_once):
+    if grant.pool.circuit.note_failure(now, failure.kind.value, at_once=at_once):
         _tell_circuit(desk, grant, "open", failure.kind.value)
     scope.failures += 1
     told_s = failure.retry_after_s or 0.0

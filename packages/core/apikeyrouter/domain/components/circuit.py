@@ -25,6 +25,7 @@ class Circuit:
 
     Attributes:
         open_until: The instant of the next probe; 0 while closed.
+        cause: The class of the last failure.
         ramp: Calls that may begin while it recovers; `None` when any may.
     """
 
@@ -33,6 +34,7 @@ class Circuit:
     pause_s: float = 0.0
     probe_since: float | None = None
     ramp: int | None = None
+    cause: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -79,9 +81,10 @@ class Circuit:
         if self.ramp is not None:
             self.ramp += 1
 
-    def note_failure(self, now: float, *, at_once: bool = False) -> bool:
-        """Count a failure; tell whether the circuit opened or stays open for longer."""
+    def note_failure(self, now: float, cause: str = "", *, at_once: bool = False) -> bool:
+        """Count a failure of class *cause*; tell whether it opened, or stays open for longer."""
         self.failures += 1
+        self.cause = cause
         if self.ramp is not None:
             self.ramp += 1
         if not at_once and self.failures < FAILURES_TO_OPEN and not self.is_open:

@@ -8,7 +8,7 @@ again.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -275,10 +275,13 @@ class RoutingEngine:
 
     def common_cause(self, demand: Demand) -> str:
         """Return the failure class that keeps every candidate from *demand*, if it is one."""
-        common = ""
+        now, common = self._clock(), ""
         for level in self.route_for(demand).levels:
             for pool in level:
-                for cause in pool.order(pool.amounts(demand)).causes():
+                causes: Iterable[str] = pool.order(pool.amounts(demand)).causes()
+                if pool.circuit.blocked_until(now):
+                    causes = (pool.circuit.cause,)
+                for cause in causes:
                     if not cause or (common and cause != common):
                         return ""
                     common = cause
