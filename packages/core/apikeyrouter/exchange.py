@@ -5,7 +5,8 @@ goes on; after it the stream itself has to tell.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from apikeyrouter.deadline import Deadline
 from apikeyrouter.domain.components.attempt import Attempt
@@ -27,8 +28,7 @@ _TOO_SHORT_TO_TELL = 64
 _SHORTEST_SECRET = 6
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """What a provider answered in the end.
 
     Attributes:

@@ -123,6 +123,7 @@ class Attempt:
             return
         used_out = output_tokens or 0
         ledger.settle(hold, pool.actual(hold, input_tokens, used_out, cached_tokens), now)
+        hold.scope.served_tokens += input_tokens + used_out
         pool.learn_sizes(self.demand, input_tokens, used_out)
         self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
         self._tell("ok", now, input_tokens, used_out)

@@ -154,14 +154,14 @@ class Order:
             soonest = min(soonest, max(instant, lane.wakes_at() if why.what == _RESTS else 0.0))
         return soonest
 
-    def runners_up(self, chosen: Lane, most: int) -> tuple[tuple[str, float], ...]:
-        """Return face and score of up to *most* lanes near the top, without sorting them all."""
-        found: list[tuple[str, float]] = []
+    def runners_up(self, chosen: Lane, most: int) -> tuple[str | float, ...]:
+        """Return in turn face and score of up to *most* lanes near the top, not sorting all."""
+        found: list[str | float] = []
         filed = self._filed
         for _, score, _, number, lane in self._awake[: 2 * most + 1]:
             if lane is not chosen and filed.get(lane) == number:
-                found.append((lane.face, score))
-                if len(found) == most:
+                found += (lane.face, score)
+                if len(found) == 2 * most:
                     break
         return tuple(found)
 

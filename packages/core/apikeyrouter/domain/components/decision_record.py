@@ -29,10 +29,10 @@ class AttemptNote(msgspec.Struct, eq=False):
     """One attempt as it is remembered.
 
     Attributes:
-        runners_up: Key id and score of those that stood next at the same provider.
+        runners_up: Key ids and scores in turn of those that stood next at the same provider.
         excluded: Scope id and the reason of those that were out.
         candidates: Scopes that serve the model.
-        figures: Window, and what was used of which capacity when it was chosen.
+        figures: In turn a window, and what was used of which capacity when it was chosen.
         outcome: `ok`, `cancelled`, a failure class, or empty while it runs.
     """
 
@@ -43,12 +43,21 @@ class AttemptNote(msgspec.Struct, eq=False):
     at: float
     waited_s: float
     candidates: int
-    runners_up: tuple[tuple[str, float], ...] = ()
+    runners_up: tuple[Any, ...] = ()
     excluded: tuple[tuple[str, Shortfall], ...] = ()
-    figures: tuple[tuple[Window, float, float], ...] = ()
+    figures: tuple[Any, ...] = ()
     outcome: str = ""
     message: str = ""
     ended_at: float | None = None
+
+    def next_best(self) -> list[tuple[str, float]]:
+        """Return key id and score of those that stood next."""
+        return list(zip(self.runners_up[::2], self.runners_up[1::2], strict=True))
+
+    def limits(self) -> list[tuple[Window, float, float]]:
+        """Return each window of the chosen, and what was used of which capacity."""
+        flat = self.figures
+        return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
 
 
 class DecisionRecord(msgspec.Struct, eq=False):
@@ -84,7 +93,7 @@ class DecisionRecord(msgspec.Struct, eq=False):
                 score=score,
                 reason_not_selected=f"score {score:.3f} against {last.score:.3f}",
             )
-            for key_id, score in (last.runners_up if last else ())
+            for key_id, score in (last.next_best() if last else ())
         ] if last else []  # fmt: skip
         return RoutingDecision(
             id=f"{self.request_id}-{len(self.attempts) + self.dropped}",
@@ -164,14 +173,14 @@ def _tell_attempt(number: int, note: AttemptNote) -> str:
         text += f" after waiting {note.waited_s:.2f} s"
     text += f", the best of {note.candidates} by score {note.score:.3f}"
     if note.runners_up:
-        text += "; next were " + ", ".join(f"{k} ({s:.3f})" for k, s in note.runners_up)
+        text += "; next were " + ", ".join(f"{k} ({s:.3f})" for k, s in note.next_best())
     if note.excluded:
         out = "; ".join(f"{scope} ({reason_of(why, note.at)})" for scope, why in note.excluded)
         text += f"; out were {out}"
     if note.figures:
         text += "; limits then: " + ", ".join(
             f"{window.name} {used:,.0f} of {capacity:,.0f} ({window.provenance.value})"
-            for window, used, capacity in note.figures
+            for window, used, capacity in note.limits()
         )
     return f"{text}. {_tell_outcome(note)}"
 
@@ -199,7 +208,7 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
         "candidates": note.candidates,
         "runners_up": [
             {"key_id": key, "provider_id": note.provider_id, "score": score}
-            for key, score in note.runners_up
+            for key, score in note.next_best()
         ],
         "excluded": [
             {"scope": scope, "reason": reason_of(why, note.at)} for scope, why in note.excluded
@@ -211,7 +220,7 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
                 "capacity": capacity,
                 "provenance": window.provenance.value,
             }
-            for window, used, capacity in note.figures
+            for window, used, capacity in note.limits()
         ],
         "outcome": note.outcome,
         "message": note.message,

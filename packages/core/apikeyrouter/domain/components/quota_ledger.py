@@ -95,6 +95,7 @@ class Scope:
     streak: int = 0
     failures: int = 0
     served: int = 0
+    served_tokens: int = 0
     refused: int = 0
     refused_at: float = 0.0
     in_flight: int = 0

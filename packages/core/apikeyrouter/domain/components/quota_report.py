@@ -68,6 +68,7 @@ def quota_state_of(
         updated_at=instant(now),
         windows=[window_state(window, now) for window in windows],
         used_requests=sum(scope.served for scope in scopes),
+        used_tokens=sum(scope.served_tokens for scope in scopes),
     )
     if tightest is not None:
         _describe(state, tightest, now)

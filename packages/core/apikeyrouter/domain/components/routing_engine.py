@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 import msgspec
 
@@ -477,6 +478,9 @@ def _names_of(entry: ProviderEntry) -> list[str]:
 
 def _note_of(pool: Pool, order: Order, picked: Picked, now: float, waited_s: float) -> AttemptNote:
     lane = picked.lane
+    figures: list[Any] = []
+    for window in lane.scope.windows[:FIGURES_KEPT]:
+        figures += (window, window.used, window.capacity)
     return AttemptNote(
         key_id=picked.slot.record.id,
         provider_id=pool.provider_id,
@@ -489,5 +493,5 @@ def _note_of(pool: Pool, order: Order, picked: Picked, now: float, waited_s: flo
         excluded=tuple(
             [(other.scope.id, why) for other, why in order.sleepers(EXCLUDED_KEPT)]
         ) if order.why else (),
-        figures=tuple([(w, w.used, w.capacity) for w in lane.scope.windows[:FIGURES_KEPT]]),
+        figures=tuple(figures),
     )  # fmt: skip

@@ -73,10 +73,23 @@ class FixedWindow(Window):
         return None if self.reset_at == math.inf else self.reset_at - now
 
     def strain(self, now: float) -> float:
+        """Return the used share, less as the reset comes near, more if it runs dry before.
+
+        What would expire is there to be spent; what would run out is spared, the
+        surer the pace is.
+        """
         used = self.pressure(now)
         if used >= 1.0 or self.reset_at == math.inf:
             return used
-        return used * min(1.0, (self.reset_at - now) / self.period_s)
+        left_s = self.reset_at - now
+        strain = used * min(1.0, left_s / self.period_s)
+        pace = self._pace
+        if pace > 0.0:
+            dry_in_s = (self.capacity - self.used) / pace
+            if dry_in_s < left_s:
+                surely = 1.0 - min(1.0, self._spread / pace)
+                strain += (1.0 - strain) * (1.0 - dry_in_s / left_s) * surely
+        return strain
 
     def align(self, reset_at: float, now: float) -> None:
         """Take the provider's word for the reset instant; a later one begins a new period."""

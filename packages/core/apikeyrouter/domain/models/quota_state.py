@@ -69,7 +69,6 @@ class WindowState(BaseModel):
     Attributes:
         provenance: Who told the capacity: declared, header, error body, inferred.
         age_s: Seconds since the provider last spoke of it; `None` if it never did.
-        room_at: Seconds until one more unit fits; 0 when it fits now.
     """
 
     dimension: str

@@ -1,13 +1,13 @@
 """Bytes as they come and go: what travels between a caller and a provider."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 Headers = Mapping[str, str]
 
 
-@dataclass(slots=True)
-class WireRequest:
+class WireRequest(msgspec.Struct, eq=False):
     """One outgoing request without its credential.
 
     Attributes:
@@ -18,13 +18,12 @@ class WireRequest:
 
     path: str
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     method: str = "POST"
     query: str = ""
 
 
-@dataclass(slots=True)
-class WireResponse:
+class WireResponse(msgspec.Struct, eq=False):
     """One answer whose body has not been read.
 
     Whoever receives it must call `close` once, unless `chunks` was exhausted.
