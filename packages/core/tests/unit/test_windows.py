@@ -96,3 +96,11 @@ def test_counted_is_what_went_out_less_what_came_back(algorithm: Algorithm) -> N
     mark = window.take(30, 0.0)
     window.give_back(10, mark, 0.0)
     assert window.counted(0.0) == 20.0
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_strain_is_a_share_whatever_the_instant(algorithm: Algorithm) -> None:
+    window = make_window(algorithm, Dimension.REQUESTS, 100, 60.0, 1.8e9)
+    window.take(30, 1.8e9)
+    assert 0.0 <= window.strain(0.0) <= 1.0
+    assert window.strain(1.8e9) == pytest.approx(0.3)

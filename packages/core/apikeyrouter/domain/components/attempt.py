@@ -163,8 +163,7 @@ class Attempt:
             raise RuntimeError("an attempt ends once; this one has ended already")
         self.is_open = False
         now = self._desk.clock()
-        note = self.grant.note
-        note.outcome, note.message, note.ended_at = outcome, message[:200], now
+        self.grant.note.end(outcome, message, now)
         self.grant.slot.in_flight -= 1
         return now
 

@@ -65,6 +65,7 @@ def _open_circuit(desk: AttemptDesk, grant: Grant, failure: Failure, now: float)
     told_s = failure.retry_after_s or 0.0
     if told_s > 0.0:
         desk.awareness.tell_to_wait(scope, now + told_s, failure.kind.value, "told to wait")
+        desk.engine.rest_scope(scope)
     elif scope.failures >= _FAILURES_TO_REST and len(grant.pool.lanes) > 1:
         doublings = min(scope.failures - _FAILURES_TO_REST, 16)
         rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
@@ -111,6 +112,7 @@ def _cool_scope(
     desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
     grant.slot.note_failure(now)
     _rest(desk, grant, consequence, failure, until, now)
+    desk.engine.rest_scope(scope)
 
 
 def _cool_key(

@@ -111,7 +111,7 @@ class Order:
                 continue
             got = self._reserve(ledger, lane, slot, amounts, now)
             if isinstance(got, Shortfall):
-                self._sleep(lane, got)
+                self.sleep(lane, got)
                 continue
             assert slot is not None  # noqa: S101 - a hold is only made for a key
             picked = Picked(lane, slot, got, score)
@@ -200,6 +200,17 @@ class Order:
         """Tell whether *lane* sleeps here."""
         return lane in self.why
 
+    def sleep(self, lane: Lane, why: Shortfall) -> None:
+        """Put *lane* aside until the instant that *why* tells."""
+        if lane in self.why:
+            self._wake(lane)
+        self._number += 1
+        self._filed[lane] = self._number
+        lane.scope.sleepers += 1
+        self.hopeful += why.for_calls
+        self.why[lane] = why
+        heapq.heappush(self._asleep, (why.fits_at, self._number, lane))
+
     def forget(self, lane: Lane) -> None:
         """Drop a lane for good."""
         self._wake(lane)
@@ -246,16 +257,6 @@ class Order:
 
     def _is_current(self, lane: Lane, number: int) -> bool:
         return self._filed.get(lane) == number
-
-    def _sleep(self, lane: Lane, why: Shortfall) -> None:
-        if lane in self.why:
-            self._wake(lane)
-        self._number += 1
-        self._filed[lane] = self._number
-        lane.scope.sleepers += 1
-        self.hopeful += why.for_calls
-        self.why[lane] = why
-        heapq.heappush(self._asleep, (why.fits_at, self._number, lane))
 
     def _wake(self, lane: Lane) -> None:
         why = self.why.pop(lane, None)

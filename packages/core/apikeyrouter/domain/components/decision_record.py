@@ -1,8 +1,9 @@
 """What is kept of each request's choices, and the sentences made of it.
 
-A record is small and of bounded size however many keys there are: the chosen,
-three runners-up and three excluded for each of at most eight attempts. It is
-written in microseconds; text is made when somebody reads it.
+A record is small and of bounded size however many keys and attempts there are:
+of the first and the latest attempts who was chosen and what became of it, and
+of the last one three runners-up, three excluded and the limits then. As JSON it
+is below 2 KB. It is written in microseconds; text is made when somebody reads it.
 """
 
 import math
@@ -22,7 +23,8 @@ from apikeyrouter.domain.models.routing_decision import (
 RUNNERS_UP_KEPT = 3
 EXCLUDED_KEPT = 3
 FIGURES_KEPT = 4
-ATTEMPTS_KEPT = 8
+ATTEMPTS_KEPT = 4
+_WORDS_KEPT = 160
 
 
 class AttemptNote(msgspec.Struct, eq=False):
@@ -49,6 +51,15 @@ class AttemptNote(msgspec.Struct, eq=False):
     outcome: str = ""
     message: str = ""
     ended_at: float | None = None
+
+    def end(self, outcome: str, message: str, now: float) -> None:
+        """Note what became of it."""
+        self.outcome, self.message, self.ended_at = outcome, message[:_WORDS_KEPT], now
+
+    def shorten(self) -> None:
+        """Keep the choice and its outcome alone: another attempt has followed."""
+        self.runners_up = self.excluded = self.figures = ()
+        self.message = ""
 
     def next_best(self) -> list[tuple[str, float]]:
         """Return key id and score of those that stood next."""
@@ -78,10 +89,13 @@ class DecisionRecord(msgspec.Struct, eq=False):
 
     def add(self, note: AttemptNote) -> None:
         """Remember an attempt; of many the first and the latest stay."""
-        if len(self.attempts) >= ATTEMPTS_KEPT:
-            del self.attempts[ATTEMPTS_KEPT // 2]
-            self.dropped += 1
-        self.attempts.append(note)
+        attempts = self.attempts
+        if attempts:
+            attempts[-1].shorten()
+            if len(attempts) >= ATTEMPTS_KEPT:
+                del attempts[1]
+                self.dropped += 1
+        attempts.append(note)
 
     def decision(self) -> RoutingDecision:
         """Make the readable record of the last choice."""
@@ -134,7 +148,10 @@ def explain(record: DecisionRecord) -> str:
     """Tell in sentences why the request went where it went."""
     sentences = [f"Request {record.request_id} asked for {record.model}."]
     for number, note in enumerate(record.attempts, 1):
-        sentences.append(_tell_attempt(number, note))
+        later = record.dropped if number > 1 else 0
+        if later and number == 2:
+            sentences.append(f"{later} more attempts are not kept.")
+        sentences.append(_tell_attempt(number + later, note))
     if record.refusal:
         sentences.append(f"It was refused: {record.refusal}.")
         sentences += [
@@ -198,31 +215,32 @@ def _tell_outcome(note: AttemptNote) -> str:
 
 
 def _attempt_data(note: AttemptNote) -> dict[str, Any]:
-    return {
+    data: dict[str, Any] = {
         "key_id": note.key_id,
         "provider_id": note.provider_id,
         "model": note.model,
-        "score": note.score,
-        "at": note.at,
-        "waited_s": note.waited_s,
+        "score": round(note.score, 4),
+        "at": round(note.at, 3),
+        "waited_s": round(note.waited_s, 3),
         "candidates": note.candidates,
+        "outcome": note.outcome,
+        "ended_at": round(note.ended_at, 3) if note.ended_at is not None else None,
+    }
+    if note.message:
+        data["message"] = note.message
+    lists: dict[str, list[dict[str, Any]]] = {
         "runners_up": [
-            {"key_id": key, "provider_id": note.provider_id, "score": score}
-            for key, score in note.next_best()
+            {"key_id": key, "score": round(score, 4)} for key, score in note.next_best()
         ],
         "excluded": [
             {"scope": scope, "reason": reason_of(why, note.at)} for scope, why in note.excluded
         ],
         "limits": [
             {
-                "window": window.name,
-                "used": used,
-                "capacity": capacity,
+                "window": window.name, "used": round(used, 1), "capacity": capacity,
                 "provenance": window.provenance.value,
             }
             for window, used, capacity in note.limits()
         ],
-        "outcome": note.outcome,
-        "message": note.message,
-        "ended_at": note.ended_at,
-    }
+    }  # fmt: skip
+    return data | {name: found for name, found in lists.items() if found}

@@ -6,7 +6,7 @@ from apikeyrouter.domain.components.candidate_index import Gate, Order, Score
 from apikeyrouter.domain.components.circuit import Circuit
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.lane import Health, Lane
-from apikeyrouter.domain.components.quota_ledger import Amounts, Reservation, Scope
+from apikeyrouter.domain.components.quota_ledger import Amounts, Reservation, Scope, Shortfall
 from apikeyrouter.domain.components.window import INDEX_OF
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.models.demand import DEFAULT_OUTPUT_TOKENS, Demand
@@ -165,6 +165,12 @@ class Pool:
         """File the lanes of *scope* afresh: room came, or a wait ended."""
         for lane in scope.lanes.get(self, ()):
             self.refresh_lane(lane, now)
+
+    def rest(self, scope: Scope, why: Shortfall) -> None:
+        """Put the lanes of *scope* to sleep: it waits, whatever is asked of it."""
+        for lane in scope.lanes.get(self, ()):
+            for order in self._orders.values():
+                order.sleep(lane, why)
 
     def refresh_lane(self, lane: Lane, now: float) -> None:
         """File *lane* afresh wherever it sleeps."""

@@ -214,10 +214,13 @@ class QuotaLedger:
         self.open_count = 0
 
     def shortfall(self, scope: Scope, amounts: Amounts, now: float) -> Shortfall | None:
-        """Return the first reason why *amounts* does not fit now, or `None`."""
+        """Return the first reason why *amounts* does not fit now, or `None`.
+
+        Of nothing, an empty vector, only a told wait is a reason.
+        """
         if scope.wake_at > now:
             return _waits(scope)
-        for window in scope.windows:
+        for window in scope.windows if amounts else ():
             asked = amounts[window.index]
             if asked > 0.0 and window.lacks(asked, now):
                 return _lack_of(window, asked, now)

@@ -97,7 +97,7 @@ class Grant(msgspec.Struct, frozen=True):
 
     def return_unused(self, now: float) -> None:
         """Give everything back: who asked has gone before it was used."""
-        self.note.outcome, self.note.ended_at = "cancelled", now
+        self.note.end("cancelled", "", now)
         self.pool.circuit.release_probe()
         self.ledger.cancel(self.hold, now)
 
@@ -192,6 +192,14 @@ class RoutingEngine:
         for lane in slot.lanes:
             lane.rouse(slot)
             lane.pool.refresh_lane(lane, now)
+
+    def rest_scope(self, scope: Scope) -> None:
+        """Put a scope's places aside: it has been told to wait."""
+        now = self._clock()
+        why = self._ledger.shortfall(scope, (), now)
+        if why is not None:
+            for pool in scope.lanes:
+                pool.rest(scope, why)
 
     def refresh_scope(self, scope: Scope) -> None:
         """Look at a scope's places afresh: room came, or a wait ended."""

@@ -97,7 +97,9 @@ class TokenBucket(Window):
         return min(self._jitter, max(0.0, self.capacity - amount))
 
     def strain(self, now: float) -> float:
-        used = self.used - (now - self.at) * self._net_rate
+        used = self.used
+        if now > self.at:
+            used -= (now - self.at) * self._net_rate
         return used / self.capacity if used > 0.0 else 0.0
 
     def resets_in(self, now: float) -> float | None:
