@@ -240,7 +240,7 @@ class Attempts:
         if refusal.blocked is not None:
             self.record.excluded = refusal.blocked.excluded
         if self.failure is not None and (
-            refusal.retry_at == math.inf or not self.failure.kind.is_about_capacity
+            refusal.retry_at == math.inf or not self.failure.kind.is_passing
         ):
             return StopAsyncIteration()
         message = self._tell(refusal, now)

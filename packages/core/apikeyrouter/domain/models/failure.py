@@ -38,11 +38,6 @@ class FailureClass(StrEnum):
     MID_STREAM = "mid_stream"
 
     @property
-    def is_about_capacity(self) -> bool:
-        """Whether waiting for room is the answer to it."""
-        return self in _ABOUT_CAPACITY
-
-    @property
     def is_passing(self) -> bool:
         """Whether it is a limit that empties again by itself, as all limits do."""
         return self in _PASSING
@@ -54,16 +49,6 @@ _PASSING = frozenset(
         FailureClass.RATE_LIMITED_DAY,
         FailureClass.SLOW_DOWN,
         FailureClass.IN_FLIGHT_BUDGET,
-    }
-)
-_ABOUT_CAPACITY = frozenset(
-    {
-        FailureClass.RATE_LIMITED,
-        FailureClass.RATE_LIMITED_DAY,
-        FailureClass.SLOW_DOWN,
-        FailureClass.IN_FLIGHT_BUDGET,
-        FailureClass.QUOTA_BILLING,
-        FailureClass.KEY_BUDGET,
     }
 )
 
