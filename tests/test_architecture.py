@@ -17,6 +17,7 @@ FLOORS = {
     "deadline": 4,
     "metering": 5,
     "users_adapter": 5,
+    "state_summary": 5,
     "exchange": 6,
     "attempts": 5,
     "probing": 5,

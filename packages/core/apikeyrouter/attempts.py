@@ -196,9 +196,9 @@ class Attempts:
         desk, demand = self._desk, self.demand
         self._blocked = None
         if self._room.queue.waiting and self._room.queue.has_line(demand):
-            desk.engine.route_for(demand)
+            desk.engine.routes.route_for(demand)
             return None
-        route = desk.engine.route_for(demand)
+        route = desk.engine.routes.route_for(demand)
         outcome = desk.engine.decide(route, demand, self.record, desk.clock(), avoid=avoid)
         if isinstance(outcome, Grant):
             return outcome

@@ -8,7 +8,7 @@ import asyncio
 
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.routing_engine import RoutingEngine
+from apikeyrouter.domain.components.route_book import RouteBook
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.models.api_key import KeyState
 
@@ -19,14 +19,14 @@ LONGEST_PAUSE_S = 3600.0
 class KeyProber:
     """Probes invalid keys in the background until they work, move, or the router closes."""
 
-    def __init__(self, manager: KeyManager, engine: RoutingEngine) -> None:
+    def __init__(self, manager: KeyManager, routes: RouteBook) -> None:
         self._manager = manager
-        self._engine = engine
+        self._routes = routes
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def watch(self, slot: KeySlot) -> None:
         """Begin to probe *slot*; once is enough."""
-        adapter = self._engine.providers[slot.provider_id].adapter
+        adapter = self._routes.providers[slot.provider_id].adapter
         task = self._tasks.get(slot.id)
         if isinstance(adapter, WireAdapter) and (task is None or task.done()):
             probing = self._probe(slot, adapter)

@@ -25,8 +25,8 @@ from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
-from apikeyrouter.domain.components.quota_report import window_state
-from apikeyrouter.domain.components.routing_engine import ProviderEntry, RoutingEngine
+from apikeyrouter.domain.components.route_book import ProviderEntry, RouteBook
+from apikeyrouter.domain.components.routing_engine import RoutingEngine
 from apikeyrouter.domain.components.scope_book import ScopeBook
 from apikeyrouter.domain.components.token_estimate import estimate_tokens
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
@@ -51,6 +51,7 @@ from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateSt
 from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
 from apikeyrouter.infrastructure.utils.encryption import EncryptionService
 from apikeyrouter.probing import KeyProber
+from apikeyrouter.state_summary import key_summary, scope_summary
 from apikeyrouter.users_adapter import call_adapter, complete
 
 
@@ -102,15 +103,17 @@ class ApiKeyRouter:
             self.state_store, sealer,
             clock=self._clock, emit=self._emit, record=self._outbox.put,
         )  # fmt: skip
+        self.routes = RouteBook(
+            ledger, self._book, clock=self._clock, default_objective=RoutingObjective()
+        )
         self.routing_engine = RoutingEngine(
-            ledger, self._book,
-            clock=self._clock, find_record=self._records.get, default_objective=RoutingObjective(),
-        )  # fmt: skip
+            self.routes, ledger, clock=self._clock, find_record=self._records.get
+        )
         self.quota_awareness_engine = QuotaAwarenessEngine(
             ledger, self._book, self.key_manager, pacing, clock=self._clock, emit=self._emit
         )
         self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock)
-        self._prober = KeyProber(self.key_manager, self.routing_engine)
+        self._prober = KeyProber(self.key_manager, self.routes)
         self.key_manager.on_change = self._on_key
         self._desk = AttemptDesk(
             engine=self.routing_engine,
@@ -133,7 +136,7 @@ class ApiKeyRouter:
     async def close(self) -> None:
         """Write what is waiting to be written, and close connections and store."""
         await self._prober.close()
-        for entry in self.routing_engine.providers.values():
+        for entry in self.routes.providers.values():
             if isinstance(entry.adapter, WireAdapter):
                 await entry.adapter.close()
         await self._outbox.drain()
@@ -162,13 +165,13 @@ class ApiKeyRouter:
             raise ValueError("a provider needs an id")
         if not isinstance(adapter, ProviderAdapter):
             raise ValueError(f"adapter of '{provider_id}' is not a ProviderAdapter")
-        if provider_id in self.routing_engine.providers and not overwrite:
+        if provider_id in self.routes.providers and not overwrite:
             raise ValueError(f"provider '{provider_id}' is registered; overwrite=True replaces it")
         own = None
         if isinstance(adapter, WireAdapter):
             own = adapter.models
             self._book.calendars[provider_id] = adapter.calendars
-        self.routing_engine.add_provider(
+        self.routes.add_provider(
             ProviderEntry(provider_id, adapter, models if models is not None else own)
         )
 
@@ -185,8 +188,8 @@ class ApiKeyRouter:
             ValueError: The provider is not registered.
             KeyRegistrationError: The material cannot be a key, or is known already.
         """
-        if provider_id not in self.routing_engine.providers:
-            known = ", ".join(self.routing_engine.providers) or "none"
+        if provider_id not in self.routes.providers:
+            known = ", ".join(self.routes.providers) or "none"
             raise ValueError(f"provider '{provider_id}' is not registered; known: {known}")
         return await self.key_manager.register_key(key_material, provider_id, metadata)
 
@@ -204,7 +207,7 @@ class ApiKeyRouter:
 
     def configure_objective(self, objective: RoutingObjective | str) -> None:
         """Set what choices should be good at unless a request says otherwise."""
-        self.routing_engine.set_default_objective(_objective_of(objective) or RoutingObjective())
+        self.routes.set_default_objective(_objective_of(objective) or RoutingObjective())
 
     # -- requests -----------------------------------------------------------
 
@@ -292,7 +295,7 @@ class ApiKeyRouter:
             request_id=demand.request_id,
             model=demand.model,
             client=demand.client,
-            objective=demand.objective or self.routing_engine.default_objective,
+            objective=demand.objective or self.routes.default_objective,
             arrived_at=now,
         )
         self._remember(record)
@@ -351,13 +354,15 @@ class ApiKeyRouter:
 
     def get_state_summary(self) -> dict[str, Any]:
         """Return keys, scopes, circuits and the queue as plain data; never a secret."""
-        now = self._clock()
+        now, slots = self._clock(), self.key_manager.slot_by_id.values()
+        for slot in slots:
+            self.key_manager.recover(slot, now)
         return {
-            "keys": [self._key_summary(slot, now) for slot in self.key_manager.slot_by_id.values()],
-            "scopes": [_scope_summary(scope, now) for scope in self._book],
+            "keys": [key_summary(slot, self._book, now) for slot in slots],
+            "scopes": [scope_summary(scope, now) for scope in self._book],
             "circuits": [
                 {"provider_id": provider, "model": model, "open_until": circuit.open_until}
-                for (provider, model), circuit in self.routing_engine.circuits().items()
+                for (provider, model), circuit in self.routes.circuits().items()
                 if circuit.is_open
             ],
             "waiting": self._room.queue.waiting,
@@ -381,11 +386,8 @@ class ApiKeyRouter:
         return complete(adapter.normalize_response(answer.body), attempt)
 
     def _demand_of(self, intent: RequestIntent, objective: RoutingObjective | str | None) -> Demand:
-        if (
-            intent.provider_id is not None
-            and intent.provider_id not in self.routing_engine.providers
-        ):
-            known = ", ".join(self.routing_engine.providers) or "none"
+        if intent.provider_id is not None and intent.provider_id not in self.routes.providers:
+            known = ", ".join(self.routes.providers) or "none"
             raise NoEligibleKeysError(
                 f"provider '{intent.provider_id}' is not registered; known: {known}"
             )
@@ -419,34 +421,18 @@ class ApiKeyRouter:
             listener(event)
 
     def _on_key(self, slot: KeySlot) -> None:
-        if slot.id in self.routing_engine.providers[slot.provider_id].slots:
-            self.routing_engine.refresh_slot(slot)
+        if slot.id in self.routes.providers[slot.provider_id].slots:
+            self.routes.refresh_slot(slot)
         else:
-            self.routing_engine.add_slot(slot)
+            self.routes.add_slot(slot)
         self._room.nudge()
 
     def _on_room(self, scope: Scope) -> None:
-        self.routing_engine.refresh_scope(scope)
+        self.routes.refresh_scope(scope)
         self._room.nudge()
 
     def _note_store_error(self, error: StateStoreError) -> None:
         self.observability_manager.log("error", "a record could not be kept", error=str(error))
-
-    def _key_summary(self, slot: KeySlot, now: float) -> dict[str, Any]:
-        self.key_manager.recover(slot, now)
-        scopes = {lane.scope.id for lane in slot.lanes}
-        return {
-            "id": slot.id,
-            "provider_id": slot.provider_id,
-            "state": slot.record.state.value,
-            "account": self._book.membership(slot).account,
-            "scopes": sorted(scopes),
-            "in_flight": slot.in_flight,
-            "served": slot.served,
-            "failed": slot.failed,
-            "wakes_in_s": max(0.0, slot.wake_at - now),
-            "why": slot.why if slot.wake_at > now else "",
-        }
 
 
 def _failure_of(attempts: Attempts) -> Failure:
@@ -478,20 +464,3 @@ def _wire(attempt: Attempt) -> WireAdapter:
             f"provider '{attempt.provider.id}' cannot stream: its adapter passes no bytes"
         )
     return adapter
-
-
-def _scope_summary(scope: Scope, now: float) -> dict[str, Any]:
-    return {
-        "id": scope.id,
-        "provider_id": scope.provider_id,
-        "account": scope.account,
-        "group": scope.group,
-        "basis": scope.basis,
-        "confidence": scope.confidence,
-        "in_flight": scope.in_flight,
-        "served": scope.served,
-        "refused": scope.refused,
-        "wakes_in_s": max(0.0, scope.wake_at - now),
-        "why": scope.why if scope.wake_at > now else "",
-        "windows": [window_state(window, now).model_dump() for window in scope.windows],
-    }

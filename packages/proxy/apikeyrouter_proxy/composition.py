@@ -88,7 +88,7 @@ async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
             await router.register_key(key.secret.get_secret_value(), key.provider, facts)
         except (ApiKeyRouterError, ValueError) as error:
             raise ConfigurationError(f"key '{key.id}': {error}") from error
-    router.routing_engine.set_aliases(
+    router.routes.set_aliases(
         {
             name: tuple(_split(target) for target in targets)
             for name, targets in config.models.items()

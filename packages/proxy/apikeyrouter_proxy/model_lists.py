@@ -7,7 +7,7 @@ serve any model. Nobody waits long for a list.
 import asyncio
 
 from apikeyrouter import ApiKeyRouter, WireAdapter
-from apikeyrouter.domain.components.routing_engine import ProviderEntry
+from apikeyrouter.domain.components.route_book import ProviderEntry
 from apikeyrouter.domain.models.api_key import USABLE
 
 _FRESH_S = 30.0
@@ -58,7 +58,7 @@ class ModelLists:
             await asyncio.gather(task, return_exceptions=True)
 
     def _providers(self) -> list[ProviderEntry]:
-        return list(self._router.routing_engine.providers.values())
+        return list(self._router.routes.providers.values())
 
     async def _ask_all(self, entries: list[ProviderEntry]) -> None:
         # One that fails in a way of its own keeps no other from being asked.
@@ -75,7 +75,7 @@ class ModelLists:
                     models = await entry.adapter.list_models(slot.secret)
                     if models:
                         self._silent.discard(slot.id)
-                        self._router.routing_engine.set_known_models(entry, models)
+                        self._router.routes.set_known_models(entry, models)
                         return
         except TimeoutError:
             return

@@ -17,11 +17,11 @@ def test_decide_reserve_settle(benchmark, p95, furnished, keys: int) -> None:
     router = asyncio.run(furnished(keys))
     engine, ledger = router.routing_engine, router.quota_awareness_engine.ledger
     demand = Demand(model="m", request_id="r", input_tokens=20, output_cap=20)
-    route = engine.route_for(demand)
+    route = engine.routes.route_for(demand)
 
     def once() -> None:
         now = time.time()
-        record = DecisionRecord("r", "m", "", engine.default_objective, now)
+        record = DecisionRecord("r", "m", "", engine.routes.default_objective, now)
         grant = engine.decide(route, demand, record, now)
         ledger.settle(grant.hold, grant.pool.actual(grant.hold, 20, 10), now)
 

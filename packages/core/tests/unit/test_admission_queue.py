@@ -48,13 +48,13 @@ class Waiting:
         await self.router.register_key("sk-1", "p", {"limits": limits})
 
     def decide(self, demand: Demand) -> Grant:
-        route = self.engine.route_for(demand)
+        route = self.engine.routes.route_for(demand)
         got = self.engine.decide(route, demand, self.record(demand), self.now)
         assert isinstance(got, Grant)
         return got
 
     def record(self, demand: Demand) -> DecisionRecord:
-        objective = self.engine.default_objective
+        objective = self.engine.routes.default_objective
         return DecisionRecord(demand.request_id, demand.model, demand.client, objective, self.now)
 
     def join(self, name: str, *, wait_s: float = 10.0, **wishes: Any) -> Ticket | Refusal:

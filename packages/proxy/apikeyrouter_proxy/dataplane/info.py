@@ -65,7 +65,7 @@ class Info:
 
     def _cards(self, client: Client | None) -> dict[str, dict[str, object]]:
         cards: dict[str, dict[str, object]] = {}
-        for model, provider_id in self._router.routing_engine.known_models():
+        for model, provider_id in self._router.routes.known_models():
             if client is None or client.may_use(model):
                 cards.setdefault(model, _card(model, provider_id or "apikeyrouter"))
         return cards
@@ -75,7 +75,7 @@ class Info:
         if client is not None and not client.may_use(name):
             return None
         try:
-            route = self._router.routing_engine.route_for(Demand(model=name, request_id=""))
+            route = self._router.routes.route_for(Demand(model=name, request_id=""))
         except UnknownModelError:
             return None
         return _card(name, route.levels[0][0].provider_id)

@@ -57,6 +57,6 @@ async def test_limits_named_by_one_key_bind_its_scope(first: int) -> None:
     config = RouterConfig.model_validate({"providers": {"openai": {}}, "keys": keys})
     async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
         await furnish(router, config)
-        router.routing_engine.route_for(Demand(model="gpt-4o", request_id="r"))
+        router.routes.route_for(Demand(model="gpt-4o", request_id="r"))
         (scope,) = router.get_state_summary()["scopes"]
     assert [(w["dimension"], w["capacity"]) for w in scope["windows"]] == [("requests", 60.0)]

@@ -53,7 +53,7 @@ async def router(clock: Clock, adapter: Listing) -> AsyncIterator[ApiKeyRouter]:
 
 async def known_after(lists: ModelLists, router: ApiKeyRouter) -> list[str]:
     await lists.settle()
-    return [model for model, _ in router.routing_engine.known_models()]
+    return [model for model, _ in router.routes.known_models()]
 
 
 async def test_next_keys_are_asked_where_the_first_bring_nothing(

@@ -9,7 +9,8 @@ from apikeyrouter.domain.components.attempt_desk import AttemptDesk
 from apikeyrouter.domain.components.blame import blame_for, close_circuit
 from apikeyrouter.domain.components.decision_record import DecisionRecord
 from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Consequence
-from apikeyrouter.domain.components.routing_engine import Grant, ProviderEntry
+from apikeyrouter.domain.components.route_book import ProviderEntry
+from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded
@@ -52,7 +53,7 @@ class Attempt:
         self._has_answered = False
         self.failure: Failure | None = None
         self.consequence: Consequence | None = None
-        self.provider: ProviderEntry = desk.engine.providers[grant.pool.provider_id]
+        self.provider: ProviderEntry = desk.engine.routes.providers[grant.pool.provider_id]
         self.slot = slot = grant.slot
         slot.in_flight += 1
         if slot.record.state is not KeyState.AVAILABLE:

@@ -65,7 +65,7 @@ def _open_circuit(desk: AttemptDesk, grant: Grant, failure: Failure, now: float)
     told_s = failure.retry_after_s or 0.0
     if told_s > 0.0:
         desk.awareness.tell_to_wait(scope, now + told_s, failure.kind.value, "told to wait")
-        desk.engine.rest_scope(scope)
+        desk.engine.routes.rest_scope(scope)
     elif scope.failures >= _FAILURES_TO_REST and len(grant.pool.lanes) > 1:
         doublings = min(scope.failures - _FAILURES_TO_REST, 16)
         rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
@@ -88,7 +88,7 @@ def _refuse_model(
     grant.slot.note_failure(now)
     for member in slots:
         member.refused_models[pool.model] = until
-        desk.engine.refresh_slot(member)
+        desk.engine.routes.refresh_slot(member)
 
 
 def _cool_scope(
@@ -112,7 +112,7 @@ def _cool_scope(
     desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
     grant.slot.note_failure(now)
     _rest(desk, grant, consequence, failure, until, now)
-    desk.engine.rest_scope(scope)
+    desk.engine.routes.rest_scope(scope)
 
 
 def _cool_key(
@@ -152,7 +152,7 @@ def _rest(
     if consequence.key_state is not None:
         _move(desk, grant, consequence.key_state, failure, now)
     else:
-        desk.engine.refresh_slot(grant.slot)
+        desk.engine.routes.refresh_slot(grant.slot)
 
 
 def _move(desk: AttemptDesk, grant: Grant, to: KeyState, failure: Failure, now: float) -> None:

@@ -1,0 +1,45 @@
+"""Keys and accounts as plain data, for people and for JSON; never a secret."""
+
+from typing import Any
+
+from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.quota_ledger import Scope
+from apikeyrouter.domain.components.quota_report import window_state
+from apikeyrouter.domain.components.scope_book import ScopeBook
+
+
+def key_summary(slot: KeySlot, book: ScopeBook, now: float) -> dict[str, Any]:
+    """Return how one key fares, and whose account it draws on by which evidence."""
+    member = book.membership(slot)
+    return {
+        "id": slot.id,
+        "provider_id": slot.provider_id,
+        "state": slot.record.state.value,
+        "account": member.account,
+        "account_basis": member.basis,
+        "account_confidence": member.confidence,
+        "scopes": sorted({lane.scope.id for lane in slot.lanes}),
+        "in_flight": slot.in_flight,
+        "served": slot.served,
+        "failed": slot.failed,
+        "wakes_in_s": max(0.0, slot.wake_at - now),
+        "why": slot.why if slot.wake_at > now else "",
+    }
+
+
+def scope_summary(scope: Scope, now: float) -> dict[str, Any]:
+    """Return what is known of one scope, and what is left of its windows."""
+    return {
+        "id": scope.id,
+        "provider_id": scope.provider_id,
+        "account": scope.account,
+        "group": scope.group,
+        "basis": scope.basis,
+        "confidence": scope.confidence,
+        "in_flight": scope.in_flight,
+        "served": scope.served,
+        "refused": scope.refused,
+        "wakes_in_s": max(0.0, scope.wake_at - now),
+        "why": scope.why if scope.wake_at > now else "",
+        "windows": [window_state(window, now).model_dump() for window in scope.windows],
+    }
