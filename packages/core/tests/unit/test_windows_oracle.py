@@ -174,6 +174,45 @@ def test_after_any_endings_nothing_is_held(endings: list[tuple[float, str, int]]
     assert scope.windows[-1].used == 0.0
 
 
+def oracle_fits_at(oracle: object, asked: float, now: float) -> float:
+    """Find the first instant at which the oracle has room, by asking it and nothing else."""
+    import copy
+
+    if oracle.room(now) + EPSILON >= asked:
+        return now
+    early, late = now, now + 3 * PERIOD
+    while late - early > 1e-4:
+        middle = (early + late) / 2.0
+        if copy.deepcopy(oracle).room(middle) + EPSILON >= asked:
+            late = middle
+        else:
+            early = middle
+    return late
+
+
+@pytest.mark.parametrize("algorithm", ORACLES)
+@settings(max_examples=60, deadline=None)
+@given(asks=st.lists(st.integers(1, 12), min_size=60, max_size=120))
+def test_ledger_never_admits_what_the_oracle_refuses_and_wastes_less_than_one_percent(
+    algorithm: Algorithm, asks: list[int]
+) -> None:
+    """Each asks for more as soon as it may; both take requests in order."""
+    ledger, scope, oracle = QuotaLedger(), Scope("s", "p", "a"), ORACLES[algorithm]()
+    scope.windows.append(window_of(algorithm))
+    best = ORACLES[algorithm]()
+    now = best_now = 0.0
+    for asked in asks:
+        while isinstance(got := ledger.reserve(scope, amounts_of(tokens=asked), now), Shortfall):
+            assert now < got.fits_at < math.inf
+            now = got.fits_at
+        assert oracle.room(now) + 1e-3 >= asked
+        oracle.take(asked, now)
+        ledger.settle(got, got.amounts, now)
+        best_now = oracle_fits_at(best, asked, best_now)
+        best.take(asked, best_now)
+    assert now <= best_now * 1.01 + 0.01
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     used=st.floats(0.0, 1e6, allow_nan=False),
