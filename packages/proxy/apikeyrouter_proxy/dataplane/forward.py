@@ -41,9 +41,8 @@ from apikeyrouter_proxy.dataplane.peek import (
     with_usage,
 )
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
+from apikeyrouter_proxy.dataplane.watching import Patrol, Watch
 
-#: A client that leaves is noticed from the second round on; most answers are there before.
-_ROUND_S = 0.05
 #: A client at its own limit of calls at once should ask again so soon: one of them will end.
 _SLOT_FREES_S = 0.25
 _USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
@@ -73,7 +72,7 @@ class Forwarder:
         self._router = router
         self._clients = clients
         self._endpoint = endpoint
-        self._patrol = _Patrol()
+        self._patrol = Patrol()
         self._max_body = max_body_bytes
         self._ending = ending
         self._on_unknown = on_unknown
@@ -130,7 +129,7 @@ class Forwarder:
             await send_refusal(send, request_id, _over_own_limit(hold, demand, self._router))
             return
         outgoing = _Outgoing(self._endpoint, body, seen, request_headers(scope["headers"]), scope)
-        watch = _Watch(receive, self._patrol)
+        watch = Watch(receive, self._patrol)
         try:
             await self._answer(demand, outgoing, request_id, send)
         except asyncio.CancelledError:
@@ -297,74 +296,6 @@ class _Outgoing:
         if self.has_spliced_usage(attempt):
             body = with_usage(body)
         return WireRequest(self._endpoint, body, self._headers, query=self._query)
-
-
-class _Watch:
-    """Notices that a client left, and cancels the task that serves it."""
-
-    __slots__ = ("_patrol", "_receive", "_served", "_task", "client_left")
-
-    def __init__(self, receive: Receive, patrol: "_Patrol") -> None:
-        self.client_left = False
-        self._receive = receive
-        self._patrol = patrol
-        self._served = asyncio.current_task()
-        self._task: asyncio.Task[None] | None = None
-        patrol.add(self)
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._patrol.forget(self)
-        if self._task is not None:
-            self._task.cancel()
-
-    def begin(self) -> None:
-        """Read on: whatever comes now is that the client leaves."""
-        self._task = asyncio.get_running_loop().create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.client_left = True
-        if self._served is not None:
-            self._served.cancel()
-
-
-class _Patrol:
-    """Begins the watches that are not over within a round or two.
-
-    Most answers are there before a task of its own, or even a timer, would pay.
-    """
-
-    __slots__ = ("_is_walking", "_new", "_old")
-
-    def __init__(self) -> None:
-        self._new: set[_Watch] = set()
-        self._old: set[_Watch] = set()
-        self._is_walking = False
-
-    def add(self, watch: _Watch) -> None:
-        """Begin *watch* after the next round, unless it is forgotten by then."""
-        self._new.add(watch)
-        if not self._is_walking:
-            self._walk_on()
-
-    def forget(self, watch: _Watch) -> None:
-        """Do not begin *watch* any more."""
-        self._new.discard(watch)
-        self._old.discard(watch)
-
-    def _walk_on(self) -> None:
-        self._is_walking = True
-        asyncio.get_running_loop().call_later(_ROUND_S, self._walk)
-
-    def _walk(self) -> None:
-        self._is_walking = False
-        old, self._old, self._new = self._old, self._new, set()
-        for watch in old:
-            watch.begin()
-        if self._old:
-            self._walk_on()
 
 
 async def _break_off(send: Send, told: bytes) -> None:
