@@ -22,6 +22,7 @@ def key_summary(slot: KeySlot, book: ScopeBook, now: float) -> dict[str, Any]:
         "in_flight": slot.in_flight,
         "served": slot.served,
         "failed": slot.failed,
+        "refused": slot.refused,
         "wakes_in_s": max(0.0, slot.wake_at - now),
         "why": slot.why if slot.wake_at > now else "",
     }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -30,11 +31,13 @@ class LiveTable:
 
 
 def table_of(demo: Demo) -> Table:
-    """Return a row a key: its account, what was learned of its limits, what it does."""
-    table = Table(title="Nobody told the router any of these limits", title_justify="left")
-    for name in ("key", "account", "state", "limits learned", "left", "in flight", "served"):
-        right = name in ("left", "in flight", "served")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    """Return a row a key: whose limits it draws on, what was learned of them, what it does."""
+    title = "Nobody told the router any of these limits"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("key", "scope", "rests", "used of its limits"):
+        table.add_column(name, no_wrap=True)
+    for name in ("in flight", "served", "refused"):
+        table.add_column(name, justify="right", no_wrap=True)
     assert demo.router is not None  # noqa: S101 - it runs
     summary = demo.router.get_state_summary()
     scopes = {scope["id"]: scope for scope in summary["scopes"]}
@@ -48,11 +51,11 @@ def table_of(demo: Demo) -> Table:
         table.add_row(
             key["id"],
             key["account"] if key["account"] != key["id"] else "own",
-            key["state"] + (f" {key['wakes_in_s']:.0f} s" if key["wakes_in_s"] >= 1 else ""),
-            "\n".join(f"{w['capacity']:,.0f} {_unit(w)}" for w in windows),
-            "\n".join(f"{w['remaining']:,.0f}" for w in windows),
+            _rest_of(key),
+            "\n".join(f"{w['used']:,.0f} of {w['capacity']:,.0f} {_unit(w)}" for w in windows),
             str(key["in_flight"]),
             f"{key['served']:,}",
+            f"{key['refused']:,}",
         )
     return table
 
@@ -89,6 +92,14 @@ def _line_of(demo: Demo) -> Text:
     return Text(text, style="dim")
 
 
+def _rest_of(key: dict[str, Any]) -> str:
+    """Say why a key is not used, and for how long; nothing when it is."""
+    state = "" if key["state"] == "available" else key["state"]
+    return f"{state} {key['wakes_in_s']:.0f} s".lstrip() if key["wakes_in_s"] >= 1 else state
+
+
 def _unit(window: dict[str, Any]) -> str:
     names = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
-    return f"{window['dimension']}/{names.get(window['period_s'], window['period_s'])}"
+    nouns = {"requests": "req", "tokens": "tok", "input tokens": "in", "output tokens": "out"}
+    noun = nouns.get(window["dimension"], window["dimension"])
+    return f"{noun}/{names.get(window['period_s'], window['period_s'])}"

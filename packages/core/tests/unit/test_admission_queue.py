@@ -161,6 +161,16 @@ def test_those_who_wait_are_told_at_once_of_a_wait_beyond_their_deadline() -> No
     assert retry_at == {1060.0}
 
 
+def test_nobody_is_sent_away_while_a_provider_recovers() -> None:
+    waiting = Waiting()
+    pool = next(iter(waiting.scope.lanes))
+    pool.circuit.note_failure(waiting.now, at_once=True)
+    pool.circuit.note_success()
+    pool.circuit.ramp = 0
+    for n in range(9):
+        assert isinstance(waiting.join(f"r{n}"), Ticket)
+
+
 def test_who_leaves_is_not_served_and_holds_nobody_up() -> None:
     waiting = Waiting()
     tickets = [waiting.join(f"r{n}") for n in range(4)]

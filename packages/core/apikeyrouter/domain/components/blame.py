@@ -101,6 +101,7 @@ def _cool_scope(
 ) -> None:
     scope = grant.hold.scope
     scope.refused += 1
+    grant.slot.refused += 1
     # Calls that were under way together are refused together: one refusal, one wait.
     is_first = started_at >= scope.refused_at
     if is_first:

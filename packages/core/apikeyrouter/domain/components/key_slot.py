@@ -19,6 +19,8 @@ class KeySlot:
         record: The stored record; its state is the truth.
         secret: In the clear, in memory only.
         models: Patterns such as `gpt-*`; `None` admits all.
+        failed: Calls that did not succeed, for whatever reason lies with the provider.
+        refused: Those of them that went into a limit.
         wake_at: No call before this instant (epoch seconds).
         success: Decaying share of calls that succeeded.
         latency_s: Decaying average of seconds to the first byte.
@@ -40,6 +42,7 @@ class KeySlot:
     latency_s: float = 0.0
     served: int = 0
     failed: int = 0
+    refused: int = 0
     used_at: float = 0.0
     streak: int = 0
     turn: float = 0.0

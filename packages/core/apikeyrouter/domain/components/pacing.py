@@ -166,7 +166,11 @@ class Pacing:
             told: It told figures, which are windows by now.
             is_first: Of the calls that were under way together.
         """
-        if told or _is_explained(scope, now):
+        tight = _tight_windows(scope, now)
+        if is_first:
+            for window in tight:
+                window.be_careful()
+        if told or tight:
             return
         search = self._search(scope, now)
         knows_limits = _knows_limits(scope)
@@ -292,10 +296,12 @@ def _knows_limits(scope: Scope) -> bool:
     return any(window.provenance is not Provenance.INFERRED for window in scope.windows)
 
 
-def _is_explained(scope: Scope, now: float) -> bool:
-    return any(
-        window.provenance is not Provenance.INFERRED
+def _tight_windows(scope: Scope, now: float) -> list[Window]:
+    """Return the known limits that explain a refusal: there is little left of them."""
+    return [
+        window
+        for window in scope.windows
+        if window.provenance is not Provenance.INFERRED
         and window.algorithm is not Algorithm.CONCURRENT
         and window.pressure(now) >= _EXPLAINS_FROM
-        for window in scope.windows
-    )
+    ]

@@ -135,7 +135,7 @@ class RoutingEngine:
             pool.calls_by(at, demand, now)
             for level in self.routes.route_for(demand).levels
             for pool in level
-            if pool.circuit.blocked_until(now) < at
+            if pool.circuit.open_until < at
         )
 
     def common_cause(self, demand: Demand) -> str:

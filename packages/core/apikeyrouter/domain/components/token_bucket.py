@@ -12,6 +12,9 @@ from apikeyrouter.domain.models.observation import Algorithm, Dimension, Provena
 #: provider this much closer. A bucket keeps what refills in that time as slack.
 JITTER_S = 0.1
 _LOWS_KEPT = 64
+#: What a refusal adds to the slack, doubled by the next one, at most this share of the capacity;
+#: so much of it is forgotten a second while reports come.
+_FIRST_MARGIN, _LARGEST_MARGIN, _MARGIN_MEMORY_S = 1.0, 0.05, 120.0
 #: Whatever others take, this share of the refill is believed to be ours.
 _OWN_SHARE = 0.1
 
@@ -25,10 +28,11 @@ class TokenBucket(Window):
     is exactly what says how much of each is still there.
 
     What others are seen to take is taken off the refill beforehand, and
-    counted as corrected by that.
+    counted as corrected by that. A call that is refused all the same widens a
+    margin beside the slack: it is left over, not lost.
     """
 
-    __slots__ = ("_jitter", "_lows", "_net_rate", "_seq", "rate")
+    __slots__ = ("_lows", "_margin", "_net_rate", "_seq", "_spare", "rate")
     algorithm = Algorithm.TOKEN_BUCKET
 
     def __init__(
@@ -37,6 +41,7 @@ class TokenBucket(Window):
         super().__init__(dimension, capacity, period_s, now, **kw)
         self._seq = 0
         self._lows: list[tuple[int, float]] = []
+        self._margin = 0.0
         self._pace_at(self.capacity / period_s)
 
     def room(self, now: float) -> float:
@@ -53,7 +58,7 @@ class TokenBucket(Window):
         if now > self.at:
             self.room(now)
         room = self.capacity - self.used + EPSILON
-        return amount + self._jitter > room and amount + self.slack(amount) > room
+        return amount + self._spare > room and amount + self.slack(amount) > room
 
     def take(self, amount: float, now: float) -> int:
         if now > self.at:
@@ -94,7 +99,7 @@ class TokenBucket(Window):
 
     def slack(self, amount: float) -> float:
         """Return what is to be left over beside *amount*, so that jitter refuses nothing."""
-        return min(self._jitter, max(0.0, self.capacity - amount))
+        return min(self._spare, max(0.0, self.capacity - amount))
 
     def strain(self, now: float) -> float:
         used = self.used
@@ -109,6 +114,18 @@ class TokenBucket(Window):
     def refills_per_s(self) -> float:
         return self.rate
 
+    def be_careful(self) -> None:
+        margin = max(_FIRST_MARGIN, 2.0 * self._margin)
+        self._set_margin(min(_LARGEST_MARGIN * self.capacity, margin))
+
+    def observe(
+        self, used_low: float, used_high: float, *, since: float, age_s: float, now: float
+    ) -> float:
+        if self._margin and self.observed_at is not None:
+            forgotten_s = max(0.0, now - self.observed_at)
+            self._set_margin(self._margin * math.exp(-forgotten_s / _MARGIN_MEMORY_S))
+        return super().observe(used_low, used_high, since=since, age_s=age_s, now=now)
+
     def resize(self, capacity: float, provenance: Provenance) -> None:
         super().resize(capacity, provenance)
         self._pace_at(self.capacity / self.period_s)
@@ -121,8 +138,12 @@ class TokenBucket(Window):
 
     def _pace_at(self, rate: float) -> None:
         self.rate = rate
-        self._jitter = rate * JITTER_S
         self._set_drift(self.drift_per_s)
+        self._set_margin(self._margin)
+
+    def _set_margin(self, units: float) -> None:
+        self._margin = units
+        self._spare = self.rate * JITTER_S + units
 
     def _set_drift(self, drift_per_s: float) -> None:
         self.drift_per_s = drift_per_s

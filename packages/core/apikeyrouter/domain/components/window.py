@@ -214,6 +214,9 @@ class Window:
         self.observed_at = now
         return correction
 
+    def be_careful(self) -> None:
+        """Leave more over from now on: a call was refused that should have fit."""
+
     def forget_drift(self) -> None:
         """Believe that nobody else takes from it, until a report says so again."""
         self._set_drift(0.0)
