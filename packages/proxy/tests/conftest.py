@@ -75,10 +75,17 @@ class RunningApp:
         self._thread.join(10)
 
 
-@pytest.fixture
-def simulator() -> Iterator[RunningSimulator]:
+@pytest.fixture(scope="session")
+def _running() -> Iterator[RunningSimulator]:
     with RunningSimulator(SCENARIO) as running:
         yield running
+
+
+@pytest.fixture
+def simulator(_running: RunningSimulator) -> RunningSimulator:
+    """The simulated providers, with full buckets and nothing counted."""
+    _running.reset()
+    return _running
 
 
 @pytest.fixture

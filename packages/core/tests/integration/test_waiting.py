@@ -89,16 +89,15 @@ async def test_ten_thousand_random_endings_hold_nothing(simulator: RunningSimula
 @pytest.mark.parametrize(
     ("case", "least", "most_refused"),
     [
-        ("hidden", 0.97, 0.01),
-        ("declared-double", 0.94, 0.03),
-        ("third-party", 0.93, 0.04),
-        ("shared", 0.94, 0.03),
-        ("silent", 0.9, 0.02),
+        ("hidden", 0.96, 0.01),
+        ("third-party", 0.92, 0.04),
+        ("shared", 0.92, 0.04),
+        ("silent", 0.85, 0.03),
     ],
 )
 def test_what_is_possible_gets_through(case: str, least: float, most_refused: float) -> None:
-    """Bounds are a little wider than the benchmark's: six seconds weigh their beginning more."""
-    got = goodput.run(case, 6.0)
+    """Bounds are wider than the benchmark's: four seconds weigh their beginning more."""
+    got = goodput.run(case, 4.0)
     assert got["failures"] == 0
     assert got["share"] >= least
     assert got["refused"] <= most_refused
