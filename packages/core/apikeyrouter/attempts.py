@@ -19,7 +19,7 @@ from apikeyrouter.domain.components.decision_record import DecisionRecord, reaso
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.failure import Failure
+from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.errors import NoEligibleKeysError
 
 RETRIES = 3
@@ -29,6 +29,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 #: Timers fire a little early against the clock; waking twice costs more than this.
 _TIMER_SLACK_S = 0.001
+_LOOK_AGAIN_S = 1.0
 _NOBODY: frozenset[KeySlot] = frozenset()
 
 
@@ -68,11 +69,14 @@ class WaitingRoom:
         outcome: asyncio.Future[Grant | Refusal] = loop.create_future()
         ticket = self.queue.join(
             demand, record,
-            deadline=deadline, deliver=outcome.set_result, now=self._clock(), avoid=avoid,
+            deadline=deadline, deliver=lambda told: self._deliver(outcome, told),
+            now=self._clock(), avoid=avoid,
         )  # fmt: skip
         if isinstance(ticket, Refusal):
             return ticket
         self._arm(min(wakes_at, deadline))
+        # It may fit where those before it do not, or go before them.
+        self.nudge()
         try:
             return await outcome
         except asyncio.CancelledError:
@@ -88,6 +92,13 @@ class WaitingRoom:
             self._loop, self._timer, self._is_nudged = loop, None, False
             self._wakes_at = math.inf
 
+    def _deliver(self, outcome: asyncio.Future[Grant | Refusal], told: Grant | Refusal) -> None:
+        """Tell a waiter; one that left in this very turn returns what it was granted."""
+        if outcome.done():
+            self._return(told)
+        else:
+            outcome.set_result(told)
+
     def _return(self, outcome: Grant | Refusal) -> None:
         if isinstance(outcome, Grant):
             outcome.return_unused(self._clock())
@@ -99,7 +110,12 @@ class WaitingRoom:
             self._timer.cancel()
             self._timer = None
         self._wakes_at = math.inf
-        self._arm(self.queue.pump(self._clock()))
+        # Whatever goes wrong with one request, the others are looked at again.
+        wakes_at = self._clock() + _LOOK_AGAIN_S
+        try:
+            wakes_at = self.queue.pump(self._clock())
+        finally:
+            self._arm(wakes_at)
 
     def _arm(self, wakes_at: float) -> None:
         if wakes_at >= self._wakes_at or self._loop is None:
@@ -122,8 +138,8 @@ class Attempts:
     """
 
     __slots__ = (
-        "_blocked", "_deadline", "_desk", "_last", "_refused_by", "_retries", "_room", "_tired",
-        "_walks", "demand", "record",
+        "_blocked", "_desk", "_last", "_refused_by", "_retries", "_room", "_tired",
+        "_wait_s", "_walks", "demand", "record",
     )  # fmt: skip
 
     def __init__(
@@ -133,13 +149,13 @@ class Attempts:
         demand: Demand,
         record: DecisionRecord,
         *,
-        wait_until: float,
+        wait_s: float,
     ) -> None:
         self._desk = desk
         self._room = room
         self.demand = demand
         self.record = record
-        self._deadline = wait_until
+        self._wait_s = wait_s
         self._retries = RETRIES
         self._walks = WALKS
         self._last: Attempt | None = None
@@ -186,7 +202,10 @@ class Attempts:
             self._retries -= 1
             self._tired |= {last.slot}
             return self._retries >= 0
-        if not consequence.same_key_retry:
+        if last.failure is not None and last.failure.kind is FailureClass.TOO_BIG_FOR_LIMIT:
+            # The limit is the account's: none of its keys can take it.
+            self._refused_by |= frozenset(last.grant.lane.slots)
+        elif not consequence.same_key_retry:
             self._refused_by |= {last.slot}
         self._walks -= 1
         return self._walks >= 0
@@ -195,10 +214,9 @@ class Attempts:
         """Return a key with room; else `None`, and why is kept. Nobody overtakes who waits."""
         desk, demand = self._desk, self.demand
         self._blocked = None
-        if self._room.queue.waiting and self._room.queue.has_line(demand):
-            desk.engine.routes.route_for(demand)
-            return None
         route = desk.engine.routes.route_for(demand)
+        if self._room.queue.waiting and self._room.queue.has_line(route):
+            return None
         outcome = desk.engine.decide(route, demand, self.record, desk.clock(), avoid=avoid)
         if isinstance(outcome, Grant):
             return outcome
@@ -221,15 +239,17 @@ class Attempts:
 
     async def _wait(self, blocked: Blocked | None) -> Grant:
         now = self._desk.clock()
+        deadline = now + self._wait_s
+        if self.demand.deadline is not None:
+            deadline = min(deadline, self.demand.deadline)
         wakes_at = blocked.wakes_at if blocked is not None else math.inf
-        if blocked is not None and blocked.is_too_late_for(self._deadline):
-            raise self._refuse(Refusal("", wakes_at, blocked), now)
-        if self._deadline <= now:
+        if deadline <= now or (blocked is not None and blocked.is_too_late_for(deadline)):
             raise self._refuse(Refusal("", wakes_at, blocked), now)
         outcome = await self._room.wait(
             self.demand, self.record,
-            deadline=self._deadline, wakes_at=wakes_at, avoid=self._refused_by,
+            deadline=deadline, wakes_at=wakes_at, avoid=self._refused_by,
         )  # fmt: skip
+        self._wait_s -= self._desk.clock() - now
         if isinstance(outcome, Grant):
             return outcome
         raise self._refuse(outcome, self._desk.clock())

@@ -55,6 +55,11 @@ class Deadline:
         if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has interrupted what was awaited."""
+        return self._is_over
+
     def is_near(self, now: float) -> bool:
         """Tell whether it comes before the next look."""
         return self._at - now <= _LOOK_EVERY_S

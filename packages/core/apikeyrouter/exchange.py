@@ -63,19 +63,21 @@ async def exchange(
         The answer, or `None` when none came.
     """
     adapter = attempt.provider.adapter
+    limit = Deadline(deadline)
     request: WireRequest | None = None
     response: WireResponse | None = None
     try:
         request = request_for(attempt)
         assert isinstance(adapter, WireAdapter)  # noqa: S101 - no other has requests built for it
-        with Deadline(deadline):
+        with limit:
             response = await adapter.send(request, attempt.slot.secret)
             if 200 <= response.status < 300:
                 return await _accept(attempt, adapter, response, deadline, withhold_usage)
             return await _refused(attempt, adapter, response)
     except TRANSPORT_ERRORS as error:
         assert isinstance(adapter, WireAdapter)  # noqa: S101 - it has sent something
-        attempt.fail(adapter.classify_exception(error))
+        failure = attempt.out_of_time() if limit.is_over else adapter.classify_exception(error)
+        attempt.fail(failure)
         return None
     finally:
         # Whatever ended this early (a client that left is a cancellation) settles the hold.

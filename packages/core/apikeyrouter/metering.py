@@ -56,6 +56,8 @@ class MeteredStream:
                 chunk, self._first = self._first, None
             else:
                 if not self._attempt.is_open:
+                    if self._timed_out:
+                        raise self._broke(self._reason(TimeoutError()))
                     raise StopAsyncIteration
                 try:
                     chunk = await self._chunks.__anext__()
@@ -96,7 +98,8 @@ class MeteredStream:
         self._response.close()
         if self._tap.error is not None:
             # The client reads it in the stream itself; nobody has to add anything.
-            self._attempt.fail(Failure(FailureClass.MID_STREAM, "the provider sent an error"))
+            failure = Failure(FailureClass.MID_STREAM, "the provider sent an error")
+            self._attempt.fail(failure, self._tap.usage)
         elif self._tap.complete:
             settle_at(self._attempt, self._tap.usage)
         else:
@@ -114,7 +117,8 @@ class MeteredStream:
         self._stop_timer()
         self._response.close()
         message = f"provider {self._attempt.provider.id} broke off its answer: {why}"
-        self._attempt.fail(Failure(FailureClass.MID_STREAM, message))
+        if self._attempt.is_open:
+            self._attempt.fail(Failure(FailureClass.MID_STREAM, message), self._tap.usage)
         return SystemError(ErrorCategory.ProviderError, message, details={"class": "mid_stream"})
 
     def _reason(self, error: Exception) -> str:
@@ -123,8 +127,11 @@ class MeteredStream:
         return "the connection was cut" if not isinstance(error, TimeoutError) else "it stalled"
 
     def _expire(self) -> None:
+        """End it though nobody may be reading: what it holds is not held beyond its time."""
         self._timed_out = True
         self._response.close()
+        if self._attempt.is_open:
+            self._attempt.fail(self._attempt.out_of_time(), self._tap.usage)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

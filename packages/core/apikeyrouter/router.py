@@ -113,8 +113,10 @@ class ApiKeyRouter:
             ledger, self._book, self.key_manager, pacing, clock=self._clock, emit=self._emit
         )
         self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock)
+        self.routes.on_change = self._room.nudge
         self._prober = KeyProber(self.key_manager, self.routes)
         self.key_manager.on_change = self._on_key
+        self.key_manager.on_wake = self.quota_awareness_engine.forgive
         self._desk = AttemptDesk(
             engine=self.routing_engine,
             awareness=self.quota_awareness_engine,
@@ -299,9 +301,7 @@ class ApiKeyRouter:
             arrived_at=now,
         )
         self._remember(record)
-        return Attempts(
-            self._desk, self._room, demand, record, wait_until=min(now + wait_s, demand.deadline)
-        )
+        return Attempts(self._desk, self._room, demand, record, wait_s=wait_s)
 
     async def forward(
         self,

@@ -1,5 +1,6 @@
 """Keys and accounts as plain data, for people and for JSON; never a secret."""
 
+import math
 from typing import Any
 
 from apikeyrouter.domain.components.key_slot import KeySlot
@@ -23,7 +24,7 @@ def key_summary(slot: KeySlot, book: ScopeBook, now: float) -> dict[str, Any]:
         "served": slot.served,
         "failed": slot.failed,
         "refused": slot.refused,
-        "wakes_in_s": max(0.0, slot.wake_at - now),
+        "wakes_in_s": _seconds_until(slot.wake_at, now),
         "why": slot.why if slot.wake_at > now else "",
     }
 
@@ -40,7 +41,12 @@ def scope_summary(scope: Scope, now: float) -> dict[str, Any]:
         "in_flight": scope.in_flight,
         "served": scope.served,
         "refused": scope.refused,
-        "wakes_in_s": max(0.0, scope.wake_at - now),
+        "wakes_in_s": _seconds_until(scope.wake_at, now),
         "why": scope.why if scope.wake_at > now else "",
         "windows": [window_state(window, now).model_dump() for window in scope.windows],
     }
+
+
+def _seconds_until(instant: float, now: float) -> float | None:
+    """Return how long it is until *instant*; `None` if no clock tells."""
+    return max(0.0, instant - now) if instant < math.inf else None

@@ -14,6 +14,7 @@ from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import SystemResponse
+from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 
 _CLASS_OF: dict[ErrorCategory, FailureClass] = {
     ErrorCategory.AuthenticationError: FailureClass.KEY_INVALID,
@@ -42,9 +43,14 @@ async def call_adapter(
     Raises:
         SystemError: The adapter says that nobody else is to be tried.
     """
+    limit = Deadline(deadline)
     try:
-        return await _call(attempt, adapter, intent, deadline)
+        return await _call(attempt, adapter, intent, limit)
     except Exception as error:
+        if limit.is_over:
+            failure = attempt.out_of_time()
+            attempt.fail(failure)
+            raise system_error_of(failure) from error
         told = await _awaited(adapter.map_error(error))
         consequence = attempt.fail(_failure_from(told))
         if not told.retryable or not consequence.try_next:
@@ -56,9 +62,9 @@ async def call_adapter(
 
 
 async def _call(
-    attempt: Attempt, adapter: ProviderAdapter, intent: RequestIntent, deadline: float
+    attempt: Attempt, adapter: ProviderAdapter, intent: RequestIntent, limit: Deadline
 ) -> SystemResponse:
-    with Deadline(deadline):
+    with limit:
         raw = await _awaited(adapter.execute_request(intent, attempt.slot.record))
         response = raw
         if not isinstance(raw, SystemResponse):

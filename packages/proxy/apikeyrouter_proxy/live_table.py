@@ -95,7 +95,8 @@ def _line_of(demo: Demo) -> Text:
 def _rest_of(key: dict[str, Any]) -> str:
     """Say why a key is not used, and for how long; nothing when it is."""
     state = "" if key["state"] == "available" else key["state"]
-    return f"{state} {key['wakes_in_s']:.0f} s".lstrip() if key["wakes_in_s"] >= 1 else state
+    wakes_in_s = key["wakes_in_s"]
+    return f"{state} {wakes_in_s:.0f} s".lstrip() if wakes_in_s and wakes_in_s >= 1 else state
 
 
 def _unit(window: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand
+from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter_simulator import RunningSimulator
 
@@ -73,7 +74,11 @@ async def test_ten_thousand_random_endings_hold_nothing(simulator: RunningSimula
                 elif number % 3 == 1:
                     attempt.cancel(sent=number % 2 == 0)
                 else:
-                    await asyncio.sleep(0)
+                    try:
+                        await asyncio.sleep(0)
+                    except asyncio.CancelledError:
+                        attempt.cancel()
+                        raise
                     attempt.settle()
 
         tasks = [asyncio.create_task(end(number)) for number in range(10_000)]
@@ -101,3 +106,78 @@ def test_what_is_possible_gets_through(case: str, least: float, most_refused: fl
     assert got["failures"] == 0
     assert got["share"] >= least
     assert got["refused"] <= most_refused
+
+
+async def test_client_that_leaves_as_it_is_let_in_holds_nobody_up(
+    simulator: RunningSimulator,
+) -> None:
+    """It is cancelled in the very turn of the loop in which its room comes."""
+    async with await furnished(simulator, {"concurrency": 1}) as router:
+        order: list[str] = []
+        first = await anext(aiter(router.attempts(Demand(model="small", request_id="first"))))
+        leaving, staying = (
+            asyncio.create_task(
+                take(router, Demand(model="small", request_id=name, client=name), order)
+            )
+            for name in ("leaving", "staying")
+        )
+        await asyncio.sleep(0.01)
+        first.settle()
+        leaving.cancel()
+        await asyncio.wait_for(staying, 1.0)
+        assert order == ["staying"]
+        assert router.get_state_summary()["open_reservations"] == 0
+
+
+async def test_attempt_that_its_caller_forgot_gives_back_what_it_held(
+    simulator: RunningSimulator,
+) -> None:
+    async with await furnished(simulator, {"concurrency": 1}) as router:
+
+        async def forgets() -> None:
+            async for _ in router.attempts(Demand(model="small", request_id="r")):
+                await asyncio.sleep(10)
+
+        task = asyncio.create_task(forgets())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait({task})
+        del task
+        assert router.get_state_summary()["open_reservations"] == 0
+
+
+@pytest.mark.parametrize("change", ["objective", "account", "provider"])
+async def test_who_waits_is_looked_at_again_when_the_operator_changes_something(
+    simulator: RunningSimulator, change: str
+) -> None:
+    async with await furnished(simulator, {"concurrency": 1}) as router:
+        order: list[str] = []
+        first = await anext(aiter(router.attempts(Demand(model="small", request_id="first"))))
+        waits = asyncio.create_task(
+            take(router, Demand(model="small", request_id="r", max_wait=20), order)
+        )
+        await asyncio.sleep(0.01)
+        if change == "objective":
+            router.configure_objective("latency")
+        elif change == "account":
+            router.quota_awareness_engine.overrule_scope("key-1", "mine")
+        else:
+            adapter = OpenAIAdapter(base_url=simulator.base_url())
+            await router.register_provider("sim", adapter, overwrite=True)
+        first.settle()
+        await asyncio.wait_for(waits, 1.0)
+
+
+async def test_provider_that_recovers_is_not_blocked_by_errors_of_its_callers(
+    simulator: RunningSimulator,
+) -> None:
+    """An error without a status, as a user's adapter raises it, ends a counted call too."""
+    async with await furnished(simulator, {"rpm": 6000}) as router:
+        for failure in [FailureClass.UNREACHABLE, None, *[FailureClass.BAD_REQUEST] * 8, None]:
+            demand = Demand(model="small", request_id="r", max_wait=5)
+            attempt = await anext(aiter(router.attempts(demand)))
+            if failure is None:
+                attempt.settle()
+            else:
+                attempt.fail(Failure(failure, "x"))
+        assert router.get_state_summary()["circuits"] == []

@@ -11,6 +11,7 @@ from apikeyrouter.domain.components.admission_queue import AdmissionQueue, Refus
 from apikeyrouter.domain.components.decision_record import DecisionRecord
 from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.models.failure import FailureClass
+from apikeyrouter.domain.models.routing_decision import RoutingObjective
 
 pytestmark = pytest.mark.unit
 
@@ -57,9 +58,11 @@ class Waiting:
         objective = self.engine.routes.default_objective
         return DecisionRecord(demand.request_id, demand.model, demand.client, objective, self.now)
 
-    def join(self, name: str, *, wait_s: float = 10.0, **wishes: Any) -> Ticket | Refusal:
-        sizes = {"input_tokens": 1, "output_cap": 1}
-        demand = Demand(model="m", request_id=name, **{**sizes, **wishes})
+    def join(
+        self, name: str, *, wait_s: float = 10.0, avoid: Any = (), **wishes: Any
+    ) -> Ticket | Refusal:
+        usual = {"model": "m", "input_tokens": 1, "output_cap": 1}
+        demand = Demand(request_id=name, **{**usual, **wishes})
 
         def deliver(outcome: Grant | Refusal) -> None:
             if isinstance(outcome, Grant):
@@ -70,8 +73,9 @@ class Waiting:
                 self.refused[name] = outcome
 
         return self.queue.join(
-            demand, self.record(demand), deadline=self.now + wait_s, deliver=deliver, now=self.now
-        )
+            demand, self.record(demand),
+            deadline=self.now + wait_s, deliver=deliver, now=self.now, avoid=avoid,
+        )  # fmt: skip
 
     def run(self, seconds: float) -> None:
         """Pump whenever the queue asked for it."""
@@ -212,3 +216,68 @@ def test_line_that_no_clock_ends_is_told_no_instant() -> None:
     waiting.now += 5.0
     waiting.queue.pump(waiting.now)
     assert waiting.refused["one"].retry_at in (math.inf, waiting.now)
+
+
+async def _two_keys(router: ApiKeyRouter, **limits: float) -> None:
+    await router.register_provider("p", Nobody())
+    for number in (1, 2):
+        facts = {"id": f"k{number}", "scope": "shared", "limits": limits}
+        await router.register_key(f"sk-{number}", "p", facts)
+
+
+class Shared(Waiting):
+    """The same with two keys of one account."""
+
+    async def _furnish(self, limits: dict[str, float]) -> None:
+        await _two_keys(self.router, **limits)
+
+
+def test_line_before_an_account_of_several_keys_is_as_long_as_before_one() -> None:
+    waiting = Shared()
+    for n in range(9):
+        assert isinstance(waiting.join(f"r{n}"), Ticket)
+    waiting.run(10.5)
+    assert len(waiting.served) == 9
+
+
+def test_clients_share_an_account_whatever_models_they_ask_for() -> None:
+    waiting = Waiting()
+    for n in range(20):
+        waiting.join(f"heavy-{n}", wait_s=60.0, client="heavy")
+    waiting.join("light", wait_s=60.0, client="light", model="other")
+    waiting.run(3.2)
+    assert "light" in waiting.served
+
+
+def test_newcomer_of_another_model_does_not_take_the_room_of_who_waits() -> None:
+    waiting = Waiting()
+    waiting.join("waits", wait_s=60.0)
+    other = Demand(model="other", request_id="new", input_tokens=1, output_cap=1)
+    assert waiting.queue.has_line(waiting.engine.routes.route_for(other))
+
+
+def test_who_avoids_a_key_holds_nobody_up_who_does_not() -> None:
+    waiting = Waiting()
+    slot = next(iter(waiting.router.key_manager.slot_by_id.values()))
+    waiting.join("picky", wait_s=60.0, avoid=frozenset({slot}))
+    assert not waiting.queue.has_line(
+        waiting.engine.routes.route_for(Demand(model="m", request_id="new"))
+    )
+    waiting.join("plain", wait_s=60.0)
+    waiting.run(2.0)
+    assert waiting.served == ["plain"]
+
+
+def test_strict_wish_holds_nobody_up_that_has_none() -> None:
+    waiting = Waiting()
+    slot = next(iter(waiting.router.key_manager.slot_by_id.values()))
+    for lane in slot.lanes:
+        lane.health.note(None, waiting.now)
+    strict = RoutingObjective(constraints={"min_reliability": 0.99})
+    waiting.join("strict", wait_s=20.0, objective=strict)
+    waiting.join("plain", wait_s=20.0)
+    waiting.run(3.0)
+    assert waiting.served == ["plain"]
+    waiting.join("later", wait_s=100.0, objective=strict)
+    waiting.run(99.0)
+    assert "later" in waiting.served

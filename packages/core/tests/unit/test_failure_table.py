@@ -35,6 +35,7 @@ EXPECTED = {
     F.UNREACHABLE: (B.PROVIDER, None, True, True, False, False),
     F.NETWORK: (B.PROVIDER, None, True, True, True, False),
     F.TIMEOUT: (B.PROVIDER, None, True, True, True, False),
+    F.OUT_OF_TIME: (B.NOBODY, None, False, False, False, False),
     F.CONTEXT_LENGTH: (B.REQUEST, None, False, False, False, False),
     F.CONTENT_FILTER: (B.REQUEST, None, False, False, False, False),
     F.BAD_REQUEST: (B.REQUEST, None, False, False, False, False),

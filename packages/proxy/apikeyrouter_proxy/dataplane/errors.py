@@ -27,6 +27,7 @@ _TOLD: dict[FailureClass, tuple[int, str, str]] = {
     _F.ZERO_ALLOWANCE: (429, "insufficient_quota", "insufficient_quota"),
     _F.MODEL_UNAVAILABLE: (404, "invalid_request_error", "model_not_found"),
     _F.TIMEOUT: (504, "server_error", "timeout"),
+    _F.OUT_OF_TIME: (504, "server_error", "timeout"),
     _F.SERVER_ERROR: (502, "server_error", "upstream_error"),
     _F.NETWORK: (502, "server_error", "upstream_error"),
 }
@@ -145,6 +146,7 @@ _MESSAGES = {
     _F.UNREACHABLE: "provider '{}' cannot be reached",
     _F.NETWORK: "provider '{}' closed the connection before its answer was complete",
     _F.TIMEOUT: "provider '{}' did not answer in time",
+    _F.OUT_OF_TIME: "provider '{}' did not answer within the time that this request may take",
 }
 #: Told to whoever bears no token of a client.
 NOT_KNOWN = refusal(

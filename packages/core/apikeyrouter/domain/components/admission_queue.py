@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 
 from apikeyrouter.domain.components.decision_record import DecisionRecord
 from apikeyrouter.domain.components.key_slot import KeySlot
+from apikeyrouter.domain.components.route_book import Route
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant, RoutingEngine
 from apikeyrouter.domain.components.waiting_line import Client, Line, Refusal, Row, Ticket
 from apikeyrouter.domain.models.demand import Demand
@@ -37,7 +38,7 @@ _FURTHEST_S = 86_400.0
 _NEAREST_S = 0.1
 #: A forecast that is this fresh is not made again for whoever stands well within it.
 _SURE_FOR_S = 0.1
-LineName = tuple[str, str | None, str]
+LineName = tuple[str, str | None, int, frozenset[KeySlot]]
 
 
 class AdmissionQueue:
@@ -61,12 +62,15 @@ class AdmissionQueue:
         self.waiting = 0
         self.waiting_tokens = 0.0
 
-    def has_line(self, demand: Demand) -> bool:
-        """Tell whether somebody waits for the same: then nobody overtakes."""
-        if not self.waiting:
-            return False
-        line = self._lines.get(_line_name(demand))
-        return line is not None and line.waiting > 0
+    def has_line(self, route: Route) -> bool:
+        """Tell whether somebody waits for the same room: then nobody overtakes.
+
+        Those who avoid keys that refused them hold nobody up who does not.
+        """
+        for line in self._lines.values():
+            if line.waiting and not line.is_picky and not line.grounds.isdisjoint(route.grounds):
+                return True
+        return False
 
     def join(
         self,
@@ -84,7 +88,8 @@ class AdmissionQueue:
         that its turn would come after its deadline.
         """
         tokens = float(demand.input_tokens + (demand.output_cap or 0))
-        line = self._lines.get(_line_name(demand))
+        name = self._line_name(demand, avoid)
+        line = self._lines.get(name)
         if self.waiting >= self._max_waiting or (
             self.waiting and self.waiting_tokens + tokens > self._max_tokens
         ):
@@ -95,7 +100,8 @@ class AdmissionQueue:
             if late is not None:
                 return late
         if line is None:
-            line = self._lines[_line_name(demand)] = Line()
+            grounds = self._engine.routes.route_for(demand).grounds
+            line = self._lines[name] = Line(grounds, bool(avoid))
         ticket = Ticket(demand, record, deadline, deliver, tokens, line, avoid)
         client = self._client(demand.client)
         client.virtual_s = max(client.virtual_s, self._virtual_s)
@@ -124,8 +130,16 @@ class AdmissionQueue:
             The instant at which to call again; `inf` when only an event can help.
         """
         wakes_at = math.inf
-        for line in [line for line in self._lines.values() if line.waiting]:
-            wakes_at = min(wakes_at, self._serve(line, now))
+        # Lines may want the same room: the one whose turn it is goes first, one at a time.
+        turns = [(*line.turn(), number, line) for number, line in enumerate(self._lines.values())]
+        heapq.heapify(turns)
+        while turns:
+            *_, number, line = heapq.heappop(turns)
+            blocked_until = self._serve_one(line, now)
+            if blocked_until is not None:
+                wakes_at = min(wakes_at, blocked_until)
+            elif line.waiting:
+                heapq.heappush(turns, (*line.turn(), number, line))
         self._expire(now)
         self._lines = {name: line for name, line in self._lines.items() if line.waiting}
         if self._deadlines:
@@ -152,22 +166,23 @@ class AdmissionQueue:
     def _turn_at(self, line: Line, demand: Demand, now: float) -> float:
         """Return the instant at which all that stand before *demand* can have begun."""
         before, typical = line.before(demand) + 1.0, line.typical(demand)
+        if now < line.told_until and line.told_before <= before <= _MARGIN * line.told_before:
+            return line.told_at
         ahead_s = _NEAREST_S
         while self._engine.calls_by(now + ahead_s, typical, now) < before:
             ahead_s *= 1.25
             if ahead_s > _FURTHEST_S:
                 return math.inf
-        return now + ahead_s
+        line.told_at, line.told_before, line.told_until = now + ahead_s, before, now + _SURE_FOR_S
+        return line.told_at
 
     # -- letting in ---------------------------------------------------------
 
-    def _serve(self, line: Line, now: float) -> float:
-        """Let in from one line until its head is blocked; return when to look again."""
-        while line.waiting:
-            aside: list[Row] = []
-            granted = False
-            smallest = wakes_at = math.inf
-            is_blocked = False
+    def _serve_one(self, line: Line, now: float) -> float | None:
+        """Let one in from *line*; return when to look again if nobody can be, else `None`."""
+        aside: list[Row] = []
+        smallest = wakes_at = math.inf
+        try:
             while len(aside) < _LOOK_AHEAD and (row := self._pop(line)) is not None:
                 ticket = row.head()
                 assert ticket is not None  # noqa: S101 - _pop drops empty rows
@@ -176,21 +191,17 @@ class AdmissionQueue:
                     continue
                 smallest = ticket.tokens
                 outcome = self._try(ticket, now)
-                if isinstance(outcome, Grant):
-                    granted = True
-                    _note_passed(aside[:-1])
+                if not isinstance(outcome, Blocked):
+                    if isinstance(outcome, Grant):
+                        _note_passed(aside[:-1])
+                    return None
+                wakes_at = min(wakes_at, outcome.wakes_at)
+                if ticket.passed >= _MOST_PASSED:
                     break
-                if outcome is not None:
-                    is_blocked, wakes_at = True, min(wakes_at, outcome.wakes_at)
-                    if ticket.passed >= _MOST_PASSED:
-                        break
+        finally:
             for row in aside:
                 self._push(line, row)
-            if is_blocked and not granted:
-                return wakes_at
-            if not aside:
-                break
-        return math.inf
+        return wakes_at
 
     def _try(self, ticket: Ticket, now: float) -> Grant | Blocked | None:
         """Let one request in if it fits; `None` when it was refused for good."""
@@ -198,7 +209,7 @@ class AdmissionQueue:
         outcome = self._engine.decide_again(demand, ticket.record, now, avoid=ticket.avoid)
         if isinstance(outcome, Grant):
             self._take_out(ticket)
-            client = self._client(demand.client)
+            client = ticket.line.rows[demand.client, demand.priority].client
             self._virtual_s = max(self._virtual_s, client.virtual_s)
             client.virtual_s += (1.0 + ticket.tokens / _TOKENS_PER_REQUEST) / demand.client_weight
             ticket.deliver(outcome)
@@ -251,6 +262,11 @@ class AdmissionQueue:
                 return row
         return None
 
+    def _line_name(self, demand: Demand, avoid: Collection[KeySlot]) -> LineName:
+        """Name the line of those who may be served by the same candidates in the same order."""
+        number, _ = self._engine.routes.numbered(demand.objective)
+        return demand.model, demand.provider_id, number, frozenset(avoid)
+
     def _client(self, name: str) -> Client:
         client = self._clients.get(name)
         if client is None:
@@ -267,8 +283,3 @@ def _note_passed(rows: Collection[Row]) -> None:
         ticket = row.head()
         if ticket is not None:
             ticket.passed += 1
-
-
-def _line_name(demand: Demand) -> LineName:
-    objective = demand.objective
-    return demand.model, demand.provider_id, objective.primary.value if objective else ""

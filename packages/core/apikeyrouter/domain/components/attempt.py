@@ -14,10 +14,13 @@ from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded
-from apikeyrouter.domain.models.failure import Failure
+from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit
+from apikeyrouter.domain.models.token_usage import Usage
 
 _TOO_MANY = 429
+#: A provider that does not answer within this is failing, whatever its caller's patience.
+_LONG_ENOUGH_S = 60.0
 _FRESH_REPORT_S = 0.02
 _ROOMY = 0.5
 
@@ -59,6 +62,11 @@ class Attempt:
         if slot.record.state is not KeyState.AVAILABLE:
             desk.manager.recover(slot, self.started_at)
 
+    def __del__(self) -> None:
+        # Whoever makes calls of its own may forget to end one, such as when it is cancelled.
+        if getattr(self, "is_open", False):
+            self.cancel()
+
     @property
     def model(self) -> str:
         """The provider's own name of the model."""
@@ -90,13 +98,15 @@ class Attempt:
         now = desk.clock()
         self._has_answered = True
         hold.confirm()
-        grant.lane.health.note(now - self.started_at)
+        grant.lane.health.note(now - self.started_at, now)
         slot.note_success(now - self.started_at, now)
-        if limits:
-            awareness.learn(hold.scope, limits, now, hold)
-        if account:
+        scope = hold.scope
+        if account and account != slot.account:
             awareness.note_account(slot, account)
-        awareness.note_success(hold.scope, now)
+            scope = grant.scope()
+        if limits:
+            awareness.learn(scope, limits, now, hold)
+        awareness.note_success(scope, now)
         circuit = grant.pool.circuit
         if circuit.failures or circuit.awaits_answer or circuit.is_open:
             close_circuit(desk, grant)
@@ -129,10 +139,21 @@ class Attempt:
         self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
         self._tell("ok", now, input_tokens, used_out)
 
+    def out_of_time(self) -> Failure:
+        """Return the failure of a call that the caller's own deadline has ended.
+
+        A provider is to blame only where it had long enough.
+        """
+        lasted_s = self._desk.clock() - self.started_at
+        kind = FailureClass.TIMEOUT if lasted_s >= _LONG_ENOUGH_S else FailureClass.OUT_OF_TIME
+        return Failure(kind, f"no answer within {lasted_s:.1f} s, when the request's time was over")
+
     def cancel(self, *, sent: bool = True) -> None:
         """End because the caller left; what was sent stays charged at the estimate."""
         now = self._end("cancelled", "")
-        self.grant.pool.circuit.release_probe()
+        if self.grant.is_probe:
+            self.grant.pool.circuit.release_probe()
+            self._desk.wake()
         ledger = self._desk.awareness.ledger
         if sent:
             ledger.settle(self.grant.hold, self.grant.hold.amounts, now)
@@ -141,16 +162,27 @@ class Attempt:
         self._desk.keep(self.record)
         self._tell("cancelled", now)
 
-    def fail(self, failure: Failure) -> Consequence:
-        """End badly: apply what the failure's class asks for, and return it."""
+    def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
+        """End badly: apply what the failure's class asks for, and return it.
+
+        Args:
+            usage: What an answer that broke off has told of its use.
+        """
         now = self._end(failure.kind.value, failure.message)
         desk, grant = self._desk, self.grant
-        counted = failure.status is not None and failure.status != _TOO_MANY
-        desk.awareness.ledger.cancel(grant.hold, now, counted=counted)
-        if failure.limits:
-            desk.awareness.learn(grant.hold.scope, failure.limits, now, grant.hold)
+        ledger, hold = desk.awareness.ledger, grant.hold
+        if usage is not None:
+            used = (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+            ledger.settle(hold, grant.pool.actual(hold, *used), now)
+        elif self._has_answered:
+            ledger.settle(hold, hold.amounts, now)
+        else:
+            counted = failure.status is not None and failure.status != _TOO_MANY
+            ledger.cancel(hold, now, counted=counted)
         if failure.account:
             desk.awareness.note_account(grant.slot, failure.account)
+        if failure.limits:
+            desk.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
         consequence = CONSEQUENCES[failure.kind]
         self.failure, self.consequence = failure, consequence
         blame_for(desk, grant, failure, consequence, self.started_at, now)

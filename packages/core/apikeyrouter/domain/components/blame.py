@@ -7,6 +7,7 @@ told holds for the scope that was told, whatever the failure was.
 from apikeyrouter.domain.components.attempt_desk import AttemptDesk
 from apikeyrouter.domain.components.failure_table import Blame, Consequence, wait_for
 from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.components.scope_book import ALL_MODELS
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
 from apikeyrouter.domain.models.events import CircuitMoved
 from apikeyrouter.domain.models.failure import Failure, FailureClass
@@ -15,6 +16,10 @@ from apikeyrouter.domain.models.failure import Failure, FailureClass
 _FAILURES_TO_REST = 3
 _FIRST_REST_S, _LONGEST_REST_S = 0.5, 60.0
 _NOT_FOUND = 404
+#: Failures of the account itself: they hold for all of its models.
+_OF_THE_ACCOUNT = frozenset(
+    {FailureClass.QUOTA_BILLING, FailureClass.ACCOUNT_DISABLED, FailureClass.IP_NOT_AUTHORIZED}
+)
 
 
 def blame_for(
@@ -36,6 +41,9 @@ def blame_for(
         return
     if failure.status is not None:
         close_circuit(desk, grant)
+    elif grant.is_probe:
+        grant.pool.circuit.release_probe()
+        desk.wake()
     if blame is Blame.SCOPE:
         _cool_scope(desk, grant, failure, consequence, started_at, now)
     elif blame is Blame.KEY:
@@ -55,12 +63,14 @@ def close_circuit(desk: AttemptDesk, grant: Grant) -> None:
 
 
 def _open_circuit(desk: AttemptDesk, grant: Grant, failure: Failure, now: float) -> None:
-    scope = grant.hold.scope
-    grant.lane.health.note(None)
+    scope = grant.scope()
+    grant.lane.health.note(None, now)
     grant.slot.note_failure(now)
     at_once = failure.kind is FailureClass.UNREACHABLE
     if grant.pool.circuit.note_failure(now, failure.kind.value, at_once=at_once):
         _tell_circuit(desk, grant, "open", failure.kind.value)
+    elif grant.is_probe:
+        desk.wake()
     scope.failures += 1
     told_s = failure.retry_after_s or 0.0
     if told_s > 0.0:
@@ -82,12 +92,12 @@ def _refuse_model(
     """
     pool, slots = grant.pool, [grant.slot]
     if consequence.blame is Blame.MODEL_IN_SCOPE or failure.status == _NOT_FOUND:
-        lanes = grant.hold.scope.lanes.get(pool, ())
+        lanes = grant.scope().lanes.get(pool, ())
         slots = [member for lane in lanes for member in lane.slots]
     until = now + wait_for(failure, consequence, streak=1, now=now)
     grant.slot.note_failure(now)
     for member in slots:
-        member.refused_models[pool.model] = until
+        member.refuse(pool.model, until, now)
         desk.engine.routes.refresh_slot(member)
 
 
@@ -99,7 +109,7 @@ def _cool_scope(
     started_at: float,
     now: float,
 ) -> None:
-    scope = grant.hold.scope
+    scope = grant.scope()
     scope.refused += 1
     grant.slot.refused += 1
     # Calls that were under way together are refused together: one refusal, one wait.
@@ -109,11 +119,17 @@ def _cool_scope(
         scope.refused_at = now
     until = now + _wait_s(desk, failure, consequence, scope.streak, now)
     how = "told to wait" if failure.retry_after_s else ""
-    desk.awareness.tell_to_wait(scope, until, failure.kind.value, how)
+    scopes = [scope]
+    if failure.kind in _OF_THE_ACCOUNT:
+        scopes = list({scope, *desk.awareness.book.scopes_of(grant.slot)})
+    for told in scopes:
+        desk.awareness.tell_to_wait(told, until, failure.kind.value, how)
     desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
     grant.slot.note_failure(now)
-    _rest(desk, grant, consequence, failure, until, now)
-    desk.engine.routes.rest_scope(scope)
+    if scope.group == ALL_MODELS or failure.kind in _OF_THE_ACCOUNT:
+        _rest(desk, grant, consequence, failure, until, now)
+    for told in scopes:
+        desk.engine.routes.rest_scope(told)
 
 
 def _cool_key(
@@ -123,6 +139,10 @@ def _cool_key(
     slot.streak += 1
     slot.note_failure(now)
     until = now + _wait_s(desk, failure, consequence, slot.streak, now)
+    if failure.kind in _OF_THE_ACCOUNT:
+        for scope in desk.awareness.book.scopes_of(slot):
+            desk.awareness.tell_to_wait(scope, until, failure.kind.value)
+            desk.engine.routes.rest_scope(scope)
     if consequence.key_state is KeyState.INVALID:
         slot.why = failure.kind.value
         _move(desk, grant, KeyState.INVALID, failure, now)

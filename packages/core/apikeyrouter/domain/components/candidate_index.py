@@ -22,7 +22,7 @@ from apikeyrouter.domain.components.quota_ledger import (
 
 Score = Callable[[Lane, float], float]
 #: Says why a lane must not serve (a constraint that it breaks), or `None`.
-Gate = Callable[[Lane], str | None]
+Gate = Callable[[Lane, float], str | None]
 
 _RESCORES = 3
 _GATE_PAUSE_S = 1.0
@@ -30,6 +30,8 @@ _GATE_PAUSE_S = 1.0
 _REFRESH_EVERY = 4
 #: Pools with up to this many lanes are tried one by one before anybody waits.
 _FEW = 32
+#: So many lanes speak for all.
+_ASKED = 256
 _RESTS = "key rests"
 
 
@@ -50,8 +52,8 @@ class Order:
     """
 
     __slots__ = (
-        "_asleep", "_awake", "_cursor", "_filed", "_gate", "_lanes", "_number", "_score",
-        "hopeful", "why",
+        "_aside_wakes_at", "_asleep", "_awake", "_cursor", "_filed", "_gate", "_lanes", "_number",
+        "_score", "hopeful", "why",
     )  # fmt: skip
 
     def __init__(self, lanes: Sequence[Lane], score: Score, gate: Gate | None) -> None:
@@ -63,6 +65,8 @@ class Order:
         #: The number under which a lane is filed now; entries with another number are stale.
         self._filed: dict[Lane, int] = {}
         self._cursor = 0
+        #: When a key comes back of the lanes that had only keys to be avoided.
+        self._aside_wakes_at = math.inf
         self._number = 0
         #: Why each sleeping lane sleeps.
         self.why: dict[Lane, Shortfall] = {}
@@ -96,6 +100,7 @@ class Order:
         self._refresh_one(now)
         score_of = self._score
         aside: list[Lane] = []
+        self._aside_wakes_at = math.inf
         rescored = 0
         picked = None
         while (top := self._top(now)) is not None:
@@ -108,6 +113,9 @@ class Order:
             if slot is None and avoid and any(slot in avoid for slot in lane.slots):
                 heapq.heappop(self._awake)
                 aside.append(lane)
+                wakes_at = lane.wakes_at()
+                if wakes_at > now:
+                    self._aside_wakes_at = min(self._aside_wakes_at, wakes_at)
                 continue
             got = self._reserve(ledger, lane, slot, amounts, now)
             if isinstance(got, Shortfall):
@@ -145,7 +153,7 @@ class Order:
         """
         if len(self._lanes) > _FEW:
             return self.wakes_at()
-        soonest = math.inf
+        soonest = self._aside_wakes_at
         for lane, why in self.why.items():
             instant = why.fits_at
             if not why.holds_for(amounts, now):
@@ -184,8 +192,8 @@ class Order:
         return any(lane.scope.in_flight and why.may_come_back for lane, why in self.why.items())
 
     def causes(self) -> Iterator[str]:
-        """Yield the cause of every lane that sleeps; an empty one for each that is awake."""
-        for lane in self._lanes:
+        """Yield the cause of each lane that sleeps, an empty one of those awake; of many a part."""
+        for lane in self._lanes[:_ASKED]:
             why = self.why.get(lane)
             yield why.cause if why is not None else ""
 
@@ -209,7 +217,11 @@ class Order:
         lane.scope.sleepers += 1
         self.hopeful += why.for_calls
         self.why[lane] = why
-        heapq.heappush(self._asleep, (why.fits_at, self._number, lane))
+        asleep = self._asleep
+        heapq.heappush(asleep, (why.fits_at, self._number, lane))
+        if len(asleep) > 2 * len(self._filed) + 16:
+            self._asleep = [entry for entry in asleep if self._is_current(entry[2], entry[1])]
+            heapq.heapify(self._asleep)
 
     def forget(self, lane: Lane) -> None:
         """Drop a lane for good."""
@@ -237,7 +249,7 @@ class Order:
         if slot is None:
             return Shortfall(_RESTS, 0.0, 0.0, lane.wakes_at(), cause=lane.rests_for(now))
         gate = self._gate
-        if gate is not None and (why := gate(lane)) is not None:
+        if gate is not None and (why := gate(lane, now)) is not None:
             return Shortfall(why, 0.0, 0.0, now + _GATE_PAUSE_S)
         return ledger.reserve(lane.scope, amounts, now)
 

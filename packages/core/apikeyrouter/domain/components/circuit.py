@@ -56,12 +56,19 @@ class Circuit:
         """Whether the answer to a running call may let others in."""
         return self.probe_since is not None or self.ramp is not None
 
-    def note_call(self, now: float) -> None:
-        """Mark a call that passes while half-open as the probe, and count it while it recovers."""
+    def note_call(self, now: float) -> bool:
+        """Mark a call that passes while half-open as the probe, and count it while it recovers.
+
+        Returns:
+            Whether it was marked or counted: then its end has to be told.
+        """
         if self.open_until > 0.0:
             self.probe_since = now
         elif self.ramp is not None:
             self.ramp -= 1
+        else:
+            return False
+        return True
 
     def note_success(self) -> bool:
         """Close it; tell whether it had been open."""

@@ -102,6 +102,7 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     _F.UNREACHABLE: Consequence(_B.PROVIDER),
     _F.NETWORK: _PROVIDER,
     _F.TIMEOUT: _PROVIDER,
+    _F.OUT_OF_TIME: Consequence(_B.NOBODY, try_next=False, same_key_retry=False),
     _F.CONTEXT_LENGTH: _FINAL,
     _F.CONTENT_FILTER: _FINAL,
     _F.BAD_REQUEST: _FINAL,

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
+from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.events import Event, KeyMoved
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.errors import (
+    ConfigurationError,
     InvalidStateTransitionError,
     KeyNotFoundError,
     KeyRegistrationError,
@@ -62,6 +64,8 @@ class KeyManager:
         self.slot_by_id: dict[str, KeySlot] = {}
         #: Told when a key appears, or moves in or out of use.
         self.on_change: Callable[[KeySlot], None] = lambda _: None
+        #: Told when a key was put right: rotated, or made available by hand or by a probe.
+        self.on_wake: Callable[[KeySlot], None] = lambda _: None
 
     async def register_key(
         self, key_material: str, provider_id: str, metadata: dict[str, Any] | None = None
@@ -211,6 +215,7 @@ class KeyManager:
         slot.wake_at = 0.0
         slot.why = ""
         slot.record.cooldown_until = None
+        self.on_wake(slot)
 
     def move(self, slot: KeySlot, to: KeyState, trigger: str, now: float) -> StateTransition | None:
         """Move a key; staying where it is is no move.
@@ -249,6 +254,10 @@ class KeyManager:
     def _enlist(self, record: APIKey, secret: str) -> KeySlot:
         facts = record.metadata
         models = facts.get("models")
+        try:
+            check_limits(facts.get("limits") or {})
+        except ConfigurationError as error:
+            raise KeyRegistrationError(f"key '{record.id}': {error}") from None
         slot = KeySlot(
             record=record,
             secret=secret,

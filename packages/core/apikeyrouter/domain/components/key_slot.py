@@ -8,6 +8,7 @@ from typing import Any
 from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 
+_REFUSED_KEPT = 64
 _MEMORY = 0.9  # share of the old average that stays after one more sample
 
 
@@ -77,6 +78,13 @@ class KeySlot:
         if self.refused_models.get(model, 0.0) > now:
             return "model_unavailable"
         return self.why
+
+    def refuse(self, model: str, until: float, now: float) -> None:
+        """Do not use *model* before *until*; what is over by *now* is forgotten."""
+        if len(self.refused_models) >= _REFUSED_KEPT:
+            refused = self.refused_models.items()
+            self.refused_models = {name: end for name, end in refused if end > now}
+        self.refused_models[model] = until
 
     def told(self) -> APIKey:
         """Return its record, with what has been counted of its use."""

@@ -38,13 +38,16 @@ class Health:
     Attributes:
         success: Decaying share of calls that succeeded.
         latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
+        noted_at: When the last call was folded in; what is old tells little.
     """
 
     success: float = 1.0
     latency_s: float = 0.0
+    noted_at: float = 0.0
 
-    def note(self, latency_s: float | None) -> None:
+    def note(self, latency_s: float | None, now: float) -> None:
         """Fold in one call: seconds to its first byte, or `None` when the provider failed it."""
+        self.noted_at = now
         if latency_s is None:
             self.success *= 1.0 - _LEARN
             return
@@ -122,6 +125,12 @@ class Lane:
             heapq.heappop(resting)
         return resting[0][0] if resting else math.inf
 
+    def may_serve_by(self, at: float) -> bool:
+        """Tell whether one of its keys may be called before *at*."""
+        if self._single is not None:
+            return self._rests_until(self._single) < at
+        return any(self._is_current(entry) for entry in self._ready) or self.wakes_at() < at
+
     def rests_for(self, now: float) -> str:
         """Return why its first key rests: a failure class or an operator's reason."""
         first = next(iter(self.slots), None)
@@ -157,6 +166,9 @@ class Lane:
         self._number += 1
         self._filed[slot] = self._number
         heapq.heappush(self._resting, (self._rests_until(slot), self._number, slot))
+        if len(self._resting) > 2 * len(self.slots) + 16:
+            self._resting = [entry for entry in self._resting if self._is_current(entry)]
+            heapq.heapify(self._resting)
 
     def _pop(self, heap: list[tuple[float, int, KeySlot]]) -> KeySlot | None:
         while heap:

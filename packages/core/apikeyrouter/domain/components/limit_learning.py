@@ -7,6 +7,7 @@ Whether a window refills continuously or at an instant is voted on by its
 reset: a bucket's grows with use, a fixed window's stays where it is.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ class LimitLearning:
             be gone, as a share of its capacity: above zero somebody else draws
             on the scope.
         """
-        surprise = 0.0
+        surprise, eased = 0.0, False
         for told in limits:
             window = self._known(scope, told)
             if window is None:
@@ -88,12 +89,18 @@ class LimitLearning:
                 continue
             if told.limit and abs(told.limit - window.capacity) > 0.5:
                 self._resize(scope, window, told, now)
+            before = window
+            fits_before = window.resets_in(now)
             window = self._vote(scope, window, told, now)
+            eased = eased or window is not before or window.resets_in(now) != fits_before
             moved = self._hold_against(window, told, now, hold)
+            eased = eased or moved < 0.0
             surprise = max(surprise, moved / window.capacity if window.capacity > 0 else 0.0)
         if limits:
             scope.observed_at = now
             scope.strained_at = -1.0
+        if eased:
+            scope.room_came()
         return surprise
 
     def _known(self, scope: Scope, told: ObservedLimit) -> Window | None:
@@ -137,6 +144,8 @@ class LimitLearning:
             window.calendar = told.calendar or window.calendar
             if told.reset_s is not None:
                 window.align(now + told.reset_s + _RESET_SLACK_S, now)
+            elif window.reset_at == math.inf:
+                window.align(now + period, now)
         self._ledger.adopt(window, scope, now, hold)
         if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
             self._ballots[window] = _Ballot()

@@ -203,6 +203,18 @@ class Pacing:
             self._drop_pace(scope, search)
         scope.is_searched = search.ramp is not None or search.pace is not None
 
+    def follow(self, old: Scope, new: Scope) -> None:
+        """Go on searching for *new* where *old* was; it bears other keys' name for the same."""
+        search = self._search_of.pop(old, None)
+        if search is not None:
+            self._search_of[new] = search
+        else:
+            self._search_of.pop(new, None)
+
+    def forget(self, scope: Scope) -> None:
+        """Let go of a scope that is no more."""
+        self._search_of.pop(scope, None)
+
     def _search(self, scope: Scope, now: float) -> _Search:
         search = self._search_of.get(scope)
         if search is None:
@@ -243,6 +255,8 @@ class Pacing:
         if pace is None:
             pace = search.pace = Pace(to, ceiling, now, is_passing=is_passing)
             self._ledger.adopt(pace, scope, now, None)
+            # Calls that are under way were let in by the pace before it.
+            pace.used = pace.capacity
         else:
             before = pace.rate * MINUTE_S
             pace.fall(to, ceiling, now)

@@ -26,11 +26,12 @@ class Pool:
         model: The provider's own name of it.
         correction: Reported over estimated input tokens, decaying average.
         usual_output: Output tokens a request usually makes here.
+        used_at: When a key of it was last chosen.
     """
 
     __slots__ = (
         "_orders", "_place_of", "admission", "circuit", "correction", "gate", "lane_by_key",
-        "lanes", "model", "provider_id", "score", "usual_output",
+        "lanes", "model", "provider_id", "score", "used_at", "usual_output",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +55,7 @@ class Pool:
         self._place_of: dict[Lane, int] = {}
         self.correction = 1.0
         self.usual_output = float(DEFAULT_OUTPUT_TOKENS)
+        self.used_at = 0.0
         self._orders: dict[int, Order] = {}
 
     def add(self, slot: KeySlot, scope: Scope) -> Lane:
@@ -84,7 +86,10 @@ class Pool:
             self.lanes[place] = last
             self._place_of[last] = place
         del self.lane_by_key[lane.scope.id, lane.priority]
-        lane.scope.lanes[self].remove(lane)
+        lanes = lane.scope.lanes[self]
+        lanes.remove(lane)
+        if not lanes:
+            del lane.scope.lanes[self]
         for order in self._orders.values():
             order.forget(lane)
 
@@ -120,7 +125,8 @@ class Pool:
         amounts = list(hold.amounts)
         admission = self.admission
         if admission.settles:
-            counted = input_tokens if admission.counts_cached else input_tokens - cached_tokens
+            free = 0 if admission.counts_cached else cached_tokens
+            counted = max(0, input_tokens - free)
             amounts[_TOKENS] = float(counted + (0 if admission.input_only else output_tokens))
             amounts[_INPUT] = float(counted)
             amounts[_OUTPUT] = float(output_tokens)
@@ -149,7 +155,7 @@ class Pool:
         if len(self.lanes) > _FEW:
             return math.inf
         amounts = self._expected(demand)
-        scopes = {lane.scope for lane in self.lanes if lane.wakes_at() < at}
+        scopes = {lane.scope for lane in self.lanes if lane.may_serve_by(at)}
         return sum(scope.calls_by(at, amounts, now) for scope in scopes)
 
     def _expected(self, demand: Demand) -> list[float]:

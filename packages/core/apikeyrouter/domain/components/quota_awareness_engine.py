@@ -4,7 +4,6 @@ Owns the ledger's scopes. The hot verbs are plain functions over a given now;
 the promised management verbs are awaitable and speak of keys.
 """
 
-import math
 from collections.abc import Callable, Mapping
 
 from apikeyrouter.domain.components.key_manager import KeyManager
@@ -13,13 +12,23 @@ from apikeyrouter.domain.components.limit_learning import LimitLearning
 from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
 from apikeyrouter.domain.components.quota_report import predict, quota_state_of
-from apikeyrouter.domain.components.scope_book import DECLARABLE, ScopeBook
+from apikeyrouter.domain.components.scope_book import ScopeBook
 from apikeyrouter.domain.components.scope_inference import INFERRED, ScopeInference
+from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.events import Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit, Provenance
 from apikeyrouter.domain.models.quota_state import ExhaustionPrediction, QuotaState, TimeWindow
-from apikeyrouter.errors import ConfigurationError
+
+#: What an operator, or a probe, can put right: money, credentials, addresses.
+_PUT_RIGHT_BY_HAND = frozenset(
+    {
+        FailureClass.QUOTA_BILLING,
+        FailureClass.ACCOUNT_DISABLED,
+        FailureClass.IP_NOT_AUTHORIZED,
+        FailureClass.KEY_BUDGET,
+    }
+)
 
 
 class QuotaAwarenessEngine:
@@ -95,6 +104,18 @@ class QuotaAwarenessEngine:
             scope.cause = cause
             scope.why = f"{cause}: {how}" if how else cause
 
+    def forgive(self, slot: KeySlot) -> None:
+        """Let the account of *slot* be called again: its key was put right.
+
+        A limit's wait stays; it knows nothing of who asks.
+        """
+        for scope in self.book.scopes_of(slot):
+            if scope.cause in _PUT_RIGHT_BY_HAND:
+                scope.wake_at = 0.0
+                scope.why = scope.cause = ""
+                scope.streak = scope.failures = 0
+                scope.room_came()
+
     # -- management verbs ---------------------------------------------------
 
     async def get_quota_state(
@@ -115,13 +136,7 @@ class QuotaAwarenessEngine:
             KeyNotFoundError: No such key.
             ConfigurationError: An unknown name, or a figure that is no limit.
         """
-        for name, value in limits.items():
-            if name not in DECLARABLE:
-                raise ConfigurationError(
-                    f"unknown limit '{name}'; known are {', '.join(DECLARABLE)}"
-                )
-            if not 0 < value < math.inf:
-                raise ConfigurationError(f"limit {name} should be above 0, not {value}")
+        check_limits(limits)
         slot = self._manager.slot(key_id)
         metadata = slot.record.metadata
         metadata["limits"] = {**(metadata.get("limits") or {}), **limits}

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 
 from apikeyrouter.domain.components.circuit import Circuit
 from apikeyrouter.domain.components.key_slot import KeySlot, matches
@@ -24,6 +25,8 @@ from apikeyrouter.errors import UnknownModelError
 #: Models with pools at once; beyond it the one unused for longest goes.
 _POOLS_KEPT = 1024
 _ROUTES_KEPT = 4096
+_FEW = 32
+_POOLS_LOOKED_AT = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +69,8 @@ class Route:
     model: str
     objective: RoutingObjective
     levels: tuple[tuple[Pool, ...], ...]
+    #: What requests of it draw on: its scopes, or its providers where there are many.
+    grounds: frozenset[object] = frozenset()
 
 
 class RouteBook:
@@ -89,6 +94,8 @@ class RouteBook:
         self._pools: OrderedDict[tuple[str, str, int], Pool] = OrderedDict()
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._objectives: dict[str, tuple[int, RoutingObjective]] = {}
+        #: Told when room may be where there was none: keys moved, names or objectives changed.
+        self.on_change: Callable[[], None] = lambda: None
         book.on_move = self._on_move
 
     # -- who there is -------------------------------------------------------
@@ -114,6 +121,7 @@ class RouteBook:
         """Define names of the operator's own: targets (provider, model) in order of preference."""
         self.aliases = dict(aliases)
         self._routes.clear()
+        self.on_change()
 
     def set_default_objective(self, objective: RoutingObjective) -> None:
         """Set what choices should be good at unless a request says otherwise."""
@@ -125,6 +133,7 @@ class RouteBook:
         entry.known_models = models
         entry.listed = frozenset(models)
         self._routes.clear()
+        self.on_change()
 
     def refresh_slot(self, slot: KeySlot) -> None:
         """Look at a key's places afresh: its state or its wait changed."""
@@ -167,14 +176,14 @@ class RouteBook:
         Raises:
             UnknownModelError: Nobody serves it; names the nearest.
         """
-        number, objective = self._numbered(demand.objective)
+        number, objective = self.numbered(demand.objective)
         name = (demand.model, demand.provider_id, number)
         route = self._routes.get(name)
         if route is None:
             levels = self._compile(demand, number, objective)
             if len(self._routes) >= _ROUTES_KEPT:
                 self._routes.clear()
-            route = self._routes[name] = Route(demand.model, objective, levels)
+            route = self._routes[name] = Route(demand.model, objective, levels, _grounds_of(levels))
         return route
 
     def _compile(
@@ -240,20 +249,27 @@ class RouteBook:
         return pool
 
     def _make_space(self) -> None:
-        """Let the longest unused pool go when there are too many; nobody waits on it by then."""
+        """Let pools go that were not used for long when there are too many."""
         while len(self._pools) > _POOLS_KEPT:
-            (provider_id, model, _), pool = self._pools.popitem(last=False)
+            oldest = list(islice(self._pools, _POOLS_LOOKED_AT))
+            name = min(oldest, key=lambda name: self._pools[name].used_at)
+            pool = self._pools.pop(name)
+            scopes = {lane.scope for lane in pool.lanes}
             pool.dissolve()
-            self._circuits.pop((provider_id, model), None)
+            self._circuits.pop(name[:2], None)
+            for scope in scopes:
+                self._book.drop_idle(scope, self._clock())
             self._routes.clear()
+            self.on_change()
 
     def _forget_all(self) -> None:
         for pool in self._pools.values():
             pool.dissolve()
         self._pools.clear()
         self._routes.clear()
+        self.on_change()
 
-    def _numbered(self, objective: RoutingObjective | None) -> tuple[int, RoutingObjective]:
+    def numbered(self, objective: RoutingObjective | None) -> tuple[int, RoutingObjective]:
         """Give equal objectives the same small number, so that they share pools."""
         if objective is None:
             return 0, self.default_objective
@@ -271,6 +287,8 @@ class RouteBook:
             pool = lane.pool
             pool.remove(slot, lane)
             pool.add(slot, self._book.scope_for(slot, entry.group(pool.model)))
+        self._routes.clear()
+        self.on_change()
 
 
 def _names_of(entry: ProviderEntry) -> list[str]:
@@ -280,3 +298,10 @@ def _names_of(entry: ProviderEntry) -> list[str]:
     for slot in entry.slots.values():
         patterns += slot.models or ()
     return sorted({name for name in patterns if not set(name) & set("*?[")})
+
+
+def _grounds_of(levels: tuple[tuple[Pool, ...], ...]) -> frozenset[object]:
+    pools = [pool for level in levels for pool in level]
+    if sum(len(pool.lanes) for pool in pools) > _FEW:
+        return frozenset(pool.provider_id for pool in pools)
+    return frozenset(lane.scope for pool in pools for lane in pool.lanes)

@@ -23,7 +23,7 @@ from apikeyrouter.domain.components.decision_record import (
 from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.components.lane import Lane
 from apikeyrouter.domain.components.pool import Pool
-from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Shortfall
+from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope, Shortfall
 from apikeyrouter.domain.components.route_book import Route, RouteBook
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
@@ -33,7 +33,11 @@ __all__ = ["Blocked", "Grant", "NoEligibleKeysError", "RoutingEngine"]
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """A key that takes the request now."""
+    """A key that takes the request now.
+
+    Attributes:
+        is_probe: A circuit that is not quite closed waits for its end.
+    """
 
     pool: Pool
     lane: Lane
@@ -41,11 +45,21 @@ class Grant(msgspec.Struct, frozen=True):
     hold: Reservation
     note: AttemptNote
     ledger: QuotaLedger
+    is_probe: bool = False
+
+    def scope(self) -> Scope:
+        """Return the scope that the key draws on now; it may have moved since."""
+        scope = self.hold.scope
+        if self.lane.scope is scope and self.slot in self.lane.slots:
+            return scope
+        moved = (lane.scope for lane in self.slot.lanes if lane.pool is self.pool)
+        return next(moved, scope)
 
     def return_unused(self, now: float) -> None:
         """Give everything back: who asked has gone before it was used."""
         self.note.end("cancelled", "", now)
-        self.pool.circuit.release_probe()
+        if self.is_probe:
+            self.pool.circuit.release_probe()
         self.ledger.cancel(self.hold, now)
 
 
@@ -208,11 +222,12 @@ class RoutingEngine:
         picked = pick(self._ledger, amounts, now, avoid)
         if picked is None:
             return None
-        pool.circuit.note_call(now)
+        pool.used_at = now
+        is_probe = pool.circuit.note_call(now)
         note = _note_of(pool, order, picked, now, now - record.arrived_at)
         record.tokens = max(amounts)
         record.add(note)
-        return Grant(pool, picked.lane, picked.slot, picked.hold, note, self._ledger)
+        return Grant(pool, picked.lane, picked.slot, picked.hold, note, self._ledger, is_probe)
 
     def _blocked(self, route: Route, demand: Demand, now: float) -> Blocked:
         soonest, hopeful = math.inf, False

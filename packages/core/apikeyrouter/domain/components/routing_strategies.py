@@ -14,6 +14,8 @@ from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingOb
 
 Strategy = Callable[[Lane, float], float]
 UNKNOWN = 0.5
+#: What was seen of a lane longer ago keeps it from nobody: a call finds out.
+HEALTH_MEMORY_S = 60.0
 #: From this used share on a lane moves towards the end of the order: low is not empty.
 _LOW_FROM = 0.9
 _LOW_PENALTY = 20.0
@@ -85,7 +87,9 @@ def make_gate(objective: RoutingObjective) -> Gate | None:
     if least is None and slowest_ms is None:
         return None
 
-    def gate(lane: Lane) -> str | None:
+    def gate(lane: Lane, now: float) -> str | None:
+        if now - lane.health.noted_at > HEALTH_MEMORY_S:
+            return None
         if least is not None and lane.health.success < least:
             return f"reliability {lane.health.success:.2f} is below {least:g}"
         if slowest_ms is not None and lane.health.latency_s * 1000.0 > slowest_ms:

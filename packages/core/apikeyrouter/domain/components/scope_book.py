@@ -15,11 +15,9 @@ from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
 from apikeyrouter.domain.components.window import Window
 from apikeyrouter.domain.components.windows import Concurrent, FixedWindow, make_window
 from apikeyrouter.domain.models.calendars import Calendar
+from apikeyrouter.domain.models.declared_limits import DECLARABLE
 from apikeyrouter.domain.models.events import Event, ScopesJoined
 from apikeyrouter.domain.models.observation import (
-    DAY_S,
-    HOUR_S,
-    MINUTE_S,
     Algorithm,
     Dimension,
     Provenance,
@@ -28,18 +26,6 @@ from apikeyrouter.domain.models.observation import (
 ALL_MODELS = "*"
 #: What an operator has said stays.
 _BY_HAND = ("configured", "alone")
-#: Limits by the names that a configuration gives them: what is counted, over how many seconds.
-DECLARABLE: dict[str, tuple[Dimension, float]] = {
-    "rpm": (Dimension.REQUESTS, MINUTE_S),
-    "rph": (Dimension.REQUESTS, HOUR_S),
-    "rpd": (Dimension.REQUESTS, DAY_S),
-    "tpm": (Dimension.TOKENS, MINUTE_S),
-    "tph": (Dimension.TOKENS, HOUR_S),
-    "tpd": (Dimension.TOKENS, DAY_S),
-    "itpm": (Dimension.INPUT_TOKENS, MINUTE_S),
-    "otpm": (Dimension.OUTPUT_TOKENS, MINUTE_S),
-    "concurrency": (Dimension.CONCURRENCY, 0.0),
-}
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,7 +54,8 @@ class ScopeBook:
         self._clock = clock
         self._emit = emit
         self._on_room = on_room
-        self._scopes: dict[tuple[str, str, str], Scope] = {}
+        #: Scopes by group, of each account by provider and name.
+        self._accounts: dict[tuple[str, str], dict[str, Scope]] = {}
         self._membership: dict[str, Membership] = {}
         #: The keys of an account by provider and name, in order of arrival.
         self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
@@ -78,25 +65,30 @@ class ScopeBook:
         self.on_move: Callable[[KeySlot], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Scope]:
-        return iter(self._scopes.values())
+        return (scope for scopes in self._accounts.values() for scope in scopes.values())
 
     def scope_for(self, slot: KeySlot, group: str) -> Scope:
         """Return the scope that *slot* draws on for *group*; made at first sight."""
         member = self.membership(slot)
-        name = (slot.provider_id, member.account, group)
-        scope = self._scopes.get(name)
+        scopes = self._accounts.setdefault((slot.provider_id, member.account), {})
+        scope = scopes.get(group)
         if scope is None:
-            scope = self._scopes[name] = self._found(slot, member, group)
+            scope = scopes[group] = self._found(slot, member, group)
         return scope
 
     def scopes_of(self, slot: KeySlot) -> list[Scope]:
         """Return every scope of the key's account, one a group in use."""
         account = self.membership(slot).account
-        return [
-            scope
-            for scope in self._scopes.values()
-            if scope.provider_id == slot.provider_id and scope.account == account
-        ]
+        return list(self._accounts.get((slot.provider_id, account), {}).values())
+
+    def drop_idle(self, scope: Scope, now: float) -> None:
+        """Forget a scope that nobody asks for and that holds and waits for nothing."""
+        if scope.lanes or scope.open or scope.wake_at > now:
+            return
+        scopes = self._accounts.get((scope.provider_id, scope.account), {})
+        if scopes.get(scope.group) is scope:
+            del scopes[scope.group]
+            self._pacing.forget(scope)
 
     def membership(self, slot: KeySlot) -> Membership:
         """Return whose account *slot* is of, and how we know."""
@@ -152,20 +144,40 @@ class ScopeBook:
 
     def _move(self, slot: KeySlot, member: Membership) -> None:
         before = self._membership.get(slot.id)
-        if before is not None:
-            mates = self._slots_of[slot.provider_id, before.account]
-            mates.pop(slot, None)
+        if before is None:
+            self._enlist(slot, member)
+            self.on_move(slot)
+            return
+        name = slot.provider_id, before.account
+        mates = self._slots_of[name]
+        mates.pop(slot, None)
         self._enlist(slot, member)
+        self._carry_over(slot, name, is_last=not mates)
         self.on_move(slot)
-        if before is not None and not self._slots_of[slot.provider_id, before.account]:
-            self._forget(slot.provider_id, before.account)
+        if not mates:
+            del self._slots_of[name]
+            for scope in self._accounts.pop(name, {}).values():
+                self._pacing.forget(scope)
 
-    def _forget(self, provider_id: str, account: str) -> None:
-        """Drop an account without keys; holds that are still open end where they began."""
-        del self._slots_of[provider_id, account]
-        names = [n for n in self._scopes if n[0] == provider_id and n[1] == account]
-        for name in names:
-            del self._scopes[name]
+    def _carry_over(self, slot: KeySlot, before: tuple[str, str], *, is_last: bool) -> None:
+        """Take along what is known: a told wait always, and the limits when nobody stays behind.
+
+        Windows go as they are, with what open holds have taken from them.
+        """
+        account = self._membership[slot.id].account
+        known = self._accounts.get((slot.provider_id, account), {})
+        for group, old in list(self._accounts.get(before, {}).items()):
+            is_new = group not in known
+            new = self.scope_for(slot, group)
+            if old.wake_at > new.wake_at:
+                new.wake_at, new.why, new.cause, new.streak = (
+                    old.wake_at, old.why, old.cause, old.streak,
+                )  # fmt: skip
+            if is_last and is_new:
+                new.windows = list(old.windows)
+                new.observed_at, new.is_searched = old.observed_at, old.is_searched
+                new.served, new.refused, new.in_flight = old.served, old.refused, 0
+                self._pacing.follow(old, new)
 
     def _found(self, slot: KeySlot, member: Membership, group: str) -> Scope:
         now = self._clock()

@@ -165,15 +165,21 @@ class ScopeInference:
     def _forget(self, family: _Watches, scope: Scope) -> None:
         family.pop(scope, None)
         scope.is_watched = False
+        # Groups that still have it in them could be told from others no more.
+        for watch in family.values():
+            watch.begin()
 
     def _join_if_agreed(self, family: _Watches, group: frozenset[Scope] | None, now: float) -> None:
         """Join *group* once every member has come to it."""
-        if group is None or any(family[member].decided(member) != group for member in group):
+        if group is None or any(
+            member not in family or family[member].decided(member) != group for member in group
+        ):
             return
         for scope in group:
             self._forget(family, scope)
-        for watch in family.values():
-            watch.begin()
+        group = frozenset(scope for scope in group if self._book.slots_of(scope))
+        if len(group) < 2:
+            return
         # The operator's or the provider's name for the account wins, then the busiest.
         first = min(group, key=lambda s: (s.basis in ("own", INFERRED), -s.served, s.id))
         for scope in group:

@@ -93,9 +93,15 @@ class Line:
     """All who wait for one route.
 
     Attributes:
+        grounds: What they would draw on.
+        is_picky: They avoid keys that refused them.
         sure: So many can begin by `sure_by`, as was foretold; good until `sure_until`.
+        told_at: When the turn of who had `told_before` before it would come; good until
+            `told_until`.
     """
 
+    grounds: frozenset[object] = frozenset()
+    is_picky: bool = False
     rows: dict[tuple[str, int], Row] = field(default_factory=dict)
     heap: list[tuple[int, float, int, Row]] = field(default_factory=list)
     ranks: dict[int, Rank] = field(default_factory=dict)
@@ -106,6 +112,9 @@ class Line:
     sure: float = 0.0
     sure_by: float = 0.0
     sure_until: float = 0.0
+    told_at: float = 0.0
+    told_before: float = 0.0
+    told_until: float = 0.0
 
     def add(self, row: Row) -> None:
         """Take in a row that has nobody yet."""
@@ -128,6 +137,10 @@ class Line:
         if demand.output_cap is not None:
             self.capped += step
             self.capped_tokens += step * demand.output_cap
+
+    def turn(self) -> tuple[int, float]:
+        """Return rank and virtual time of the row whose turn it is: the least goes first."""
+        return (self.heap[0][0], self.heap[0][3].client.virtual_s) if self.heap else (0, 0.0)
 
     def before(self, demand: Demand) -> float:
         """Return how many begin before *demand* if it joins now.

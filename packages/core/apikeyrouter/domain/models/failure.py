@@ -31,6 +31,8 @@ class FailureClass(StrEnum):
     UNREACHABLE = "unreachable"
     NETWORK = "network"
     TIMEOUT = "timeout"
+    #: The caller's own time was over, and the provider had not had long enough to be blamed.
+    OUT_OF_TIME = "out_of_time"
     CONTEXT_LENGTH = "context_length"
     CONTENT_FILTER = "content_filter"
     BAD_REQUEST = "bad_request"

@@ -50,6 +50,7 @@ CATEGORIES: Mapping[FailureClass, tuple[ErrorCategory, bool]] = {
     _F.UNREACHABLE: (_E.NetworkError, True),
     _F.NETWORK: (_E.NetworkError, True),
     _F.TIMEOUT: (_E.TimeoutError, True),
+    _F.OUT_OF_TIME: (_E.TimeoutError, True),
     _F.CONTEXT_LENGTH: (_E.ValidationError, False),
     _F.CONTENT_FILTER: (_E.ValidationError, False),
     _F.BAD_REQUEST: (_E.ValidationError, False),
