@@ -176,3 +176,20 @@ def test_what_the_provider_tells_takes_the_place_of_what_was_guessed() -> None:
     assert "paced requests" in silent.windows()
     silent.pacing.told(silent.scope)
     assert "paced requests" not in silent.windows()
+
+
+def test_refusal_after_a_few_calls_may_be_chance_and_is_soon_forgotten() -> None:
+    silent = Silent()
+    silent.pacing.begin(silent.scope, 0.0)
+    free = limited(make_window(Algorithm.TOKEN_BUCKET, Dimension.REQUESTS, 6000, MINUTE_S, 0.0))
+    refusals = [False, True, True]
+
+    def others_were_there_first(now: float) -> bool:
+        return not (refusals and refusals.pop(0)) and free(now)
+
+    for tick in range(int(60.0 / TICK_S)):
+        silent.call(tick * TICK_S, others_were_there_first)
+    served = silent.served
+    for tick in range(int(60.0 / TICK_S), int(120.0 / TICK_S)):
+        silent.call(tick * TICK_S, others_were_there_first)
+    assert silent.served - served > 1000

@@ -42,8 +42,11 @@ _SAME = 0.1
 _SLOWEST_PER_S = 1.0 / MINUTE_S
 #: A known limit that is used up to here explains a refusal.
 _EXPLAINS_FROM = 0.9
-#: Beside known limits one refusal may be chance; a second within this time is none.
+#: Beside known limits, or after so few calls, one refusal may be chance; a second within this
+#: time is none. A pace found by so few calls is rough: no slower than this, and soon doubled.
 _PUZZLED_FOR_S = 120.0
+_TELLING_CALLS = 10
+_DOUBLES_IN_S, _ROUGH_PER_S = 5.0, 0.5
 
 
 class Pace(TokenBucket):
@@ -52,10 +55,13 @@ class Pace(TokenBucket):
     Attributes:
         ceiling: The pace at which the last refusal came.
         wanted_at: When it last held somebody up; an idle pace does not grow.
+        is_rough: It was found by so few calls that it may be far too slow.
         is_passing: It goes once it has grown back to its ceiling.
     """
 
-    __slots__ = ("ceiling", "grown_at", "hold_s", "is_passing", "probe_at", "wanted_at")
+    __slots__ = (
+        "ceiling", "grown_at", "hold_s", "is_passing", "is_rough", "probe_at", "wanted_at",
+    )  # fmt: skip
 
     def __init__(self, per_s: float, ceiling: float, now: float, *, is_passing: bool) -> None:
         super().__init__(
@@ -64,6 +70,7 @@ class Pace(TokenBucket):
         self.ceiling = ceiling
         self.hold_s = _FIRST_HOLD_S
         self.is_passing = is_passing
+        self.is_rough = False
         self.wanted_at = self.grown_at = now
         self.probe_at = now + self.hold_s
         self.go_at(per_s)
@@ -90,7 +97,9 @@ class Pace(TokenBucket):
         if now - self.wanted_at > _ONE_MORE_AFTER_S:
             return
         near = _NEAR * self.ceiling
-        if self.rate < near:
+        if self.is_rough:
+            self.go_at(self.rate * 2.0 ** min(elapsed / _DOUBLES_IN_S, 3.0))
+        elif self.rate < near:
             self.go_at(min(near, self.rate + self.ceiling * elapsed / _RECOVERY_S))
         elif now >= self.probe_at:
             self.go_at(self.rate + self.ceiling * _PROBE_PER_S * elapsed)
@@ -183,10 +192,13 @@ class Pacing:
         puzzled_before = now - search.puzzled_at < _PUZZLED_FOR_S
         search.puzzled_at = now
         let_in, elapsed = scope.served - search.served, now - search.since
-        if let_in <= 0 or (knows_limits and not puzzled_before):
+        tells_little = knows_limits or let_in < _TELLING_CALLS
+        if let_in <= 0 or (tells_little and not puzzled_before):
             return
         search.since, search.served, search.has_stood_still = now, scope.served, True
         self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, knows_limits)
+        if search.pace is not None:
+            search.pace.is_rough = let_in < _TELLING_CALLS
 
     def slowed(self, scope: Scope, now: float) -> None:
         """Halve the pace of *scope*: its provider asked for it."""
@@ -299,6 +311,8 @@ def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, fl
     """
     if pace is None:
         per_s = let_in / (MINUTE_S + elapsed)
+        if let_in < _TELLING_CALLS:
+            per_s = max(per_s, _ROUGH_PER_S)
         return _NEAR * per_s, per_s
     if elapsed < _ROUGH_AFTER_S:
         return _BLIND * pace.rate, pace.rate

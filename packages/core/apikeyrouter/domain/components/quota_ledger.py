@@ -162,6 +162,14 @@ class Scope:
             line.amount for hold in self.open for line in hold.lines if line.window is window
         )
 
+    def take_over(self, old: "Scope") -> None:
+        """Let the open holds of *old* end here: the room that they return is wanted here."""
+        for hold in old.open:
+            hold.scope = self
+        self.open |= old.open
+        self.in_flight += old.in_flight
+        old.open, old.in_flight = set(), 0
+
     def room_came(self) -> None:
         """Tell whoever listens that something may fit sooner than was thought."""
         if self.sleepers and self.on_room is not None:

@@ -176,7 +176,8 @@ class ScopeBook:
             if is_last and is_new:
                 new.windows = list(old.windows)
                 new.observed_at, new.is_searched = old.observed_at, old.is_searched
-                new.served, new.refused, new.in_flight = old.served, old.refused, 0
+                new.served, new.refused = old.served, old.refused
+                new.take_over(old)
                 self._pacing.follow(old, new)
 
     def _found(self, slot: KeySlot, member: Membership, group: str) -> Scope:
