@@ -34,7 +34,7 @@ from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, Wir
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import Event
+from apikeyrouter.domain.models.events import AttemptEnded, Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
@@ -117,12 +117,14 @@ class ApiKeyRouter:
         self._prober = KeyProber(self.key_manager, self.routes)
         self.key_manager.on_change = self._on_key
         self.key_manager.on_wake = self.quota_awareness_engine.forgive
+        are_wanted = self.observability_manager.wants(AttemptEnded)
         self._desk = AttemptDesk(
             engine=self.routing_engine,
             awareness=self.quota_awareness_engine,
             manager=self.key_manager,
             clock=self._clock,
             emit=self._emit,
+            tells_attempts=lambda: are_wanted or bool(self.listeners),
             quota_cooldown_s=settings.quota_default_cooldown_seconds,
             on_invalid=self._prober.watch,
             wake=self._room.nudge,

@@ -179,3 +179,12 @@ def test_logging_of_the_host_is_left_alone(capsys: pytest.CaptureFixture[str]) -
     after = structlog.get_config(), list(logging.getLogger().handlers), logging.getLogger().level
     assert before == after
     assert not structlog.is_configured()
+
+
+@pytest.mark.parametrize(
+    ("level", "wanted"), [("DEBUG", True), ("INFO", False), ("CRITICAL", False)]
+)
+def test_events_that_no_line_would_be_written_of_are_not_wanted(level: str, wanted: bool) -> None:
+    manager = DefaultObservabilityManager(level)
+    assert manager.wants(AttemptEnded) is wanted
+    assert manager.wants(KeyMoved)

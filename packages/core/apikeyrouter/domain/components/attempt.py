@@ -80,11 +80,11 @@ class Attempt:
         """Tell whether the answer's figures are worth reading.
 
         A report is skipped when the scope's last one is milliseconds old and
-        half of every limit is left: it could change no decision.
+        half of every limit was left: it could change no decision.
         """
         scope = self.grant.hold.scope
         seen_at = scope.observed_at
-        return seen_at is None or now - seen_at > _FRESH_REPORT_S or scope.strain(now) > _ROOMY
+        return seen_at is None or now - seen_at > _FRESH_REPORT_S or scope.last_strain > _ROOMY
 
     @property
     def tries_next(self) -> bool:
@@ -203,6 +203,8 @@ class Attempt:
     def _tell(
         self, outcome: str, now: float, input_tokens: int = 0, output_tokens: int = 0
     ) -> None:
+        if not self._desk.tells_attempts():
+            return
         grant = self.grant
         self._desk.emit(
             AttemptEnded(

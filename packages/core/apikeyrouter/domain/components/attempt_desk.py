@@ -25,6 +25,8 @@ class AttemptDesk:
     manager: KeyManager
     clock: Callable[[], float]
     emit: Callable[[Event], None]
+    #: Whether anybody reads of attempts that end: they are many.
+    tells_attempts: Callable[[], bool]
     quota_cooldown_s: float
     on_invalid: Callable[[KeySlot], None]
     #: Lets the queue look again: something got better without room coming back.

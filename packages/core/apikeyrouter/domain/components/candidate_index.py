@@ -104,8 +104,10 @@ class Order:
         rescored = 0
         picked = None
         while (top := self._top(now)) is not None:
-            score, lane = top[1], top[4]
-            if rescored < _RESCORES and len(self._awake) > 1 and score_of(lane, now) > score:
+            _, score, _, number, lane = top
+            # What was filed since the others were is scored well enough.
+            is_old = self._number - number > len(self._filed)
+            if is_old and rescored < _RESCORES and score_of(lane, now) > score:
                 rescored += 1
                 self.file(lane, now)
                 continue

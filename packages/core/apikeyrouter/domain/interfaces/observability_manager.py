@@ -13,6 +13,11 @@ class ObservabilityManager(ABC):
     def emit(self, event: Event) -> None:
         """Take one fact."""
 
+    def wants(self, kind: type[Event]) -> bool:
+        """Tell whether events of *kind* are to be made at all; asked once, at the start."""
+        del kind
+        return True
+
     @abstractmethod
     def log(self, level: str, message: str, **context: Any) -> None:
         """Take one line; *context* never holds a secret."""

@@ -74,6 +74,10 @@ class DefaultObservabilityManager(ObservabilityManager):
             cache_logger_on_first_use=True,
         )
 
+    def wants(self, kind: type[Event]) -> bool:
+        """Tell whether facts of *kind* are ever written at this level."""
+        return kind is KeyMoved or _EVENTS.get(kind, (logging.INFO, ""))[0] >= self._least
+
     def emit(self, event: Event) -> None:
         """Write one fact, if its level is asked for."""
         level, text = _EVENTS.get(type(event), (logging.INFO, type(event).__name__))
