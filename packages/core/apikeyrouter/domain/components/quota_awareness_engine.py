@@ -67,7 +67,7 @@ class QuotaAwarenessEngine:
             self._inference.note(scope, now, is_surprised=surprise > 0.0)
 
     def note_success(self, scope: Scope, now: float) -> None:
-        """Fold in one call that was let in: an untold wait ends, an unknown scope opens up."""
+        """Fold in one call that was let in: the next untold wait is short, a new scope opens up."""
         scope.served += 1
         scope.streak = scope.failures = 0
         if scope.is_searched:
