@@ -2,13 +2,14 @@
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from apikeyrouter.domain.models.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
 
 pytestmark = pytest.mark.integration
@@ -32,11 +33,28 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
-    made = Transport()
+class Complete(Transport):
+    """Sends every header that the client library would add, as almost all callers do."""
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> WireResponse:
+        return await super().request(method, url, {**USUAL, **headers}, body)
+
+
+@pytest.fixture(params=[True, False], ids=["the short way", "the session's way"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    made = Complete(is_lean=True) if request.param else Transport(is_lean=False)
+    assert made._is_lean is request.param
     yield made
     await made.close()
+
+
+#: What callers send beside their own headers.
+USUAL = {
+    "user-agent": "tests", "accept": "*/*", "accept-encoding": "identity",
+    "content-type": "application/json",
+}  # fmt: skip
 
 
 async def _cut_off(request: web.Request) -> web.StreamResponse:
@@ -85,6 +103,7 @@ async def test_request_goes_out_as_it_was_given(transport: Transport) -> None:
                 "host": url.removeprefix("http://"),
                 "authorization": "Bearer k",
                 "content-length": "7",
+                **(USUAL if isinstance(transport, Complete) else {}),
             },
         } == seen
 

@@ -17,6 +17,7 @@ from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
 from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.infrastructure.adapters.lean_request import IS_KNOWN, send_lean
 
 #: What can go wrong between us and a provider.
 TRANSPORT_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
@@ -39,10 +40,12 @@ class Transport:
 
     Args:
         trust_env: Obey `HTTPS_PROXY` and its like, and `~/.netrc`.
+        is_lean: Take the short way where the client library is known to have it.
     """
 
-    def __init__(self, *, trust_env: bool = False) -> None:
+    def __init__(self, *, trust_env: bool = False, is_lean: bool = True) -> None:
         self._trust_env = trust_env
+        self._is_lean = is_lean and IS_KNOWN and not trust_env
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -63,11 +66,17 @@ class Transport:
         if session is None or self._loop is not asyncio.get_running_loop():
             session = await self._open()
         # Almost every caller sends them all, and then there is nothing to keep from being added.
-        lacking = [name for name in _ADDED if name not in headers] or None
-        response = await session.request(
-            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
-            skip_auto_headers=lacking,
-        )  # fmt: skip
+        lacking = [name for name in _ADDED if name not in headers]
+        if self._is_lean and not lacking and len(body) <= _LARGE_BODY_BYTES:
+            response = await send_lean(
+                session, method, _url(url), headers, body or None,
+                read_ahead_bytes=_READ_AHEAD_BYTES, longest_header_bytes=_LONGEST_HEADER_BYTES,
+            )  # fmt: skip
+        else:
+            response = await session.request(
+                method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
+                skip_auto_headers=lacking or None,
+            )  # fmt: skip
         return WireResponse(
             status=response.status,
             headers=response.headers,

@@ -1,0 +1,72 @@
+"""One request by the parts that the client library's session is made of.
+
+A session merges headers, cookies, timers, traces, proxies, redirects and
+middlewares into every request, none of which is wanted here; without them a
+request costs a fifth less. The parts are the library's own and not promised to
+stay, so this way is taken only with releases that it is known to work with, and
+`Transport` takes the session's way with any other.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+from aiohttp.helpers import TimerNoop
+from yarl import URL
+
+#: Releases whose parts are known to fit.
+IS_KNOWN: Final = aiohttp.__version__.startswith("3.14.")
+_NO_TIMER = TimerNoop()
+
+
+async def send_lean(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    read_ahead_bytes: int,
+    longest_header_bytes: int,
+) -> aiohttp.ClientResponse:
+    """Send one request over a connection of *session*; return its answer's head.
+
+    Raises:
+        aiohttp.ClientError, OSError, TimeoutError: As the session itself does.
+    """
+    connector = session.connector
+    if connector is None:
+        raise RuntimeError("Session is closed")
+    request = aiohttp.ClientRequest(
+        method, url,
+        headers=headers, data=body, loop=asyncio.get_running_loop(), session=session,
+        timer=_NO_TIMER, response_class=aiohttp.ClientResponse, traces=[],
+    )  # fmt: skip
+    try:
+        connection = await connector.connect(request, traces=[], timeout=session.timeout)
+    except TimeoutError as error:
+        raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}") from error
+    try:
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ServerDisconnectedError
+        protocol.set_response_params(
+            timer=_NO_TIMER,
+            skip_payload=method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=read_ahead_bytes,
+            max_line_size=longest_header_bytes,
+            max_field_size=longest_header_bytes,
+        )
+        response = await request.send(connection)
+        try:
+            await response.start(connection)
+        except BaseException:
+            response.close()
+            raise
+    except BaseException:
+        connection.close()
+        raise
+    return response
