@@ -155,20 +155,18 @@ class Lane:
                 self._file_ready(entry[2])
 
     def _file_ready(self, slot: KeySlot) -> None:
-        self._number += 1
-        self._filed[slot] = self._number
-        heapq.heappush(self._ready, (slot.turn, self._number, slot))
-        if len(self._ready) > 2 * len(self.slots) + 16:
-            self._ready = [entry for entry in self._ready if self._is_current(entry)]
-            heapq.heapify(self._ready)
+        self._file(self._ready, slot.turn, slot)
 
     def _file_resting(self, slot: KeySlot) -> None:
+        self._file(self._resting, self._rests_until(slot), slot)
+
+    def _file(self, heap: list[tuple[float, int, KeySlot]], at: float, slot: KeySlot) -> None:
         self._number += 1
         self._filed[slot] = self._number
-        heapq.heappush(self._resting, (self._rests_until(slot), self._number, slot))
-        if len(self._resting) > 2 * len(self.slots) + 16:
-            self._resting = [entry for entry in self._resting if self._is_current(entry)]
-            heapq.heapify(self._resting)
+        heapq.heappush(heap, (at, self._number, slot))
+        if len(heap) > 2 * len(self.slots) + 16:
+            heap[:] = [entry for entry in heap if self._is_current(entry)]
+            heapq.heapify(heap)
 
     def _pop(self, heap: list[tuple[float, int, KeySlot]]) -> KeySlot | None:
         while heap:

@@ -98,7 +98,6 @@ class Pool:
         for lane in list(self.lanes):
             for slot in list(lane.slots):
                 self.remove(slot, lane)
-            lane.scope.lanes.pop(self, None)
             lane.scope.health_by_model.pop(self.model, None)
         self._orders.clear()
 
