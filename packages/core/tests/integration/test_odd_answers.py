@@ -113,11 +113,12 @@ async def test_key_told_to_wait_by_a_failing_provider_gets_no_call_until_then(st
         assert adapter.calls.count("key-a") == 1
 
 
-async def test_key_that_always_fails_beside_one_that_answers_is_called_less_and_less() -> None:
-    def script(secret: str) -> Any:
-        return plain(b"{}", 500) if secret == "key-a" else plain(FINE)
+def key_a_fails(secret: str) -> Any:
+    return plain(b"{}", 500) if secret == "key-a" else plain(FINE)
 
-    adapter = Scripted(script)
+
+async def test_key_that_always_fails_beside_one_that_answers_is_called_less_and_less() -> None:
+    adapter = Scripted(key_a_fails)
     async with await router_with(adapter, "key-a", "key-b") as router:
         for _ in range(50):
             await router.route(INTENT)
@@ -289,10 +290,7 @@ async def test_every_decision_is_kept_once_whatever_became_of_it() -> None:
 
 
 async def test_hard_constraint_counts_what_other_objectives_have_seen() -> None:
-    def script(secret: str) -> Any:
-        return plain(b"{}", 500) if secret == "key-a" else plain(FINE)
-
-    adapter = Scripted(script)
+    adapter = Scripted(key_a_fails)
     async with await router_with(adapter, "key-a", "key-b") as router:
         for _ in range(4):
             await router.route(INTENT)
