@@ -1,4 +1,4 @@
-"""`ApiKeyRouter`: builds the house and opens its doors.
+"""`ApiKeyRouter`: composition root and public API.
 
     async with ApiKeyRouter() as router:
         await router.register_provider("openai", OpenAIAdapter())
@@ -15,23 +15,18 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
-from apikeyrouter.attempts import Attempts, WaitingRoom
-from apikeyrouter.domain.components.admission_queue import AdmissionQueue
-from apikeyrouter.domain.components.attempt import Attempt
-from apikeyrouter.domain.components.attempt_desk import AttemptDesk
-from apikeyrouter.domain.components.decision_record import DecisionRecord, explain
+from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.key_manager import KeyManager
-from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.pacing import Pacing
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
-from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope
-from apikeyrouter.domain.components.route_book import ProviderEntry, RouteBook
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
-from apikeyrouter.domain.components.scope_book import ScopeBook
-from apikeyrouter.domain.components.token_estimate import estimate_tokens
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
 from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Ledger, Scope
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded, Event
@@ -40,8 +35,11 @@ from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue
+from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
+from apikeyrouter.domain.routing.route_table import ProviderEntry, RouteTable
+from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError, StateStoreError
-from apikeyrouter.exchange import Answer, exchange
 from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.infrastructure.adapters.sse import data_of_events
@@ -50,9 +48,12 @@ from apikeyrouter.infrastructure.observability.logger import DefaultObservabilit
 from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
 from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
 from apikeyrouter.infrastructure.utils.encryption import EncryptionService
-from apikeyrouter.probing import KeyProber
+from apikeyrouter.keys.prober import KeyProber
+from apikeyrouter.request.attempt_loop import AttemptLoop
+from apikeyrouter.request.custom_adapter import call_adapter, complete
+from apikeyrouter.request.exchange import Answer, exchange
+from apikeyrouter.request.waiting_room import WaitingRoom
 from apikeyrouter.state_summary import key_summary, scope_summary
-from apikeyrouter.users_adapter import call_adapter, complete
 
 
 class ApiKeyRouter:
@@ -94,16 +95,16 @@ class ApiKeyRouter:
         settings = self.settings
         secret = settings.encryption_key
         sealer = EncryptionService(secret.get_secret_value() if secret else None)
-        ledger = QuotaLedger()
-        pacing = Pacing(ledger, emit=self._emit)
-        self._book = ScopeBook(
+        ledger = Ledger()
+        pacing = LimitSearch(ledger, emit=self._emit)
+        self._book = AccountRegistry(
             ledger, pacing, clock=self._clock, emit=self._emit, on_room=self._on_room
         )
         self.key_manager = KeyManager(
             self.state_store, sealer,
             clock=self._clock, emit=self._emit, record=self._outbox.put,
         )  # fmt: skip
-        self.routes = RouteBook(
+        self.routes = RouteTable(
             ledger, self._book, clock=self._clock, default_objective=RoutingObjective()
         )
         self.routing_engine = RoutingEngine(
@@ -116,9 +117,9 @@ class ApiKeyRouter:
         self.routes.on_change = self._room.nudge
         self._prober = KeyProber(self.key_manager, self.routes)
         self.key_manager.on_change = self._on_key
-        self.key_manager.on_wake = self.quota_awareness_engine.forgive
+        self.key_manager.on_wake = self.quota_awareness_engine.clear_account_cooldowns
         are_wanted = self.observability_manager.wants(AttemptEnded)
-        self._desk = AttemptDesk(
+        self._desk = AttemptContext(
             engine=self.routing_engine,
             awareness=self.quota_awareness_engine,
             manager=self.key_manager,
@@ -279,7 +280,7 @@ class ApiKeyRouter:
         if failure is not None:
             raise system_error_of(failure)
 
-    def attempts(self, demand: Demand) -> Attempts:
+    def attempts(self, demand: Demand) -> AttemptLoop:
         """Return the attempts for one request, to be made by the caller's own loop.
 
             async for attempt in router.attempts(Demand(model="gpt-4o", request_id="r1")):
@@ -303,7 +304,7 @@ class ApiKeyRouter:
             arrived_at=now,
         )
         self._remember(record)
-        return Attempts(self._desk, self._room, demand, record, wait_s=wait_s)
+        return AttemptLoop(self._desk, self._room, demand, record, wait_s=wait_s)
 
     async def forward(
         self,
@@ -437,7 +438,7 @@ class ApiKeyRouter:
         self.observability_manager.log("error", "a record could not be kept", error=str(error))
 
 
-def _failure_of(attempts: Attempts) -> Failure:
+def _failure_of(attempts: AttemptLoop) -> Failure:
     return attempts.failure or Failure(FailureClass.TIMEOUT, "the request ran out of time")
 
 

@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
-from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.quota_ledger import Scope
-from apikeyrouter.domain.components.quota_report import window_state
-from apikeyrouter.domain.components.scope_book import ScopeBook
+from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Scope
+from apikeyrouter.domain.ledger.report import window_state
 
 
-def key_summary(slot: KeySlot, book: ScopeBook, now: float) -> dict[str, Any]:
+def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, Any]:
     """Return how one key fares, and whose account it draws on by which evidence."""
     member = book.membership(slot)
     return {
@@ -19,7 +19,7 @@ def key_summary(slot: KeySlot, book: ScopeBook, now: float) -> dict[str, Any]:
         "account": member.account,
         "account_basis": member.basis,
         "account_confidence": member.confidence,
-        "scopes": sorted({lane.scope.id for lane in slot.lanes}),
+        "scopes": sorted({candidate.scope.id for candidate in slot.candidates}),
         "in_flight": slot.in_flight,
         "served": slot.served,
         "failed": slot.failed,

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
-from apikeyrouter.domain.components.quota_ledger import Scope as LimitScope
+from apikeyrouter.domain.ledger.ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
-from apikeyrouter_proxy.dataplane.asgi import Ending, Receive, Reply, Scope, Send
+from apikeyrouter_proxy.dataplane.asgi import Receive, Reply, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister, is_exposed
 from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, STOPPING, ErrorAnswer, refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
@@ -33,7 +33,7 @@ class ProxyApp:
         self.config = config
         self.router = router
         self.models = ModelLists(router)
-        self.ending = Ending()
+        self.ending = ShutdownState()
         self._is_furnished = False
         #: Without clients anybody may call, so nobody from another machine.
         self._is_open = not config.clients

@@ -7,8 +7,8 @@ serve any model. Nobody waits long for a list.
 import asyncio
 
 from apikeyrouter import ApiKeyRouter, WireAdapter
-from apikeyrouter.domain.components.route_book import ProviderEntry
 from apikeyrouter.domain.models.api_key import USABLE
+from apikeyrouter.domain.routing.route_table import ProviderEntry
 
 _FRESH_S = 30.0
 _PATIENCE_S = 10.0

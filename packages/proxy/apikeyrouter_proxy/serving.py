@@ -23,7 +23,7 @@ from apikeyrouter_proxy.app import ProxyApp
 #: Records of past requests are many and hold no cycles: looking through them often is in vain.
 _COLLECT_AFTER = (20_000, 20, 50)
 #: What is cut short has this long to tell its clients before uvicorn cancels it without a word.
-_LAST_WORDS_S = 2
+CANCEL_GRACE_S = 2
 
 
 class ProxyServer(uvicorn.Server):
@@ -139,7 +139,7 @@ def server_for(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=math.ceil(patience_s) + _LAST_WORDS_S,
+        timeout_graceful_shutdown=math.ceil(patience_s) + CANCEL_GRACE_S,
     )
     return ProxyServer(config, app, patience_s=patience_s, on_started=on_started)
 

@@ -1,1 +1,1 @@
-"""The silent half: it decides, it never waits, it does no I/O."""
+"""The part that decides: plain functions over memory and a given clock; no I/O."""

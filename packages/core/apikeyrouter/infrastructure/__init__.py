@@ -1,1 +1,1 @@
-"""The hands: everything that waits."""
+"""Everything that waits: network, files, stores, logs."""

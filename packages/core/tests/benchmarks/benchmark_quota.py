@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Scope, amounts_of
-from apikeyrouter.domain.components.windows import make_window
+from apikeyrouter.domain.ledger.algorithms import make_window
+from apikeyrouter.domain.ledger.ledger import Ledger, Scope, amounts_of
 from apikeyrouter.domain.models.observation import Algorithm, Dimension
 
 pytestmark = pytest.mark.benchmark
 
 
 def test_reserve_and_settle_over_four_windows(benchmark) -> None:
-    ledger = QuotaLedger()
+    ledger = Ledger()
     scope = Scope("s", "p", "a")
     for dimension in (Dimension.REQUESTS, Dimension.TOKENS):
         for period in (60.0, 86400.0):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from apikeyrouter import Demand, Message, RequestIntent
-from apikeyrouter.domain.components.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
 
 pytestmark = pytest.mark.benchmark
 INTENT = RequestIntent(model="m", messages=[Message(role="user", content="Hello!")])

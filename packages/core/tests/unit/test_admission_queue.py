@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, ProviderAdapter
-from apikeyrouter.domain.components.admission_queue import AdmissionQueue, Refusal, Ticket
-from apikeyrouter.domain.components.decision_record import DecisionRecord
 from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
+from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal, Ticket
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
 
 pytestmark = pytest.mark.unit
 
@@ -167,7 +167,7 @@ def test_those_who_wait_are_told_at_once_of_a_wait_beyond_their_deadline() -> No
 
 def test_nobody_is_sent_away_while_a_provider_recovers() -> None:
     waiting = Waiting()
-    pool = next(iter(waiting.scope.lanes))
+    pool = next(iter(waiting.scope.candidates))
     pool.circuit.note_failure(waiting.now, at_once=True)
     pool.circuit.note_success()
     pool.circuit.ramp = 0
@@ -271,8 +271,8 @@ def test_who_avoids_a_key_holds_nobody_up_who_does_not() -> None:
 def test_strict_wish_holds_nobody_up_that_has_none() -> None:
     waiting = Waiting()
     slot = next(iter(waiting.router.key_manager.slot_by_id.values()))
-    for lane in slot.lanes:
-        lane.health.note(None, waiting.now)
+    for candidate in slot.candidates:
+        candidate.health.note(None, waiting.now)
     strict = RoutingObjective(constraints={"min_reliability": 0.99})
     waiting.join("strict", wait_s=20.0, objective=strict)
     waiting.join("plain", wait_s=20.0)

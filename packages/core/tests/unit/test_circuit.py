@@ -2,7 +2,7 @@
 
 import pytest
 
-from apikeyrouter.domain.components.circuit import (
+from apikeyrouter.domain.failures.circuit import (
     FAILURES_TO_OPEN,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,

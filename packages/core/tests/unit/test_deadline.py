@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from apikeyrouter.deadline import Deadline
+from apikeyrouter.request.deadline import Deadline
 
 pytestmark = pytest.mark.unit
 

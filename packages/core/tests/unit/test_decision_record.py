@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, NoEligibleKeysError, ProviderAdapter
-from apikeyrouter.domain.components.decision_record import explain, reason_of
-from apikeyrouter.domain.components.quota_ledger import Shortfall
+from apikeyrouter.domain.ledger.ledger import Shortfall
 from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.routing.decision_record import explain, reason_of
 
 pytestmark = pytest.mark.unit
 NOW = 1000.0

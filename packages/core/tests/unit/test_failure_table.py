@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Blame, wait_for
+from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame, wait_for
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import DAY_S, HOUR_S

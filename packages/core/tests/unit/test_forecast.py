@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.lane import Lane
-from apikeyrouter.domain.components.quota_ledger import Scope
-from apikeyrouter.domain.components.quota_report import predict
-from apikeyrouter.domain.components.routing_strategies import make_score
-from apikeyrouter.domain.components.window import Window
-from apikeyrouter.domain.components.windows import make_window
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.algorithms import make_window
+from apikeyrouter.domain.ledger.ledger import Scope
+from apikeyrouter.domain.ledger.report import predict
+from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, MINUTE_S, Algorithm, Dimension
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective, instant
+from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.scoring import make_score
 
 pytestmark = pytest.mark.unit
 SLOT = KeySlot(
@@ -89,10 +89,10 @@ def test_the_first_of_several_windows_to_run_dry_is_told() -> None:
     assert predict(SLOT, [scope_with(minute, day)], 40.0).window == "requests per day"
 
 
-def lane_with(window: Window, **more: Any) -> Lane:
-    lane = Lane(pool=None, scope=scope_with(window), priority=0, **more)
-    lane.add(SLOT)
-    return lane
+def lane_with(window: Window, **more: Any) -> Candidate:
+    candidate = Candidate(pool=None, scope=scope_with(window), priority=0, **more)
+    candidate.add(SLOT)
+    return candidate
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str], tuple[ObservedLimit, ...]]] = {
             "x-ratelimit-remaining-project-tokens": "4000",
             "x-ratelimit-reset-project-tokens": "12s",
         },
-        (ObservedLimit(D.TOKENS, 5000.0, 4000.0, 12.0, pool="project"),),
+        (ObservedLimit(D.TOKENS, 5000.0, 4000.0, 12.0, label="project"),),
     ),
     "azure tells whole seconds": (
         "azure",
@@ -120,9 +120,9 @@ SAMPLES: dict[str, tuple[str, dict[str, str], tuple[ObservedLimit, ...]]] = {
         | _anthropic("anthropic-fast-output-tokens", "0", "0"),
         (
             ObservedLimit(
-                D.INPUT_TOKENS, 8000.0, 7000.0, 30.0, MINUTE_S, pool="priority", rounding=1000.0
+                D.INPUT_TOKENS, 8000.0, 7000.0, 30.0, MINUTE_S, label="priority", rounding=1000.0
             ),
-            ObservedLimit(D.OUTPUT_TOKENS, 0.0, 0.0, 30.0, MINUTE_S, pool="fast", rounding=1000.0),
+            ObservedLimit(D.OUTPUT_TOKENS, 0.0, 0.0, 30.0, MINUTE_S, label="fast", rounding=1000.0),
         ),
     ),
     "mistral": (
@@ -189,7 +189,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str], tuple[ObservedLimit, ...]]] = {
         (
             ObservedLimit(D.REQUESTS, 10.0, 9.0, None, 1.0),
             ObservedLimit(D.TOKENS, 3000.0, 2990.0, None, 1.0),
-            ObservedLimit(D.REQUESTS, 20.0, 19.0, None, 1.0, pool="dynamic"),
+            ObservedLimit(D.REQUESTS, 20.0, 19.0, None, 1.0, label="dynamic"),
         ),
     ),
     "fireworks": (
@@ -207,7 +207,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str], tuple[ObservedLimit, ...]]] = {
         (
             ObservedLimit(D.REQUESTS, 600.0, None, None, MINUTE_S),
             ObservedLimit(D.INPUT_TOKENS, 60000.0, 59990.0, None, MINUTE_S),
-            ObservedLimit(D.INPUT_TOKENS, 15000.0, 14990.0, None, MINUTE_S, pool="uncached"),
+            ObservedLimit(D.INPUT_TOKENS, 15000.0, 14990.0, None, MINUTE_S, label="uncached"),
             ObservedLimit(D.OUTPUT_TOKENS, 600.0, 590.0, None, MINUTE_S),
         ),
     ),

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from apikeyrouter.domain.components.token_estimate import estimate_tokens
+from apikeyrouter.domain.token_estimate import estimate_tokens
 
 pytestmark = pytest.mark.unit
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apikeyrouter.domain.components.token_bucket import TokenBucket
-from apikeyrouter.domain.components.windows import FixedWindow, make_window
+from apikeyrouter.domain.ledger.algorithms import FixedWindow, make_window
+from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.observation import DAY_S, MONTH_S, Algorithm, Dimension, Provenance
 

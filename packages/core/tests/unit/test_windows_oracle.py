@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apikeyrouter.domain.components.quota_ledger import (
-    QuotaLedger,
+from apikeyrouter.domain.ledger.algorithms import make_window
+from apikeyrouter.domain.ledger.ledger import (
+    Ledger,
     Reservation,
     Scope,
     Shortfall,
     amounts_of,
 )
-from apikeyrouter.domain.components.window import EPSILON, Window
-from apikeyrouter.domain.components.windows import make_window
+from apikeyrouter.domain.ledger.window import EPSILON, Window
 from apikeyrouter.domain.models.observation import Algorithm, Dimension
 
 pytestmark = pytest.mark.unit
@@ -152,7 +152,7 @@ def test_returned_tokens_never_exceed_what_a_settled_bucket_has(steps: list[tupl
     )
 )
 def test_after_any_endings_nothing_is_held(endings: list[tuple[float, str, int]]) -> None:
-    ledger, scope, now = QuotaLedger(), Scope("s", "p", "a"), 0.0
+    ledger, scope, now = Ledger(), Scope("s", "p", "a"), 0.0
     for algorithm in Algorithm:
         dimension = Dimension.CONCURRENCY if algorithm is Algorithm.CONCURRENT else Dimension.TOKENS
         scope.windows.append(make_window(algorithm, dimension, 50.0, PERIOD, 0.0))
@@ -197,7 +197,7 @@ def test_ledger_never_admits_what_the_oracle_refuses_and_wastes_less_than_one_pe
     algorithm: Algorithm, asks: list[int]
 ) -> None:
     """Each asks for more as soon as it may; both take requests in order."""
-    ledger, scope, oracle = QuotaLedger(), Scope("s", "p", "a"), ORACLES[algorithm]()
+    ledger, scope, oracle = Ledger(), Scope("s", "p", "a"), ORACLES[algorithm]()
     scope.windows.append(window_of(algorithm))
     best = ORACLES[algorithm]()
     now = best_now = 0.0
@@ -223,7 +223,7 @@ def test_what_does_not_fit_now_never_claims_to_fit_now(
     used: float, asked: float, passed: float
 ) -> None:
     """Of a large bucket the last bit of a float comes back in less than a clock can tell."""
-    ledger, now = QuotaLedger(), 1.8e9
+    ledger, now = Ledger(), 1.8e9
     scope = Scope("s", "p", "a")
     window = make_window(Algorithm.TOKEN_BUCKET, Dimension.TOKENS, 1e6, 60.0, now)
     scope.windows.append(window)
@@ -235,7 +235,7 @@ def test_what_does_not_fit_now_never_claims_to_fit_now(
     assert barely is None or barely.fits_at > now + passed
 
 
-def _end(ledger: QuotaLedger, hold: Reservation, ending: str, now: float) -> None:
+def _end(ledger: Ledger, hold: Reservation, ending: str, now: float) -> None:
     if ending == "s":
         ledger.settle(hold, amounts_of(requests=1, tokens=3), now)
     else:

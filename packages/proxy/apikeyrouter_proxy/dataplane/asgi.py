@@ -25,7 +25,7 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
 
 
 @dataclass(slots=True)
-class Ending:
+class ShutdownState:
     """Whether what still runs is cut short because the service stops.
 
     Whoever sets it cancels the running tasks afterwards; they tell their

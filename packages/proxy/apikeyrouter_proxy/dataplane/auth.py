@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from apikeyrouter.domain.components.key_slot import matches
-from apikeyrouter.domain.components.quota_ledger import Scope
+from apikeyrouter.domain.key_slot import matches
+from apikeyrouter.domain.ledger.ledger import Scope
 from apikeyrouter.infrastructure.config.model import ClientConfig
 from apikeyrouter.infrastructure.config.values import is_loopback
 

@@ -9,17 +9,17 @@ import asyncio
 from collections.abc import Callable
 
 from apikeyrouter import ApiKeyRouter, NoEligibleKeysError, SystemError, UnknownModelError
-from apikeyrouter.domain.components.attempt import Attempt
-from apikeyrouter.domain.components.failure_table import CONSEQUENCES, Blame
-from apikeyrouter.domain.components.quota_ledger import Reservation, Shortfall, amounts_of
-from apikeyrouter.domain.components.token_estimate import estimate_tokens
+from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.ledger.ledger import Reservation, Shortfall, amounts_of
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.wire import WireRequest
-from apikeyrouter.exchange import Answer
-from apikeyrouter.metering import MeteredStream
-from apikeyrouter_proxy.dataplane.asgi import Ending, Receive, Scope, Send, request_id_of
+from apikeyrouter.domain.token_estimate import estimate_tokens
+from apikeyrouter.request.exchange import Answer
+from apikeyrouter.request.metered_stream import MeteredStream
+from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send, ShutdownState, request_id_of
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import (
     NOT_KNOWN,
@@ -41,7 +41,7 @@ from apikeyrouter_proxy.dataplane.peek import (
     with_usage,
 )
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
-from apikeyrouter_proxy.dataplane.watching import Patrol, Watch
+from apikeyrouter_proxy.dataplane.watching import DisconnectPoller, Watch
 
 #: A client at its own limit of calls at once should ask again so soon: one of them will end.
 _SLOT_FREES_S = 0.25
@@ -66,13 +66,13 @@ class Forwarder:
         *,
         endpoint: str,
         max_body_bytes: int,
-        ending: Ending,
+        ending: ShutdownState,
         on_unknown: Callable[[], None],
     ) -> None:
         self._router = router
         self._clients = clients
         self._endpoint = endpoint
-        self._patrol = Patrol()
+        self._patrol = DisconnectPoller()
         self._max_body = max_body_bytes
         self._ending = ending
         self._on_unknown = on_unknown

@@ -7,7 +7,7 @@ Credentials, hop-by-hop headers, cookies and what belongs to one of our keys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from apikeyrouter.exchange import Answer
+from apikeyrouter.request.exchange import Answer
 
 _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",

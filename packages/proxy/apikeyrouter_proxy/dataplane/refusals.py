@@ -7,7 +7,7 @@ and a reset takes the answer with it.
 
 import asyncio
 
-from apikeyrouter.exchange import Answer
+from apikeyrouter.request.exchange import Answer
 from apikeyrouter_proxy.dataplane.asgi import Receive, Send
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer
 

@@ -13,7 +13,7 @@ class Watch:
 
     __slots__ = ("_patrol", "_receive", "_served", "_task", "client_left")
 
-    def __init__(self, receive: Receive, patrol: "Patrol") -> None:
+    def __init__(self, receive: Receive, patrol: "DisconnectPoller") -> None:
         self.client_left = False
         self._receive = receive
         self._patrol = patrol
@@ -39,7 +39,7 @@ class Watch:
             self._served.cancel()
 
 
-class Patrol:
+class DisconnectPoller:
     """Begins the watches that are not over within a round or two.
 
     Most answers are there before a task of its own, or even a timer, would pay.

@@ -1,1 +1,1 @@
-"""The silent middle: ledger, index, engine, queue, failure table."""
+"""The promised components: key manager, routing engine, quota awareness engine."""

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from apikeyrouter.domain.components.key_slot import KeySlot
 from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
 from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.events import Event, KeyMoved
@@ -104,12 +104,12 @@ class KeyManager:
     async def get_key(self, key_id: str) -> APIKey | None:
         """Return the record or `None`."""
         slot = self.slot_by_id.get(key_id)
-        return slot.told() if slot else None
+        return slot.snapshot() if slot else None
 
     async def list_keys(self, provider_id: str | None = None) -> list[APIKey]:
         """Return all records, or one provider's, in order of registration."""
         return [
-            slot.told()
+            slot.snapshot()
             for slot in self.slot_by_id.values()
             if provider_id is None or slot.provider_id == provider_id
         ]
@@ -118,7 +118,7 @@ class KeyManager:
         """Return the provider's keys that may be called now (limits aside)."""
         now = self._clock()
         return [
-            slot.told()
+            slot.snapshot()
             for slot in self.slot_by_id.values()
             if slot.provider_id == provider_id
             and slot.is_awake(now)

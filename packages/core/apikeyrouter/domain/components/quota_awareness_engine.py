@@ -6,14 +6,14 @@ the promised management verbs are awaitable and speak of keys.
 
 from collections.abc import Callable, Mapping
 
+from apikeyrouter.domain.accounts.inference import INFERRED, ScopeInference
+from apikeyrouter.domain.accounts.limit_learning import LimitLearning
+from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.components.key_manager import KeyManager
-from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.limit_learning import LimitLearning
-from apikeyrouter.domain.components.pacing import Pacing
-from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope
-from apikeyrouter.domain.components.quota_report import predict, quota_state_of
-from apikeyrouter.domain.components.scope_book import ScopeBook
-from apikeyrouter.domain.components.scope_inference import INFERRED, ScopeInference
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, Scope
+from apikeyrouter.domain.ledger.report import predict, quota_state_of
 from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.events import Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
@@ -36,10 +36,10 @@ class QuotaAwarenessEngine:
 
     def __init__(
         self,
-        ledger: QuotaLedger,
-        book: ScopeBook,
+        ledger: Ledger,
+        book: AccountRegistry,
         manager: KeyManager,
-        pacing: Pacing,
+        pacing: LimitSearch,
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
@@ -104,7 +104,7 @@ class QuotaAwarenessEngine:
             scope.cause = cause
             scope.why = f"{cause}: {how}" if how else cause
 
-    def forgive(self, slot: KeySlot) -> None:
+    def clear_account_cooldowns(self, slot: KeySlot) -> None:
         """Let the account of *slot* be called again: its key was put right.
 
         A limit's wait stays; it knows nothing of who asks.
@@ -114,7 +114,7 @@ class QuotaAwarenessEngine:
                 scope.wake_at = 0.0
                 scope.why = scope.cause = ""
                 scope.streak = scope.failures = 0
-                scope.room_came()
+                scope.notify_capacity()
 
     # -- management verbs ---------------------------------------------------
 
@@ -143,7 +143,7 @@ class QuotaAwarenessEngine:
         now = self._clock()
         for scope in self.book.scopes_of(slot):
             self.book.declare(scope, dict(limits), now)
-            scope.room_came()
+            scope.notify_capacity()
         return await self.get_quota_state(key_id)
 
     async def handle_quota_response(

@@ -11,8 +11,13 @@ from typing import Any
 
 import msgspec
 
-from apikeyrouter.domain.components.candidate_index import Order, Picked
-from apikeyrouter.domain.components.decision_record import (
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, Scope, Shortfall
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.routing_decision import RoutingDecision
+from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.candidate_pool import CandidatePool
+from apikeyrouter.domain.routing.decision_record import (
     EXCLUDED_KEPT,
     FIGURES_KEPT,
     RUNNERS_UP_KEPT,
@@ -20,13 +25,8 @@ from apikeyrouter.domain.components.decision_record import (
     DecisionRecord,
     explain,
 )
-from apikeyrouter.domain.components.key_slot import KeySlot
-from apikeyrouter.domain.components.lane import Lane
-from apikeyrouter.domain.components.pool import Pool
-from apikeyrouter.domain.components.quota_ledger import QuotaLedger, Reservation, Scope, Shortfall
-from apikeyrouter.domain.components.route_book import Route, RouteBook
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.routing_decision import RoutingDecision
+from apikeyrouter.domain.routing.ranking import Picked, Ranking
+from apikeyrouter.domain.routing.route_table import Route, RouteTable
 from apikeyrouter.errors import NoEligibleKeysError, UnknownModelError
 
 __all__ = ["Blocked", "Grant", "NoEligibleKeysError", "RoutingEngine"]
@@ -39,20 +39,22 @@ class Grant(msgspec.Struct, frozen=True):
         is_probe: A circuit that is not quite closed waits for its end.
     """
 
-    pool: Pool
-    lane: Lane
+    pool: CandidatePool
+    candidate: Candidate
     slot: KeySlot
     hold: Reservation
     note: AttemptNote
-    ledger: QuotaLedger
+    ledger: Ledger
     is_probe: bool = False
 
     def scope(self) -> Scope:
         """Return the scope that the key draws on now; it may have moved since."""
         scope = self.hold.scope
-        if self.lane.scope is scope and self.slot in self.lane.slots:
+        if self.candidate.scope is scope and self.slot in self.candidate.slots:
             return scope
-        moved = (lane.scope for lane in self.slot.lanes if lane.pool is self.pool)
+        moved = (
+            candidate.scope for candidate in self.slot.candidates if candidate.pool is self.pool
+        )
         return next(moved, scope)
 
     def return_unused(self, now: float) -> None:
@@ -69,22 +71,22 @@ class Blocked:
 
     Attributes:
         wakes_at: When it is worth asking again; `inf` if no clock tells.
-        hopeful: The end of a running call may make room before that.
+        may_free_on_completion: The end of a running call may make room before that.
         excluded: Scopes and their reasons, at most three.
     """
 
     wakes_at: float
-    hopeful: bool
+    may_free_on_completion: bool
     excluded: tuple[tuple[str, Shortfall], ...]
 
     @property
-    def is_hopeless(self) -> bool:
+    def cannot_free_up(self) -> bool:
         """Whether waiting cannot help."""
-        return not self.hopeful and self.wakes_at == math.inf
+        return not self.may_free_on_completion and self.wakes_at == math.inf
 
     def is_too_late_for(self, deadline: float) -> bool:
         """Tell whether nothing can come before *deadline*."""
-        return self.is_hopeless or (not self.hopeful and self.wakes_at > deadline)
+        return self.cannot_free_up or (not self.may_free_on_completion and self.wakes_at > deadline)
 
 
 class RoutingEngine:
@@ -96,8 +98,8 @@ class RoutingEngine:
 
     def __init__(
         self,
-        routes: RouteBook,
-        ledger: QuotaLedger,
+        routes: RouteTable,
+        ledger: Ledger,
         *,
         clock: Callable[[], float],
         find_record: Callable[[str], DecisionRecord | None],
@@ -136,7 +138,7 @@ class RoutingEngine:
         try:
             route = self.routes.route_for(demand)
         except UnknownModelError:
-            return Blocked(math.inf, hopeful=False, excluded=())
+            return Blocked(math.inf, may_free_on_completion=False, excluded=())
         return self.decide(route, demand, record, now, avoid=avoid)
 
     def calls_by(self, at: float, demand: Demand, now: float) -> float:
@@ -181,7 +183,7 @@ class RoutingEngine:
 
     def _decide_level(
         self,
-        level: tuple[Pool, ...],
+        level: tuple[CandidatePool, ...],
         demand: Demand,
         record: DecisionRecord,
         now: float,
@@ -209,7 +211,7 @@ class RoutingEngine:
 
     def _pick(
         self,
-        pool: Pool,
+        pool: CandidatePool,
         demand: Demand,
         record: DecisionRecord,
         now: float,
@@ -227,10 +229,10 @@ class RoutingEngine:
         note = _note_of(pool, order, picked, now, now - record.arrived_at)
         record.tokens = max(amounts)
         record.add(note)
-        return Grant(pool, picked.lane, picked.slot, picked.hold, note, self._ledger, is_probe)
+        return Grant(pool, picked.candidate, picked.slot, picked.hold, note, self._ledger, is_probe)
 
     def _blocked(self, route: Route, demand: Demand, now: float) -> Blocked:
-        soonest, hopeful = math.inf, False
+        soonest, may_free_on_completion = math.inf, False
         excluded: list[tuple[str, Shortfall]] = []
         for level in route.levels:
             for pool in level:
@@ -239,20 +241,24 @@ class RoutingEngine:
                 order = pool.order(amounts)
                 if opens_at:
                     soonest = min(soonest, opens_at)
-                    hopeful = hopeful or pool.circuit.awaits_answer
+                    may_free_on_completion = may_free_on_completion or pool.circuit.awaits_answer
                     why = Shortfall("the provider fails; its circuit is open", 0.0, 0.0, opens_at)
                     excluded.append((f"{pool.provider_id}/{pool.model}", why))
                     continue
                 soonest = min(soonest, order.fits_at(self._ledger, amounts, now))
-                hopeful = hopeful or order.may_be_sooner()
-                excluded += [(lane.scope.id, why) for lane, why in order.sleepers(EXCLUDED_KEPT)]
-        return Blocked(soonest, hopeful, tuple(excluded[:EXCLUDED_KEPT]))
+                may_free_on_completion = may_free_on_completion or order.may_be_sooner()
+                excluded += [
+                    (candidate.scope.id, why) for candidate, why in order.sleepers(EXCLUDED_KEPT)
+                ]
+        return Blocked(soonest, may_free_on_completion, tuple(excluded[:EXCLUDED_KEPT]))
 
 
-def _note_of(pool: Pool, order: Order, picked: Picked, now: float, waited_s: float) -> AttemptNote:
-    lane = picked.lane
+def _note_of(
+    pool: CandidatePool, order: Ranking, picked: Picked, now: float, waited_s: float
+) -> AttemptNote:
+    candidate = picked.candidate
     figures: list[Any] = []
-    for window in lane.scope.windows[:FIGURES_KEPT]:
+    for window in candidate.scope.windows[:FIGURES_KEPT]:
         figures += (window, window.used, window.capacity)
     return AttemptNote(
         key_id=picked.slot.record.id,
@@ -261,8 +267,8 @@ def _note_of(pool: Pool, order: Order, picked: Picked, now: float, waited_s: flo
         score=picked.score,
         at=now,
         waited_s=waited_s,
-        candidates=len(pool.lanes),
-        runners_up=order.runners_up(lane, RUNNERS_UP_KEPT),
+        candidates=len(pool.candidates),
+        runners_up=order.runners_up(candidate, RUNNERS_UP_KEPT),
         excluded=tuple(
             [(other.scope.id, why) for other, why in order.sleepers(EXCLUDED_KEPT)]
         ) if order.why else (),

@@ -1,1 +1,1 @@
-"""The contracts between the domain and its hands."""
+"""Contracts between the domain and the infrastructure."""

@@ -1,1 +1,1 @@
-"""The words of the house."""
+"""Data types."""

@@ -67,8 +67,8 @@ class ObservedLimit(msgspec.Struct, frozen=True):
             it; `None` leaves it to inference from reset, limit and remaining.
         algorithm: When the dialect is known to imply one, else `None`.
         source: Header or error body.
-        pool: A second limit of the same dimension lives beside the first under
-            another pool name, such as OpenAI's project tokens. Usually empty.
+        label: A second limit of the same dimension lives beside the first under
+            another label name, such as OpenAI's project tokens. Usually empty.
         rounding: `remaining` is told in steps of this many units.
         calendar: What a fixed window ends with, where the provider says so.
     """
@@ -80,7 +80,7 @@ class ObservedLimit(msgspec.Struct, frozen=True):
     period_s: float | None = None
     algorithm: Algorithm | None = None
     source: Provenance = Provenance.HEADER
-    pool: str = ""
+    label: str = ""
     rounding: float = 1.0
     calendar: Calendar | None = None
 

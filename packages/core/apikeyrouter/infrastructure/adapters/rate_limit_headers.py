@@ -40,7 +40,7 @@ class Row:
     remaining: str = ""
     reset: str = ""
     period_s: float | None = None
-    pool: str = ""
+    label: str = ""
     rounding: float = 1.0
     algorithm: Algorithm | None = None
 
@@ -53,17 +53,17 @@ _PARTS = ("limit", "remaining", "reset")
 
 
 def _family(
-    suffix: str, dimension: Dimension, period_s: float | None = None, pool: str = ""
+    suffix: str, dimension: Dimension, period_s: float | None = None, label: str = ""
 ) -> Row:
     """Name the headers `x-ratelimit-{limit,remaining,reset}-{suffix}`."""
     limit, remaining, reset = (f"x-ratelimit-{part}-{suffix}" for part in _PARTS)
-    return Row(dimension, limit, remaining, reset, period_s, pool)
+    return Row(dimension, limit, remaining, reset, period_s, label)
 
 
-def _anthropic(name: str, dimension: Dimension, pool: str = "", rounding: float = 1000.0) -> Row:
-    """Name the headers `anthropic-{pool}-{name}-{limit,remaining,reset}`; tokens are rounded."""
-    limit, remaining, reset = (f"anthropic-{pool or 'ratelimit'}-{name}-{part}" for part in _PARTS)
-    return Row(dimension, limit, remaining, reset, MINUTE_S, pool, rounding)
+def _anthropic(name: str, dimension: Dimension, label: str = "", rounding: float = 1000.0) -> Row:
+    """Name the headers `anthropic-{label}-{name}-{limit,remaining,reset}`; tokens are rounded."""
+    limit, remaining, reset = (f"anthropic-{label or 'ratelimit'}-{name}-{part}" for part in _PARTS)
+    return Row(dimension, limit, remaining, reset, MINUTE_S, label, rounding)
 
 
 def _behind_gateway(row: Row) -> Row:
@@ -77,7 +77,7 @@ def _behind_gateway(row: Row) -> Row:
 _OPENAI = (
     _family("requests", _D.REQUESTS),
     _family("tokens", _D.TOKENS),
-    _family("project-tokens", _D.TOKENS, pool="project"),
+    _family("project-tokens", _D.TOKENS, label="project"),
     _family("input-tokens", _D.INPUT_TOKENS),
     _family("output-tokens", _D.OUTPUT_TOKENS),
     _family("images", _D.IMAGES),
@@ -125,11 +125,11 @@ DIALECTS: Mapping[str, tuple[Row, ...]] = {
         Row(_D.TOKENS, "x-tokenlimit-limit", "x-tokenlimit-remaining", period_s=1.0),
         Row(
             _D.REQUESTS, "x-ratelimit-limit-dynamic", "x-ratelimit-remaining-dynamic",
-            period_s=1.0, pool="dynamic",
+            period_s=1.0, label="dynamic",
         ),
         Row(
             _D.TOKENS, "x-tokenlimit-limit-dynamic", "x-tokenlimit-remaining-dynamic",
-            period_s=1.0, pool="dynamic",
+            period_s=1.0, label="dynamic",
         ),
     ),
     "fireworks": (
@@ -201,7 +201,7 @@ def read_limits(dialect: str, headers: Mapping[str, str], now: float) -> tuple[O
                 row.period_s,
                 row.algorithm,
                 Provenance.HEADER,
-                row.pool,
+                row.label,
                 row.rounding,
             )
         )

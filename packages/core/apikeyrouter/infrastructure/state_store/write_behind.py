@@ -9,10 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from apikeyrouter.domain.components.decision_record import DecisionRecord
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.state_transition import StateTransition
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
 from apikeyrouter.errors import StateStoreError
 
 Record = DecisionRecord | StateTransition | APIKey

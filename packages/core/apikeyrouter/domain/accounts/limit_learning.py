@@ -1,0 +1,255 @@
+"""What an answer's figures do to the ledger: windows appear, grow, shrink and move.
+
+The provider is right. A limit nobody knew becomes a window; a limit that
+differs from ours replaces it; `remaining` below what our own traffic explains
+means that somebody else draws on the scope, and the window follows at once.
+Whether a window refills continuously or at an instant is voted on by its
+reset: a bucket's grows with use, a fixed window's stays where it is.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.ledger.algorithms import FixedWindow
+from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, Scope
+from apikeyrouter.domain.ledger.token_bucket import TokenBucket
+from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.models.events import Event, LimitLearned
+from apikeyrouter.domain.models.observation import (
+    MINUTE_S,
+    PERIODS_S,
+    Algorithm,
+    Dimension,
+    ObservedLimit,
+    Provenance,
+)
+
+#: Resets told in whole seconds, and read a moment later, still name the same instant.
+_SAME_INSTANT_S = 1.1
+_VOTES_TO_CHANGE = 2
+#: Calls of an unknown fixed window are refused a little after its instant by a slow clock.
+_RESET_SLACK_S = 0.05
+_MAX_VOTES = 3
+
+
+@dataclass(slots=True)
+class _Ballot:
+    """What is believed of one window's algorithm: votes above zero say fixed."""
+
+    votes: int = 0
+    reset_at: float = 0.0
+    used: float = 0.0
+    longest_reset_s: float = 0.0
+
+
+class LimitLearning:
+    """Folds observed limits into the windows of a scope."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        book: AccountRegistry,
+        pacing: LimitSearch,
+        *,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._ledger = ledger
+        self._pacing = pacing
+        self._book = book
+        self._emit = emit
+        self._ballots: dict[Window, _Ballot] = {}
+
+    def learn(
+        self,
+        scope: Scope,
+        limits: tuple[ObservedLimit, ...],
+        now: float,
+        *,
+        hold: Reservation | None = None,
+    ) -> float:
+        """Fold in what one answer told.
+
+        Args:
+            hold: Of the call that was answered; figures are as old as it at most.
+
+        Returns:
+            The units beyond our own traffic that the tightest window showed to
+            be gone, as a share of its capacity: above zero somebody else draws
+            on the scope.
+        """
+        surprise, eased = 0.0, False
+        for told in limits:
+            window = self._known(scope, told)
+            if window is None:
+                if told.limit:
+                    self._open(scope, told, now, hold)
+                continue
+            if told.limit and abs(told.limit - window.capacity) > 0.5:
+                self._resize(scope, window, told, now)
+            before = window
+            fits_before = window.resets_in(now)
+            window = self._vote(scope, window, told, now)
+            eased = eased or window is not before or window.resets_in(now) != fits_before
+            moved = self._hold_against(window, told, now, hold)
+            eased = eased or moved < 0.0
+            surprise = max(surprise, moved / window.capacity if window.capacity > 0 else 0.0)
+        if limits:
+            scope.observed_at = now
+            scope.strained_at = -1.0
+        if eased:
+            scope.notify_capacity()
+        return surprise
+
+    def _known(self, scope: Scope, told: ObservedLimit) -> Window | None:
+        """Find the window that *told* speaks of: same dimension, same label, same period."""
+        for window in scope.windows:
+            if (
+                window.capacity == told.limit
+                and window.dimension is told.dimension
+                and window.label == told.label
+                and told.period_s in (None, window.period_s)
+            ):
+                return window
+        same = [
+            window
+            for window in scope.windows
+            if window.dimension is told.dimension and window.label == told.label
+        ]
+        if told.period_s is not None:
+            return next((window for window in same if window.period_s == told.period_s), None)
+        period = told.inferred_period()
+        by_period = [window for window in same if window.period_s == period]
+        if by_period:
+            return by_period[0]
+        reported = [window for window in same if window.provenance is not Provenance.DECLARED]
+        return next(iter(reported or same), None)
+
+    def _open(
+        self, scope: Scope, told: ObservedLimit, now: float, hold: Reservation | None
+    ) -> None:
+        assert told.limit is not None  # noqa: S101 - checked by the caller
+        algorithm = told.algorithm
+        if told.dimension is Dimension.CONCURRENCY:
+            period, algorithm = 0.0, Algorithm.CONCURRENT
+        else:
+            period = told.period_s or told.inferred_period() or _plain_period(told)
+        window = self._book.window_for(
+            scope, told.dimension, told.limit, period, now,
+            provenance=told.source, algorithm=algorithm, label=told.label,
+        )  # fmt: skip
+        if isinstance(window, FixedWindow):
+            window.calendar = told.calendar or window.calendar
+            if told.reset_s is not None:
+                window.align(now + told.reset_s + _RESET_SLACK_S, now)
+            elif window.reset_at == math.inf:
+                window.align(now + period, now)
+        self._ledger.adopt(window, scope, now, hold)
+        if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
+            self._ballots[window] = _Ballot()
+            window = self._vote(scope, window, told, now)
+        self._hold_against(window, told, now, hold)
+        self._pacing.told(scope)
+        self._tell(scope, window, None)
+        scope.notify_capacity()
+
+    def _resize(self, scope: Scope, window: Window, told: ObservedLimit, now: float) -> None:
+        assert told.limit is not None  # noqa: S101 - checked by the caller
+        before = window.capacity
+        window.room(now)
+        window.resize(told.limit, told.source)
+        self._tell(scope, window, before)
+        if told.limit > before:
+            scope.notify_capacity()
+
+    def _hold_against(
+        self, window: Window, told: ObservedLimit, now: float, hold: Reservation | None
+    ) -> float:
+        if told.remaining is None or told.dimension is Dimension.CONCURRENCY:
+            return 0.0
+        used = window.capacity - told.remaining
+        since = age_s = 0.0
+        if hold is not None:
+            line = hold.line_of(window)
+            since = window.charged - line.charged_after if line is not None else 0.0
+            age_s = max(0.0, now - hold.taken_at)
+        # The report is rounded: down to whole units, or to the nearest step.
+        step = told.rounding
+        high = used if step <= 1.0 else used + 0.5 * step
+        return window.observe(high - step, high, since=since, age_s=age_s, now=now)
+
+    def _vote(self, scope: Scope, window: Window, told: ObservedLimit, now: float) -> Window:
+        """Let the reset say how the window refills; return the window now in force."""
+        ballot = self._ballots.get(window)
+        if isinstance(window, FixedWindow):
+            if told.reset_s is not None:
+                self._follow(window, told, now)
+        elif ballot is None and isinstance(window, TokenBucket) and told.algorithm is None:
+            ballot = self._ballots[window] = _Ballot()
+        if ballot is None or told.reset_s is None or told.remaining is None:
+            return window
+        instant, used = now + told.reset_s, window.capacity - told.remaining
+        grew = used - ballot.used
+        if ballot.reset_at and grew == 0.0:
+            return window
+        ballot.longest_reset_s = max(ballot.longest_reset_s, told.reset_s)
+        if ballot.reset_at and grew > 0 and isinstance(window, TokenBucket):
+            expected_s = grew / window.rate
+            stayed = abs(instant - ballot.reset_at) <= _SAME_INSTANT_S
+            if stayed and expected_s > 2.0 * _SAME_INSTANT_S:
+                ballot.votes += 1
+            elif not stayed:
+                ballot.votes = max(-_MAX_VOTES, ballot.votes - 1)
+        ballot.reset_at, ballot.used = instant, used
+        if ballot.votes >= _VOTES_TO_CHANGE:
+            return self._fix(scope, window, ballot, now)
+        self._repace(window, told, ballot)
+        return window
+
+    def _follow(self, window: FixedWindow, told: ObservedLimit, now: float) -> None:
+        assert told.reset_s is not None  # noqa: S101 - checked by the caller
+        instant = now + told.reset_s + _RESET_SLACK_S
+        if abs(instant - window.reset_at) > _SAME_INSTANT_S:
+            window.align(instant, now)
+
+    def _repace(self, window: Window, told: ObservedLimit, ballot: _Ballot) -> None:
+        """Correct the period of a bucket once a telling report came."""
+        if not isinstance(window, TokenBucket) or told.period_s is not None or ballot.votes > 0:
+            return
+        period = told.inferred_period()
+        if period is not None and period != window.period_s:
+            window.repace(period)
+
+    def _fix(self, scope: Scope, old: Window, ballot: _Ballot, now: float) -> Window:
+        period = _next_period(ballot.longest_reset_s)
+        new = FixedWindow(
+            old.dimension, old.capacity, period, now,
+            reset_at=ballot.reset_at + _RESET_SLACK_S, provenance=old.provenance, label=old.label,
+        )  # fmt: skip
+        self._ledger.replace(old, new, scope, now)
+        del self._ballots[old]
+        self._tell(scope, new, old.capacity)
+        return new
+
+    def _tell(self, scope: Scope, window: Window, before: float | None) -> None:
+        self._emit(
+            LimitLearned(
+                scope_id=scope.id,
+                window=window.name,
+                before=before,
+                after=window.capacity,
+                provenance=window.provenance.value,
+                declared=window.declared,
+            )
+        )
+
+
+def _plain_period(told: ObservedLimit) -> float:
+    """Guess a period for a report that tells none: a minute, as most providers count."""
+    return MINUTE_S if not told.reset_s else max(MINUTE_S, _next_period(told.reset_s))
+
+
+def _next_period(seconds: float) -> float:
+    return next((period for period in PERIODS_S if period >= seconds * 0.99), PERIODS_S[-1])

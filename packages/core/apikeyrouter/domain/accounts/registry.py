@@ -1,0 +1,243 @@
+"""Which key draws on which scope.
+
+A scope is (provider, account, group). The account is the operator's word, else
+the provider's, else an inference, else the key itself. The group is the model
+where a provider limits each model apart, else all models together. Keys that
+come to share an account share its scopes from then on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
+from apikeyrouter.domain.ledger.ledger import Ledger, Scope
+from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.models.calendars import Calendar
+from apikeyrouter.domain.models.declared_limits import DECLARABLE
+from apikeyrouter.domain.models.events import Event, ScopesJoined
+from apikeyrouter.domain.models.observation import (
+    Algorithm,
+    Dimension,
+    Provenance,
+)
+
+ALL_MODELS = "*"
+#: What an operator has said stays.
+_BY_HAND = ("configured", "alone")
+
+
+@dataclass(slots=True, frozen=True)
+class Membership:
+    """Whose account a key is of, how that is known, and how surely."""
+
+    account: str
+    basis: str
+    confidence: float
+
+
+class AccountRegistry:
+    """Scopes by owner, and the owner of each key."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pacing: LimitSearch,
+        *,
+        clock: Callable[[], float],
+        emit: Callable[[Event], None],
+        on_room: Callable[[Scope], None],
+    ) -> None:
+        self._ledger = ledger
+        self._pacing = pacing
+        self._clock = clock
+        self._emit = emit
+        self._on_room = on_room
+        #: Scopes by group, of each account by provider and name.
+        self._accounts: dict[tuple[str, str], dict[str, Scope]] = {}
+        self._membership: dict[str, Membership] = {}
+        #: The keys of an account by provider and name, in order of arrival.
+        self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
+        #: Provider -> period in seconds -> what its limits of that period end with.
+        self.calendars: dict[str, Mapping[float, Calendar]] = {}
+        #: Told when a key moved from one account to another.
+        self.on_move: Callable[[KeySlot], None] = lambda _: None
+
+    def __iter__(self) -> Iterator[Scope]:
+        return (scope for scopes in self._accounts.values() for scope in scopes.values())
+
+    def scope_for(self, slot: KeySlot, group: str) -> Scope:
+        """Return the scope that *slot* draws on for *group*; made at first sight."""
+        member = self.membership(slot)
+        scopes = self._accounts.setdefault((slot.provider_id, member.account), {})
+        scope = scopes.get(group)
+        if scope is None:
+            scope = scopes[group] = self._found(slot, member, group)
+        return scope
+
+    def scopes_of(self, slot: KeySlot) -> list[Scope]:
+        """Return every scope of the key's account, one a group in use."""
+        account = self.membership(slot).account
+        return list(self._accounts.get((slot.provider_id, account), {}).values())
+
+    def drop_idle(self, scope: Scope, now: float) -> None:
+        """Forget a scope that nobody asks for and that holds and waits for nothing."""
+        if scope.candidates or scope.open or scope.wake_at > now:
+            return
+        scopes = self._accounts.get((scope.provider_id, scope.account), {})
+        if scopes.get(scope.group) is scope:
+            del scopes[scope.group]
+            self._pacing.forget(scope)
+
+    def membership(self, slot: KeySlot) -> Membership:
+        """Return whose account *slot* is of, and how we know."""
+        member = self._membership.get(slot.id)
+        if member is None:
+            declared = slot.record.metadata.get("scope")
+            member = (
+                Membership(str(declared), "configured", 1.0)
+                if declared
+                else Membership(slot.id, "own", 1.0)
+            )
+            self._enlist(slot, member)
+        return member
+
+    def slots_of(self, scope: Scope) -> list[KeySlot]:
+        """Return the keys that draw on the account of *scope*."""
+        return list(self._slots_of.get((scope.provider_id, scope.account), ()))
+
+    def join(self, slot: KeySlot, account: str, *, basis: str, confidence: float) -> bool:
+        """Move *slot* to *account* unless something surer is known; tell whether it moved."""
+        before = self.membership(slot)
+        if account == before.account or before.basis in _BY_HAND:
+            return False
+        if before.basis == "told" and basis != "told":
+            return False
+        if self._is_closed(slot.provider_id, account):
+            return False
+        self._move(slot, Membership(account, basis, confidence))
+        if basis != "told":
+            for scope in self.scopes_of(slot):
+                scope.basis, scope.confidence = basis, confidence
+        self._emit(ScopesJoined(account, slot.id, True, basis, confidence))
+        return True
+
+    def part(self, slot: KeySlot, *, basis: str) -> None:
+        """Give *slot* an account of its own again: evidence turned."""
+        before = self.membership(slot)
+        self._move(slot, Membership(slot.id, "own", 1.0))
+        self._emit(ScopesJoined(before.account, slot.id, False, basis, before.confidence))
+
+    def overrule(self, slot: KeySlot, account: str | None) -> None:
+        """Put *slot* where the operator says; `None` makes it its own, and nobody joins it."""
+        basis = "configured" if account else "alone"
+        self._move(slot, Membership(account or slot.id, basis, 1.0))
+
+    def _is_closed(self, provider_id: str, account: str) -> bool:
+        members = self._slots_of.get((provider_id, account), ())
+        return any(self._membership[slot.id].basis == "alone" for slot in members)
+
+    def _enlist(self, slot: KeySlot, member: Membership) -> None:
+        self._membership[slot.id] = member
+        self._slots_of.setdefault((slot.provider_id, member.account), {})[slot] = None
+
+    def _move(self, slot: KeySlot, member: Membership) -> None:
+        before = self._membership.get(slot.id)
+        if before is None:
+            self._enlist(slot, member)
+            self.on_move(slot)
+            return
+        name = slot.provider_id, before.account
+        mates = self._slots_of[name]
+        mates.pop(slot, None)
+        self._enlist(slot, member)
+        self._carry_over(slot, name, is_last=not mates)
+        self.on_move(slot)
+        if not mates:
+            del self._slots_of[name]
+            for scope in self._accounts.pop(name, {}).values():
+                self._pacing.forget(scope)
+
+    def _carry_over(self, slot: KeySlot, before: tuple[str, str], *, is_last: bool) -> None:
+        """Take along what is known: a told wait always, and the limits when nobody stays behind.
+
+        Windows go as they are, with what open holds have taken from them.
+        """
+        account = self._membership[slot.id].account
+        known = self._accounts.get((slot.provider_id, account), {})
+        for group, old in list(self._accounts.get(before, {}).items()):
+            is_new = group not in known
+            new = self.scope_for(slot, group)
+            if old.wake_at > new.wake_at:
+                new.wake_at, new.why, new.cause, new.streak = (
+                    old.wake_at, old.why, old.cause, old.streak,
+                )  # fmt: skip
+            if is_last and is_new:
+                new.windows = list(old.windows)
+                new.observed_at, new.is_searched = old.observed_at, old.is_searched
+                new.served, new.refused = old.served, old.refused
+                new.take_over(old)
+                self._pacing.follow(old, new)
+
+    def _found(self, slot: KeySlot, member: Membership, group: str) -> Scope:
+        now = self._clock()
+        name = f"{slot.provider_id}/{member.account}"
+        scope = Scope(
+            id=name if group == ALL_MODELS else f"{name}/{group}",
+            provider_id=slot.provider_id,
+            account=member.account,
+            group=group,
+            basis=member.basis,
+            confidence=member.confidence,
+            on_room=self._on_room,
+        )
+        self.declare(scope, slot.record.metadata.get("limits") or {}, now)
+        if not scope.windows:
+            self._pacing.begin(scope, now)
+        return scope
+
+    def declare(self, scope: Scope, limits: dict[str, float], now: float) -> None:
+        """Put declared *limits* (`rpm`, `tpm`, …) on *scope*; what reports say corrects them."""
+        for name, capacity in limits.items():
+            dimension, period_s = DECLARABLE[name]
+            known = scope.window(dimension, period_s)
+            if known is not None:
+                known.resize(capacity, Provenance.DECLARED)
+                known.declared = float(capacity)
+            elif dimension is Dimension.CONCURRENCY:
+                self._ledger.adopt(Concurrent(dimension, capacity, 0.0, now), scope, now, None)
+            else:
+                window = self.window_for(
+                    scope, dimension, capacity, period_s, now, provenance=Provenance.DECLARED
+                )
+                self._ledger.adopt(window, scope, now, None)
+
+    def window_for(
+        self,
+        scope: Scope,
+        dimension: Dimension,
+        capacity: float,
+        period_s: float,
+        now: float,
+        *,
+        provenance: Provenance,
+        algorithm: Algorithm | None = None,
+        label: str = "",
+    ) -> Window:
+        """Build a window as the scope's provider runs those of this period.
+
+        Args:
+            algorithm: When it is known; else the provider's calendar decides, and
+                continuous refill is what most providers have.
+        """
+        calendar = self.calendars.get(scope.provider_id, {}).get(period_s)
+        if calendar is not None and algorithm in (None, Algorithm.FIXED):
+            return FixedWindow(
+                dimension, capacity, period_s, now,
+                calendar=calendar, provenance=provenance, label=label,
+            )  # fmt: skip
+        return make_window(
+            algorithm or Algorithm.TOKEN_BUCKET, dimension, capacity, period_s, now,
+            provenance=provenance, label=label,
+        )  # fmt: skip

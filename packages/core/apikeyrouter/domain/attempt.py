@@ -1,0 +1,220 @@
+"""One try on one key: ends in exactly one of settle, fail, cancel.
+
+An `Attempt` carries the hold, says what became of it, and thereby teaches the
+ledger, the key, the candidate and the circuit. What follows from a failure is decided
+by the table, and done by `blame`.
+"""
+
+from apikeyrouter.domain.attempt_context import AttemptContext
+from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.failures.consequences import apply_consequence, close_circuit
+from apikeyrouter.domain.failures.table import CONSEQUENCES, Consequence
+from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.events import AttemptEnded
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.observation import ObservedLimit
+from apikeyrouter.domain.models.token_usage import Usage
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.route_table import ProviderEntry
+
+_TOO_MANY = 429
+#: A provider that does not answer within this is failing, whatever its caller's patience.
+_LONG_ENOUGH_S = 60.0
+_FRESH_REPORT_S = 0.02
+_ROOMY = 0.5
+
+
+class Attempt:
+    """One call on one key, from the reservation to its end.
+
+    Attributes:
+        slot: The key; `slot.secret` is its credential.
+        provider: The provider that is tried.
+        model: The provider's own name of the model.
+        started_at: Epoch seconds at which the hold was taken.
+        failure: Why it failed; `None` while it runs, and when it ended otherwise.
+        consequence: What its failure asks for.
+        is_streaming: Its end has been handed to a stream.
+    """
+
+    __slots__ = (
+        "_desk", "_has_answered", "consequence", "demand", "failure", "grant", "is_open",
+        "is_streaming", "provider", "record", "slot", "started_at",
+    )  # fmt: skip
+
+    def __init__(
+        self, desk: AttemptContext, grant: Grant, demand: Demand, record: DecisionRecord
+    ) -> None:
+        self._desk = desk
+        self.grant = grant
+        self.demand = demand
+        self.record = record
+        self.started_at = grant.note.at
+        self.is_open = True
+        self.is_streaming = False
+        self._has_answered = False
+        self.failure: Failure | None = None
+        self.consequence: Consequence | None = None
+        self.provider: ProviderEntry = desk.engine.routes.providers[grant.pool.provider_id]
+        self.slot = slot = grant.slot
+        slot.in_flight += 1
+        if slot.record.state is not KeyState.AVAILABLE:
+            desk.manager.recover(slot, self.started_at)
+
+    def __del__(self) -> None:
+        # Whoever makes calls of its own may forget to end one, such as when it is cancelled.
+        if getattr(self, "is_open", False):
+            self.cancel()
+
+    @property
+    def model(self) -> str:
+        """The provider's own name of the model."""
+        return self.grant.pool.model
+
+    def now(self) -> float:
+        """Return the instant by the router's clock."""
+        return self._desk.clock()
+
+    def wants_limits(self, now: float) -> bool:
+        """Tell whether the answer's figures are worth reading.
+
+        A report is skipped when the scope's last one is milliseconds old and
+        half of every limit was left: it could change no decision.
+        """
+        scope = self.grant.hold.scope
+        seen_at = scope.observed_at
+        return seen_at is None or now - seen_at > _FRESH_REPORT_S or scope.last_strain > _ROOMY
+
+    @property
+    def tries_next(self) -> bool:
+        """Whether its failure is a reason to try elsewhere."""
+        return self.consequence is not None and self.consequence.try_next
+
+    def answered(self, limits: tuple[ObservedLimit, ...] = (), account: str = "") -> None:
+        """Note that the provider let the request in: its head has come."""
+        desk, grant = self._desk, self.grant
+        hold, slot, awareness = grant.hold, self.slot, desk.awareness
+        now = desk.clock()
+        self._has_answered = True
+        hold.confirm()
+        grant.candidate.health.note(now - self.started_at, now)
+        slot.note_success(now - self.started_at, now)
+        scope = hold.scope
+        if account and account != slot.account:
+            awareness.note_account(slot, account)
+            scope = grant.scope()
+        if limits:
+            awareness.learn(scope, limits, now, hold)
+        awareness.note_success(scope, now)
+        circuit = grant.pool.circuit
+        if circuit.failures or circuit.awaits_answer or circuit.is_open:
+            close_circuit(desk, grant)
+
+    def settle(
+        self,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int = 0,
+    ) -> None:
+        """End well: correct the hold to what was used; `None` leaves it at the estimate.
+
+        Args:
+            cached_tokens: How many of the input tokens came from a prompt cache.
+        """
+        now = self._end("ok", "")
+        hold, pool = self.grant.hold, self.grant.pool
+        if not self._has_answered:
+            self.answered()
+        ledger = self._desk.awareness.ledger
+        self._desk.keep(self.record)
+        if input_tokens is None:
+            ledger.settle(hold, hold.amounts, now)
+            self._tell("ok", now)
+            return
+        used_out = output_tokens or 0
+        ledger.settle(hold, pool.actual(hold, input_tokens, used_out, cached_tokens), now)
+        hold.scope.served_tokens += input_tokens + used_out
+        pool.learn_sizes(self.demand, input_tokens, used_out)
+        self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
+        self._tell("ok", now, input_tokens, used_out)
+
+    def out_of_time(self) -> Failure:
+        """Return the failure of a call that the caller's own deadline has ended.
+
+        A provider is to blame only where it had long enough.
+        """
+        lasted_s = self._desk.clock() - self.started_at
+        kind = FailureClass.TIMEOUT if lasted_s >= _LONG_ENOUGH_S else FailureClass.OUT_OF_TIME
+        return Failure(kind, f"no answer within {lasted_s:.1f} s, when the request's time was over")
+
+    def cancel(self, *, sent: bool = True) -> None:
+        """End because the caller left; what was sent stays charged at the estimate."""
+        now = self._end("cancelled", "")
+        if self.grant.is_probe:
+            self.grant.pool.circuit.release_probe()
+            self._desk.wake()
+        ledger = self._desk.awareness.ledger
+        if sent:
+            ledger.settle(self.grant.hold, self.grant.hold.amounts, now)
+        else:
+            ledger.cancel(self.grant.hold, now)
+        self._desk.keep(self.record)
+        self._tell("cancelled", now)
+
+    def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
+        """End badly: apply what the failure's class asks for, and return it.
+
+        Args:
+            usage: What an answer that broke off has told of its use.
+        """
+        now = self._end(failure.kind.value, failure.message)
+        desk, grant = self._desk, self.grant
+        ledger, hold = desk.awareness.ledger, grant.hold
+        if usage is not None:
+            used = (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+            ledger.settle(hold, grant.pool.actual(hold, *used), now)
+        elif self._has_answered:
+            ledger.settle(hold, hold.amounts, now)
+        else:
+            counted = failure.status is not None and failure.status != _TOO_MANY
+            ledger.cancel(hold, now, counted=counted)
+        if failure.account:
+            desk.awareness.note_account(grant.slot, failure.account)
+        if failure.limits:
+            desk.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
+        consequence = CONSEQUENCES[failure.kind]
+        self.failure, self.consequence = failure, consequence
+        apply_consequence(desk, grant, failure, consequence, self.started_at, now)
+        self._tell(failure.kind.value, now)
+        if not consequence.try_next:
+            desk.keep(self.record)
+        return consequence
+
+    def _end(self, outcome: str, message: str) -> float:
+        if not self.is_open:
+            raise RuntimeError("an attempt ends once; this one has ended already")
+        self.is_open = False
+        now = self._desk.clock()
+        self.grant.note.end(outcome, message, now)
+        self.grant.slot.in_flight -= 1
+        return now
+
+    def _tell(
+        self, outcome: str, now: float, input_tokens: int = 0, output_tokens: int = 0
+    ) -> None:
+        if not self._desk.tells_attempts():
+            return
+        grant = self.grant
+        self._desk.emit(
+            AttemptEnded(
+                request_id=self.demand.request_id,
+                key_id=grant.slot.id,
+                provider_id=grant.pool.provider_id,
+                model=grant.pool.model,
+                outcome=outcome,
+                seconds=now - self.started_at,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+            )
+        )

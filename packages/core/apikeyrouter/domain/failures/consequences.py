@@ -1,0 +1,186 @@
+"""What a failure does: the key, the scope, the model or the circuit that failed is cooled.
+
+The failure table decides what follows; here it is done. A wait that a provider
+told holds for the scope that was told, whatever the failure was.
+"""
+
+from apikeyrouter.domain.accounts.registry import ALL_MODELS
+from apikeyrouter.domain.attempt_context import AttemptContext
+from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.failures.table import Blame, Consequence, wait_for
+from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
+from apikeyrouter.domain.models.events import CircuitMoved
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+
+#: A scope that fails so often in a row while others answer rests by itself, longer each time.
+_FAILURES_TO_REST = 3
+_FIRST_REST_S, _LONGEST_REST_S = 0.5, 60.0
+_NOT_FOUND = 404
+#: Failures of the account itself: they hold for all of its models.
+_OF_THE_ACCOUNT = frozenset(
+    {FailureClass.QUOTA_BILLING, FailureClass.ACCOUNT_DISABLED, FailureClass.IP_NOT_AUTHORIZED}
+)
+
+
+def apply_consequence(
+    desk: AttemptContext,
+    grant: Grant,
+    failure: Failure,
+    consequence: Consequence,
+    started_at: float,
+    now: float,
+) -> None:
+    """Cool what *failure* is blamed on.
+
+    Args:
+        started_at: When the failed call began.
+    """
+    blame = consequence.blame
+    if blame is Blame.PROVIDER:
+        _open_circuit(desk, grant, failure, now)
+        return
+    if failure.status is not None:
+        close_circuit(desk, grant)
+    elif grant.is_probe:
+        grant.pool.circuit.release_probe()
+        desk.wake()
+    if blame is Blame.SCOPE:
+        _cool_scope(desk, grant, failure, consequence, started_at, now)
+    elif blame is Blame.KEY:
+        _cool_key(desk, grant, failure, consequence, now)
+    elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
+        _refuse_model(desk, grant, failure, consequence, now)
+
+
+def close_circuit(desk: AttemptContext, grant: Grant) -> None:
+    """Note that the provider answered: whatever it said, it is there."""
+    circuit = grant.pool.circuit
+    if circuit.note_success():
+        _tell_circuit(desk, grant, "closed", "answered")
+        desk.wake()
+    elif circuit.ramp is not None:
+        desk.wake()
+
+
+def _open_circuit(desk: AttemptContext, grant: Grant, failure: Failure, now: float) -> None:
+    scope = grant.scope()
+    grant.candidate.health.note(None, now)
+    grant.slot.note_failure(now)
+    at_once = failure.kind is FailureClass.UNREACHABLE
+    if grant.pool.circuit.note_failure(now, failure.kind.value, at_once=at_once):
+        _tell_circuit(desk, grant, "open", failure.kind.value)
+    elif grant.is_probe:
+        desk.wake()
+    scope.failures += 1
+    told_s = failure.retry_after_s or 0.0
+    if told_s > 0.0:
+        desk.awareness.tell_to_wait(scope, now + told_s, failure.kind.value, "told to wait")
+        desk.engine.routes.rest_scope(scope)
+    elif scope.failures >= _FAILURES_TO_REST and len(grant.pool.candidates) > 1:
+        doublings = min(scope.failures - _FAILURES_TO_REST, 16)
+        rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
+        desk.awareness.tell_to_wait(scope, now + rest_s, failure.kind.value, "fails in a row")
+
+
+def _refuse_model(
+    desk: AttemptContext, grant: Grant, failure: Failure, consequence: Consequence, now: float
+) -> None:
+    """Keep the model from the key; from every key of the scope if none can have it.
+
+    A model that is not found is found by no key of the account; one that is
+    forbidden may be forbidden to this key alone.
+    """
+    pool, slots = grant.pool, [grant.slot]
+    if consequence.blame is Blame.MODEL_IN_SCOPE or failure.status == _NOT_FOUND:
+        candidates = grant.scope().candidates.get(pool, ())
+        slots = [member for candidate in candidates for member in candidate.slots]
+    until = now + wait_for(failure, consequence, streak=1, now=now)
+    grant.slot.note_failure(now)
+    for member in slots:
+        member.refuse(pool.model, until, now)
+        desk.engine.routes.refresh_slot(member)
+
+
+def _cool_scope(
+    desk: AttemptContext,
+    grant: Grant,
+    failure: Failure,
+    consequence: Consequence,
+    started_at: float,
+    now: float,
+) -> None:
+    scope = grant.scope()
+    scope.refused += 1
+    grant.slot.refused += 1
+    # Calls that were under way together are refused together: one refusal, one wait.
+    is_first = started_at >= scope.refused_at
+    if is_first:
+        scope.streak += 1
+        scope.refused_at = now
+    until = now + _wait_s(desk, failure, consequence, scope.streak, now)
+    how = "told to wait" if failure.retry_after_s else ""
+    scopes = [scope]
+    if failure.kind in _OF_THE_ACCOUNT:
+        scopes = list({scope, *desk.awareness.book.scopes_of(grant.slot)})
+    for told in scopes:
+        desk.awareness.tell_to_wait(told, until, failure.kind.value, how)
+    desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
+    grant.slot.note_failure(now)
+    if scope.group == ALL_MODELS or failure.kind in _OF_THE_ACCOUNT:
+        _rest(desk, grant, consequence, failure, until, now)
+    for told in scopes:
+        desk.engine.routes.rest_scope(told)
+
+
+def _cool_key(
+    desk: AttemptContext, grant: Grant, failure: Failure, consequence: Consequence, now: float
+) -> None:
+    slot = grant.slot
+    slot.streak += 1
+    slot.note_failure(now)
+    until = now + _wait_s(desk, failure, consequence, slot.streak, now)
+    if failure.kind in _OF_THE_ACCOUNT:
+        for scope in desk.awareness.book.scopes_of(slot):
+            desk.awareness.tell_to_wait(scope, until, failure.kind.value)
+            desk.engine.routes.rest_scope(scope)
+    if consequence.key_state is KeyState.INVALID:
+        slot.why = failure.kind.value
+        _move(desk, grant, KeyState.INVALID, failure, now)
+        desk.on_invalid(slot)
+    else:
+        _rest(desk, grant, consequence, failure, until, now)
+
+
+def _wait_s(
+    desk: AttemptContext, failure: Failure, consequence: Consequence, streak: int, now: float
+) -> float:
+    """Return the wait; where an account is empty, the operator's setting is the first one."""
+    first_s = None
+    if consequence.key_state is KeyState.EXHAUSTED:
+        first_s = min(consequence.cool_s, desk.quota_cooldown_s)
+    return wait_for(failure, consequence, streak=max(1, streak), now=now, first_s=first_s)
+
+
+def _rest(
+    desk: AttemptContext,
+    grant: Grant,
+    consequence: Consequence,
+    failure: Failure,
+    until: float,
+    now: float,
+) -> None:
+    desk.manager.sleep(grant.slot, until, failure.kind.value)
+    if consequence.key_state is not None:
+        _move(desk, grant, consequence.key_state, failure, now)
+    else:
+        desk.engine.routes.refresh_slot(grant.slot)
+
+
+def _move(desk: AttemptContext, grant: Grant, to: KeyState, failure: Failure, now: float) -> None:
+    if to in ALLOWED_MOVES[grant.slot.record.state]:
+        desk.manager.move(grant.slot, to, failure.kind.value, now)
+
+
+def _tell_circuit(desk: AttemptContext, grant: Grant, state: str, trigger: str) -> None:
+    pool = grant.pool
+    desk.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger))

@@ -1,0 +1,117 @@
+"""One key alive in memory: what the hot path needs of it, beside its record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
+from apikeyrouter.domain.models.routing_decision import instant
+
+_REFUSED_KEPT = 64
+_MEMORY = 0.9  # share of the old average that stays after one more sample
+
+
+@dataclass(slots=True, eq=False)
+class KeySlot:
+    """A key at work.
+
+    Attributes:
+        record: The stored record; its state is the truth.
+        secret: In the clear, in memory only.
+        models: Patterns such as `gpt-*`; `None` admits all.
+        failed: Calls that did not succeed, for whatever reason lies with the provider.
+        refused: Those of them that went into a limit.
+        wake_at: No call before this instant (epoch seconds).
+        success: Decaying share of calls that succeeded.
+        latency_s: Decaying average of seconds to the first byte.
+        turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
+        refused_models: Models this key may not use, with the instant of the next try.
+        why: The failure class, or the operator's reason, for which it rests.
+    """
+
+    record: APIKey
+    secret: str = field(repr=False)
+    models: tuple[str, ...] | None = None
+    weight: float = 1.0
+    priority: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+    wake_at: float = 0.0
+    why: str = ""
+    in_flight: int = 0
+    success: float = 1.0
+    latency_s: float = 0.0
+    served: int = 0
+    failed: int = 0
+    refused: int = 0
+    used_at: float = 0.0
+    streak: int = 0
+    turn: float = 0.0
+    account: str = ""
+    refused_models: dict[str, float] = field(default_factory=dict)
+    confirmed_invalid: bool = False
+    #: Where it takes turns; filed by the candidate index.
+    candidates: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The key's id."""
+        return self.record.id
+
+    @property
+    def provider_id(self) -> str:
+        """The provider's id."""
+        return self.record.provider_id
+
+    def serves(self, model: str) -> bool:
+        """Tell whether the key's own patterns admit *model*."""
+        return matches(self.models, model)
+
+    def is_awake(self, now: float) -> bool:
+        """Tell whether the key may be called at all now."""
+        return self.wake_at <= now and self.record.state in USABLE
+
+    def rests_for(self, model: str, now: float) -> str:
+        """Return why *model* may not be asked for with it now: a failure class or a reason."""
+        if self.record.state is KeyState.INVALID:
+            return self.why or "key_invalid"
+        if self.refused_models.get(model, 0.0) > now:
+            return "model_unavailable"
+        return self.why
+
+    def refuse(self, model: str, until: float, now: float) -> None:
+        """Do not use *model* before *until*; what is over by *now* is forgotten."""
+        if len(self.refused_models) >= _REFUSED_KEPT:
+            refused = self.refused_models.items()
+            self.refused_models = {name: end for name, end in refused if end > now}
+        self.refused_models[model] = until
+
+    def snapshot(self) -> APIKey:
+        """Return its record, with what has been counted of its use."""
+        record = self.record
+        record.usage_count = self.served + self.failed
+        record.failure_count = self.failed
+        if self.used_at:
+            record.last_used_at = instant(self.used_at)
+        return record
+
+    def note_success(self, latency_s: float, now: float) -> None:
+        """Fold in one answered call."""
+        self.served += 1
+        self.used_at = now
+        self.streak = 0
+        self.success += (1.0 - self.success) * (1.0 - _MEMORY)
+        self.latency_s = (
+            self.latency_s * _MEMORY + latency_s * (1.0 - _MEMORY) if self.latency_s else latency_s
+        )
+
+    def note_failure(self, now: float) -> None:
+        """Fold in one call that the key's provider failed."""
+        self.failed += 1
+        self.used_at = now
+        self.success *= _MEMORY
+
+
+def matches(patterns: Sequence[str] | None, model: str) -> bool:
+    """Tell whether any of *patterns* (`gpt-*`) admits *model*; `None` admits all."""
+    return patterns is None or any(fnmatchcase(model, pattern) for pattern in patterns)

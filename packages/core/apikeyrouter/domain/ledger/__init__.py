@@ -1,0 +1,1 @@
+"""What an account may still take: windows, and reservations over them."""

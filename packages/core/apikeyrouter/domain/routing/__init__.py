@@ -1,0 +1,1 @@
+"""Which candidate takes a request."""

@@ -1,0 +1,189 @@
+"""A candidate: the keys of one scope that serve one model, taking turns.
+
+Ten thousand keys of one account stand in one candidate and cost what one costs:
+taking a turn and coming back from a rest are O(log n) in the candidate's keys.
+"""
+
+import heapq
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Scope
+
+_LEARN = 0.1
+
+
+class CandidateOwner(Protocol):
+    """What a candidate needs of the pool it belongs to."""
+
+    model: str
+
+    def refresh_candidate(self, candidate: "Candidate", now: float) -> None:
+        """File the candidate afresh wherever it sleeps."""
+
+    def remove(self, slot: KeySlot, candidate: "Candidate") -> None:
+        """Let a key serve here no more."""
+
+    def add(self, slot: KeySlot, scope: Scope) -> "Candidate":
+        """Let a key serve here under a scope."""
+
+
+@dataclass(slots=True, eq=False)
+class Health:
+    """How a model fares at one scope, whatever it was asked for.
+
+    Attributes:
+        success: Decaying share of calls that succeeded.
+        latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
+        noted_at: When the last call was folded in; what is old tells little.
+    """
+
+    success: float = 1.0
+    latency_s: float = 0.0
+    noted_at: float = 0.0
+
+    def note(self, latency_s: float | None, now: float) -> None:
+        """Fold in one call: seconds to its first byte, or `None` when the provider failed it."""
+        self.noted_at = now
+        if latency_s is None:
+            self.success *= 1.0 - _LEARN
+            return
+        self.success += (1.0 - self.success) * _LEARN
+        rise = latency_s - self.latency_s
+        self.latency_s = latency_s if rise > 0 else self.latency_s + rise * _LEARN
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """One scope's keys for one model, of one priority.
+
+    Attributes:
+        turn: Virtual time of the candidate: equal scores take turns by weight.
+        health: Shared with the candidates of the same scope and model under other objectives.
+        first_key_id: The id of its first key, by which it is told.
+        mean_weight: Of its keys.
+    """
+
+    pool: CandidateOwner
+    scope: Scope
+    priority: int
+    weight: float = 0.0
+    mean_weight: float = 1.0
+    turn: float = 0.0
+    health: Health = field(default_factory=Health)
+    first_key_id: str = ""
+    #: In order of arrival.
+    slots: dict[KeySlot, None] = field(default_factory=dict)
+    #: The only key, where there is one only.
+    _single: KeySlot | None = None
+    _ready: list[tuple[float, int, KeySlot]] = field(default_factory=list)
+    _resting: list[tuple[float, int, KeySlot]] = field(default_factory=list)
+    #: The number under which a key is filed now; entries with another number are stale.
+    _filed: dict[KeySlot, int] = field(default_factory=dict)
+    _number: int = 0
+
+    def add(self, slot: KeySlot) -> None:
+        """Let *slot* take turns here."""
+        self.slots[slot] = None
+        self._file_ready(slot)
+        self._note_keys(self.weight + slot.weight)
+
+    def remove(self, slot: KeySlot) -> None:
+        """Take *slot* out."""
+        del self.slots[slot], self._filed[slot]
+        self._note_keys(self.weight - slot.weight)
+
+    def next_slot(self, now: float, avoid: Collection[KeySlot]) -> KeySlot | None:
+        """Return the key whose turn it is, or `None` when all rest or are to be avoided."""
+        slot = self._single
+        if slot is not None:
+            return slot if slot not in avoid and self._may_serve(slot, now) else None
+        self._wake_rested(now)
+        passed: list[KeySlot] = []
+        chosen = None
+        while chosen is None and (slot := self._pop(self._ready)) is not None:
+            if not self._may_serve(slot, now):
+                self._file_resting(slot)
+                continue
+            if slot not in avoid:
+                chosen = slot
+                slot.turn = max(slot.turn, self.turn) + 1.0 / slot.weight
+            passed.append(slot)
+        for slot in passed:
+            self._file_ready(slot)
+        return chosen
+
+    def wakes_at(self) -> float:
+        """Return the instant at which the first resting key may be called; `inf` if none will."""
+        if self._single is not None:
+            return self._rests_until(self._single)
+        resting = self._resting
+        while resting and not self._is_current(resting[0]):
+            heapq.heappop(resting)
+        return resting[0][0] if resting else math.inf
+
+    def may_serve_by(self, at: float) -> bool:
+        """Tell whether one of its keys may be called before *at*."""
+        if self._single is not None:
+            return self._rests_until(self._single) < at
+        return any(self._is_current(entry) for entry in self._ready) or self.wakes_at() < at
+
+    def rests_for(self, now: float) -> str:
+        """Return why its first key rests: a failure class or an operator's reason."""
+        first = next(iter(self.slots), None)
+        return first.rests_for(self.pool.model, now) if first is not None else ""
+
+    def refile(self, slot: KeySlot) -> None:
+        """Look at *slot* afresh: its state or its wait changed."""
+        self._file_ready(slot)
+
+    def _note_keys(self, weight: float) -> None:
+        first = next(iter(self.slots), None)
+        self._single = first if len(self.slots) == 1 else None
+        self.first_key_id = first.id if first is not None else ""
+        self.weight = weight
+        self.mean_weight = weight / len(self.slots) if self.slots else 1.0
+
+    def _wake_rested(self, now: float) -> None:
+        resting = self._resting
+        while resting and resting[0][0] <= now:
+            entry = heapq.heappop(resting)
+            if self._is_current(entry):
+                self._file_ready(entry[2])
+
+    def _file_ready(self, slot: KeySlot) -> None:
+        self._file(self._ready, slot.turn, slot)
+
+    def _file_resting(self, slot: KeySlot) -> None:
+        self._file(self._resting, self._rests_until(slot), slot)
+
+    def _file(self, heap: list[tuple[float, int, KeySlot]], at: float, slot: KeySlot) -> None:
+        self._number += 1
+        self._filed[slot] = self._number
+        heapq.heappush(heap, (at, self._number, slot))
+        if len(heap) > 2 * len(self.slots) + 16:
+            heap[:] = [entry for entry in heap if self._is_current(entry)]
+            heapq.heapify(heap)
+
+    def _pop(self, heap: list[tuple[float, int, KeySlot]]) -> KeySlot | None:
+        while heap:
+            entry = heapq.heappop(heap)
+            if self._is_current(entry):
+                return entry[2]
+        return None
+
+    def _is_current(self, entry: tuple[float, int, KeySlot]) -> bool:
+        return self._filed.get(entry[2]) == entry[1]
+
+    def _may_serve(self, slot: KeySlot, now: float) -> bool:
+        if not slot.is_awake(now):
+            return False
+        return not slot.refused_models or slot.refused_models.get(self.pool.model, 0.0) <= now
+
+    def _rests_until(self, slot: KeySlot) -> float:
+        if not slot.is_awake(math.inf):
+            return math.inf
+        return max(slot.wake_at, slot.refused_models.get(self.pool.model, 0.0))

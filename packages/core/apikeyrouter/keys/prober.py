@@ -1,0 +1,58 @@
+"""Keys that were refused as credentials are asked again, by a call that costs nothing.
+
+A key is out of use from the first refusal on. A probe that is refused too
+confirms it; one that is accepted brings the key back. Probes grow rarer.
+"""
+
+import asyncio
+
+from apikeyrouter.domain.components.key_manager import KeyManager
+from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.routing.route_table import RouteTable
+
+FIRST_PROBE_S = 5.0
+LONGEST_PAUSE_S = 3600.0
+
+
+class KeyProber:
+    """Probes invalid keys in the background until they work, move, or the router closes."""
+
+    def __init__(self, manager: KeyManager, routes: RouteTable) -> None:
+        self._manager = manager
+        self._routes = routes
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def watch(self, slot: KeySlot) -> None:
+        """Begin to probe *slot*; once is enough."""
+        adapter = self._routes.providers[slot.provider_id].adapter
+        task = self._tasks.get(slot.id)
+        if isinstance(adapter, WireAdapter) and (task is None or task.done()):
+            probing = self._probe(slot, adapter)
+            self._tasks[slot.id] = asyncio.get_running_loop().create_task(probing)
+
+    async def close(self) -> None:
+        """Stop probing."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _probe(self, slot: KeySlot, adapter: WireAdapter) -> None:
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PROBE_S * 2.0 ** (min(slot.streak, 12) - 1))
+        while slot.record.state is KeyState.INVALID:
+            await asyncio.sleep(pause_s)
+            if slot.record.state is not KeyState.INVALID:
+                return
+            accepted = await adapter.probe(slot.secret)
+            if accepted:
+                await self._restore(slot)
+                return
+            slot.confirmed_invalid = slot.confirmed_invalid or accepted is False
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2.0)
+
+    async def _restore(self, slot: KeySlot) -> None:
+        await self._manager.update_key_state(slot.id, KeyState.DISABLED, "a probe was accepted")
+        await self._manager.update_key_state(slot.id, KeyState.AVAILABLE, "a probe was accepted")

@@ -1,0 +1,1 @@
+"""The thin loops around a decision: they do the waiting of one request."""

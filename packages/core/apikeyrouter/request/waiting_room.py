@@ -1,0 +1,109 @@
+"""The event loop's half of the admission queue: one timer, one future a waiting request."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
+
+#: Timers fire a little early against the clock; waking twice costs more than this.
+_TIMER_SLACK_S = 0.001
+_LOOK_AGAIN_S = 1.0
+
+
+class WaitingRoom:
+    """The event loop's half of the queue: one timer, one future a waiting request."""
+
+    def __init__(self, queue: AdmissionQueue, clock: Callable[[], float]) -> None:
+        self.queue = queue
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
+        self._is_nudged = False
+
+    def nudge(self) -> None:
+        """Look at the queue again within this turn of the loop."""
+        if self.queue.waiting and not self._is_nudged and self._loop is not None:
+            self._is_nudged = True
+            self._loop.call_soon(self._pump)
+
+    async def wait(
+        self,
+        demand: Demand,
+        record: DecisionRecord,
+        *,
+        deadline: float,
+        wakes_at: float,
+        avoid: frozenset[KeySlot],
+    ) -> Grant | Refusal:
+        """Stand in line until there is room, or until *deadline*.
+
+        A waiter that is cancelled leaves the line, and returns what it was
+        granted in the same instant.
+        """
+        self._enter()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Grant | Refusal] = loop.create_future()
+        ticket = self.queue.join(
+            demand, record,
+            deadline=deadline, deliver=lambda told: self._deliver(outcome, told),
+            now=self._clock(), avoid=avoid,
+        )  # fmt: skip
+        if isinstance(ticket, Refusal):
+            return ticket
+        self._arm(min(wakes_at, deadline))
+        # It may fit where those before it do not, or go before them.
+        self.nudge()
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            self.queue.leave(ticket)
+            if outcome.done() and not outcome.cancelled():
+                self._return(outcome.result())
+            raise
+
+    def _enter(self) -> None:
+        """Follow the loop in use; a loop that is gone took its timers with it."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._timer, self._is_nudged = loop, None, False
+            self._wakes_at = math.inf
+
+    def _deliver(self, outcome: asyncio.Future[Grant | Refusal], told: Grant | Refusal) -> None:
+        """Tell a waiter; one that left in this very turn returns what it was granted."""
+        if outcome.done():
+            self._return(told)
+        else:
+            outcome.set_result(told)
+
+    def _return(self, outcome: Grant | Refusal) -> None:
+        if isinstance(outcome, Grant):
+            outcome.return_unused(self._clock())
+            self.nudge()
+
+    def _pump(self) -> None:
+        self._is_nudged = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wakes_at = math.inf
+        # Whatever goes wrong with one request, the others are looked at again.
+        wakes_at = self._clock() + _LOOK_AGAIN_S
+        try:
+            wakes_at = self.queue.pump(self._clock())
+        finally:
+            self._arm(wakes_at)
+
+    def _arm(self, wakes_at: float) -> None:
+        if wakes_at >= self._wakes_at or self._loop is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = wakes_at
+        delay_s = max(0.0, wakes_at - self._clock()) + _TIMER_SLACK_S
+        self._timer = self._loop.call_later(delay_s, self._pump)

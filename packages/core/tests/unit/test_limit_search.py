@@ -1,0 +1,195 @@
+"""Limits that nobody tells are found by refusals, few of them."""
+
+from collections.abc import Callable
+
+import pytest
+
+from apikeyrouter.domain.accounts.limit_search import FIRST_CALLS, TRUSTED_CALLS, LimitSearch
+from apikeyrouter.domain.ledger.algorithms import make_window
+from apikeyrouter.domain.ledger.ledger import (
+    Ledger,
+    Reservation,
+    Scope,
+    amounts_of,
+)
+from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.models.events import LimitLearned
+from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
+
+pytestmark = pytest.mark.unit
+ONE = amounts_of(requests=1, concurrency=1)
+TICK_S = 0.01
+
+
+class Silent:
+    """A scope under search before a provider that lets calls in or not, and says no more."""
+
+    def __init__(self) -> None:
+        self.events: list[LimitLearned] = []
+        self.ledger = Ledger()
+        self.pacing = LimitSearch(self.ledger, emit=self.events.append)
+        self.scope = Scope("s", "p", "a")
+        self.served = self.refused = 0
+
+    def call(self, now: float, lets_in: Callable[[float], bool]) -> bool:
+        """Make one call if we may; tell whether we might."""
+        got = self.ledger.reserve(self.scope, ONE, now)
+        if not isinstance(got, Reservation):
+            return False
+        if lets_in(now):
+            self.ledger.settle(got, ONE, now)
+            self.scope.served += 1
+            self.scope.streak = 0
+            self.served += 1
+            if self.scope.is_searched:
+                self.pacing.answered(self.scope, now)
+            return True
+        self.ledger.cancel(got, now)
+        self.refused += 1
+        self.scope.streak += 1
+        self.scope.wake_at = now + min(60.0, 2.0 ** (self.scope.streak - 1))
+        self.pacing.refused(self.scope, now, told=False, is_first=True)
+        return False
+
+    def windows(self) -> dict[str, float]:
+        return {window.name: window.capacity for window in self.scope.windows}
+
+
+def limited(window: Window) -> Callable[[float], bool]:
+    def lets_in(now: float) -> bool:
+        if window.room(now) < 1.0:
+            return False
+        window.take(1.0, now)
+        return True
+
+    return lets_in
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.TOKEN_BUCKET, Algorithm.FIXED, Algorithm.ROLLING])
+@pytest.mark.parametrize("per_minute", [30, 600, 3000])
+def test_search_closes_in_on_a_hidden_limit_and_costs_few_refusals(
+    algorithm: Algorithm, per_minute: int
+) -> None:
+    silent, minutes = Silent(), 10
+    silent.pacing.begin(silent.scope, 0.0)
+    lets_in = limited(make_window(algorithm, Dimension.REQUESTS, per_minute, MINUTE_S, 0.0))
+    for tick in range(int(minutes * MINUTE_S / TICK_S)):
+        while silent.call(tick * TICK_S, lets_in):
+            pass
+    assert silent.served >= 0.88 * per_minute * minutes
+    assert silent.refused <= max(12, 0.02 * silent.served)
+
+
+def test_first_refusal_sets_the_pace_that_a_minute_of_a_full_bucket_would_have() -> None:
+    silent = Silent()
+    silent.scope.served = 0
+    silent.pacing.begin(silent.scope, 0.0)
+    silent.scope.served = 600
+    silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
+    (event,) = silent.events
+    assert (event.before, event.provenance) == (None, "inferred")
+    assert event.after == pytest.approx(0.95 * 600)
+
+
+def test_few_calls_at_once_first_and_one_more_with_each_answer() -> None:
+    silent = Silent()
+    silent.pacing.begin(silent.scope, 0.0)
+    assert silent.windows() == {"cautious calls at once": FIRST_CALLS}
+    for _ in range(TRUSTED_CALLS - FIRST_CALLS):
+        silent.pacing.answered(silent.scope, 0.0)
+    assert silent.windows() == {"cautious calls at once": TRUSTED_CALLS}
+    silent.pacing.answered(silent.scope, 0.0)
+    assert (silent.windows(), silent.scope.is_searched) == ({}, False)
+
+
+def test_calls_at_once_fall_to_what_was_let_in_and_come_back_one_by_one() -> None:
+    silent = Silent()
+    silent.pacing.begin(silent.scope, 0.0)
+    holds = [silent.ledger.reserve(silent.scope, ONE, 0.0) for _ in range(6)]
+    silent.ledger.cancel(holds.pop(), 0.0)
+    silent.ledger.cancel(holds.pop(), 0.0)
+    silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
+    assert silent.windows()["cautious calls at once"] == 4.0
+    silent.pacing.answered(silent.scope, 5.0)
+    assert silent.windows()["cautious calls at once"] == 4.0
+    silent.pacing.answered(silent.scope, 11.0)
+    silent.pacing.answered(silent.scope, 12.0)
+    assert silent.windows()["cautious calls at once"] == 5.0
+
+
+def test_refusal_that_a_known_limit_explains_or_that_tells_figures_changes_no_pace() -> None:
+    silent = Silent()
+    known = make_window(
+        Algorithm.TOKEN_BUCKET, Dimension.REQUESTS, 10, 60.0, 0.0, provenance=Provenance.HEADER
+    )
+    known.take(10, 0.0)
+    silent.scope.windows.append(known)
+    silent.scope.served = 10
+    silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
+    silent.pacing.refused(silent.scope, 1.0, told=True, is_first=True)
+    assert silent.windows() == {"requests per minute": 10.0}
+
+
+def test_beside_known_limits_the_second_unexplained_refusal_counts() -> None:
+    silent = Silent()
+    silent.scope.windows.append(
+        make_window(
+            Algorithm.TOKEN_BUCKET, Dimension.TOKENS, 1e6, 60.0, 0.0, provenance=Provenance.HEADER
+        )
+    )
+    for at, names in ((10.0, 1), (20.0, 2)):
+        silent.scope.served += 50
+        silent.pacing.refused(silent.scope, at, told=False, is_first=True)
+        assert len(silent.windows()) == names
+
+
+def test_asked_to_slow_down_it_halves_and_grows_back_and_goes() -> None:
+    silent = Silent()
+    window = make_window(
+        Algorithm.TOKEN_BUCKET, Dimension.REQUESTS, 6000, 60.0, 0.0, provenance=Provenance.HEADER
+    )
+    silent.scope.windows.append(window)
+    for second in range(30):
+        window.take(10, float(second + 1))
+    silent.pacing.slowed(silent.scope, 30.0)
+    (event,) = silent.events
+    assert event.after == pytest.approx(300.0, rel=0.05)
+    rates, now = [], 30.0
+    while silent.scope.is_searched and now < 300.0:
+        now += 0.05
+        while isinstance(got := silent.ledger.reserve(silent.scope, ONE, now), Reservation):
+            silent.ledger.settle(got, ONE, now)
+            silent.pacing.answered(silent.scope, now)
+            if not silent.scope.is_searched:
+                break
+        rates.append(silent.scope.windows[-1].rate)
+    assert not silent.scope.is_searched
+    assert 20.0 < now - 30.0 < 90.0
+    assert rates == sorted(rates)
+
+
+def test_what_the_provider_tells_takes_the_place_of_what_was_guessed() -> None:
+    silent = Silent()
+    silent.pacing.begin(silent.scope, 0.0)
+    silent.scope.served = 60
+    silent.pacing.refused(silent.scope, 1.0, told=False, is_first=True)
+    assert "paced requests" in silent.windows()
+    silent.pacing.told(silent.scope)
+    assert "paced requests" not in silent.windows()
+
+
+def test_refusal_after_a_few_calls_may_be_chance_and_is_soon_forgotten() -> None:
+    silent = Silent()
+    silent.pacing.begin(silent.scope, 0.0)
+    free = limited(make_window(Algorithm.TOKEN_BUCKET, Dimension.REQUESTS, 6000, MINUTE_S, 0.0))
+    refusals = [False, True, True]
+
+    def others_were_there_first(now: float) -> bool:
+        return not (refusals and refusals.pop(0)) and free(now)
+
+    for tick in range(int(60.0 / TICK_S)):
+        silent.call(tick * TICK_S, others_were_there_first)
+    served = silent.served
+    for tick in range(int(60.0 / TICK_S), int(120.0 / TICK_S)):
+        silent.call(tick * TICK_S, others_were_there_first)
+    assert silent.served - served > 1000
