@@ -165,6 +165,8 @@ class Attempt:
     def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
         """End badly: apply what the failure's class asks for, and return it.
 
+        What may have been served stays charged, at the estimate unless *usage* is told.
+
         Args:
             usage: What an answer that broke off has told of its use.
         """
@@ -174,7 +176,7 @@ class Attempt:
         if usage is not None:
             used = (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
             ledger.settle(hold, grant.pool.actual(hold, *used), now)
-        elif self._has_answered:
+        elif self._has_answered or failure.may_be_served:
             ledger.settle(hold, hold.amounts, now)
         else:
             counted = failure.status is not None and failure.status != _TOO_MANY

@@ -53,6 +53,15 @@ _PASSING = frozenset(
         FailureClass.IN_FLIGHT_BUDGET,
     }
 )
+#: Everything else is a refusal, or never reached the provider.
+_MAY_BE_SERVED = frozenset(
+    {
+        FailureClass.NETWORK,
+        FailureClass.TIMEOUT,
+        FailureClass.OUT_OF_TIME,
+        FailureClass.MID_STREAM,
+    }
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,3 +88,11 @@ class Failure:
     until: float | None = None
     limits: tuple[ObservedLimit, ...] = ()
     account: str = ""
+
+    @property
+    def may_be_served(self) -> bool:
+        """Whether the provider may have served the call, and charges it.
+
+        An answer that refuses it shows that it did not.
+        """
+        return self.status is None and self.kind in _MAY_BE_SERVED
