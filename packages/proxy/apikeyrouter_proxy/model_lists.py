@@ -1,12 +1,15 @@
 """What providers say they serve: asked at the start, and again when something is missing.
 
-A provider with patterns of its own is not asked. One that does not answer may
-serve any model. Nobody waits long for a list.
+Keys may be told different lists, so several are asked, one an account, and
+what is known is all that any of them was told. A provider with patterns of its
+own is not asked. One that does not answer may serve any model. Nobody waits
+long for a list.
 """
 
 import asyncio
 
 from apikeyrouter import ApiKeyRouter, WireAdapter
+from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import USABLE
 from apikeyrouter.domain.routing.route_table import ProviderEntry
 
@@ -14,7 +17,9 @@ _FRESH_S = 30.0
 _PATIENCE_S = 10.0
 #: Who wants to see the lists waits this long from when they were asked for.
 _SETTLES_S = 2.0
-_KEYS_ASKED = 3
+#: Keys of one provider that are asked in one round, and how many of them at once.
+_KEYS_ASKED = 16
+_ASKED_AT_ONCE = 4
 
 
 class ModelLists:
@@ -25,8 +30,9 @@ class ModelLists:
         self._asked_at = 0.0
         self._settles_at = 0.0
         self._task: asyncio.Task[object] | None = None
-        #: Keys that brought no list; the others are asked first.
-        self._silent: set[str] = set()
+        #: The number of the round in which a key was asked last; the others are asked first.
+        self._round_of: dict[str, int] = {}
+        self._rounds = 0
 
     def start(self) -> None:
         """Ask all providers, in the background."""
@@ -34,6 +40,7 @@ class ModelLists:
             loop = asyncio.get_running_loop()
             self._asked_at = self._router.now()
             self._settles_at = loop.time() + _SETTLES_S
+            self._rounds += 1
             entries = [entry for entry in self._providers() if _may_be_asked(entry)]
             self._task = loop.create_task(self._ask_all(entries))
 
@@ -65,20 +72,34 @@ class ModelLists:
         await asyncio.gather(*map(self._ask, entries), return_exceptions=True)
 
     async def _ask(self, entry: ProviderEntry) -> None:
-        assert isinstance(entry.adapter, WireAdapter)  # noqa: S101 - no other may be asked
-        usable = [slot for slot in entry.slots.values() if slot.record.state in USABLE]
-        usable.sort(key=lambda slot: slot.id in self._silent)
+        adapter = entry.adapter
+        assert isinstance(adapter, WireAdapter)  # noqa: S101 - no other may be asked
+        places = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+        async def ask_key(slot: KeySlot) -> None:
+            async with places:
+                models = await adapter.list_models(slot.secret)
+            self._router.routes.note_list(entry, slot, models)
+
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                for slot in usable[:_KEYS_ASKED]:
-                    self._silent.add(slot.id)
-                    models = await entry.adapter.list_models(slot.secret)
-                    if models:
-                        self._silent.discard(slot.id)
-                        self._router.routes.set_known_models(entry, models)
-                        return
+                asked = map(ask_key, self._next_keys(entry))
+                await asyncio.gather(*asked, return_exceptions=True)
         except TimeoutError:
             return
+
+    def _next_keys(self, entry: ProviderEntry) -> list[KeySlot]:
+        """Return keys of different accounts, those first that were not asked for longest."""
+        usable = [slot for slot in entry.slots.values() if slot.record.state in USABLE]
+        usable.sort(key=lambda slot: self._round_of.get(slot.id, 0))
+        by_account = {_account_of(slot): slot for slot in reversed(usable)}
+        chosen = list(reversed(by_account.values()))[:_KEYS_ASKED]
+        self._round_of |= {slot.id: self._rounds for slot in chosen}
+        return chosen
+
+
+def _account_of(slot: KeySlot) -> str:
+    return slot.account or str(slot.record.metadata.get("scope") or slot.id)
 
 
 def _may_be_asked(entry: ProviderEntry) -> bool:

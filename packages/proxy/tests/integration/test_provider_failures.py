@@ -6,10 +6,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from apikeyrouter import ApiKeyRouter, RouterSettings
-from apikeyrouter.infrastructure.config.model import RouterConfig
-from apikeyrouter_proxy.app import ProxyApp
-
 pytestmark = pytest.mark.integration
 
 BODY = b'{"model":"m","messages":[]}'
@@ -25,6 +21,9 @@ class Refusing:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
+        await self.answer(send)
+
+    async def answer(self, send: Any) -> None:
         start = {"type": "http.response.start", "status": self._status, "headers": self._headers}
         await send(start)
         await send({"type": "http.response.body", "body": self._body})
@@ -72,43 +71,41 @@ async def test_no_address_of_a_provider_is_told(ask: Any) -> None:
 
 
 class Listing:
-    """Lists one model more each time it is asked, to those who bear the second key."""
-
-    def __init__(self) -> None:
-        self.listed = 0
+    """Lists two models to the second key and one to the first; serves a third one as well."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        allowed = (b"authorization", b"Bearer sk-sim-2") in scope["headers"]
-        self.listed += allowed
-        models = [{"id": f"m{number}"} for number in range(self.listed)]
-        answer = Refusing(200 if allowed else 401, json.dumps({"data": models}).encode())
-        await answer(scope, receive, send)
+        asked = b""
+        while (message := await receive()).get("more_body"):
+            asked += message["body"]
+        asked += message.get("body", b"")
+        is_second = (b"authorization", b"Bearer sk-sim-2") in scope["headers"]
+        names = ["m0", "m1"] if is_second else ["m0"]
+        if scope["method"] == "GET":
+            answer = Refusing(200, json.dumps({"data": [{"id": name} for name in names]}).encode())
+        elif json.loads(asked)["model"] in [*names, "m0:online"]:
+            answer = Refusing(200, b'{"choices":[]}')
+        else:
+            answer = Refusing(404, b'{"error":{"code":"model_not_found","message":"no such"}}')
+        await answer.answer(send)
 
 
-async def test_models_are_listed_although_the_first_key_is_refused(
-    serve: Any, config_for: Any
-) -> None:
+async def test_models_are_listed_that_any_key_may_use(serve: Any, config_for: Any) -> None:
     config = config_for(serve(Listing()).url + "/v1")
     config["keys"].append({"id": "key-2", "provider": "p1", "secret": "sk-sim-2"})
     async with httpx2.AsyncClient(base_url=serve(config).url) as client:
         listed = (await client.get("/v1/models")).json()["data"]
-    assert [model["id"] for model in listed] == ["m0"]
+    assert [model["id"] for model in listed] == ["m0", "m1"]
 
 
-async def test_new_model_is_served_once_somebody_asked_for_it(serve: Any, config_for: Any) -> None:
-    config = config_for("http://127.0.0.1:1/v1", serve(Listing()).url + "/v1")
-    del config["keys"][0]
-    now = 1_000_000.0
-    router = ApiKeyRouter(config=RouterSettings(log_level="CRITICAL"), clock=lambda: now)
-    app = ProxyApp(RouterConfig.model_validate(config), router)
-    await app.start()
-    transport = httpx2.ASGITransport(app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://router") as client:
-        statuses = []
-        for _ in range(3):
-            await app.models.settle()
-            answer = await client.post("/v1/chat/completions", content=b'{"model":"m1"}')
-            statuses.append(answer.status_code)
-            now += 31.0
-    await app.stop()
-    assert statuses == [404, 404, 200]
+async def test_model_that_is_not_listed_is_for_its_provider_to_judge(
+    serve: Any, config_for: Any
+) -> None:
+    async with httpx2.AsyncClient(
+        base_url=serve(config_for(serve(Listing()).url + "/v1")).url
+    ) as client:
+        await client.get("/v1/models")
+        statuses = [
+            (await client.post("/v1/chat/completions", json={"model": model})).status_code
+            for model in ("m0", "m0:online", "p1/m0", "none")
+        ]
+    assert statuses == [200, 200, 200, 404]

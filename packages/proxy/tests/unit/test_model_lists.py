@@ -56,33 +56,45 @@ async def known_after(lists: ModelLists, router: ApiKeyRouter) -> list[str]:
     return [model for model, _ in router.routes.known_models()]
 
 
-async def test_next_keys_are_asked_where_the_first_bring_nothing(
-    router: ApiKeyRouter, adapter: Listing
-) -> None:
+async def test_what_any_key_is_told_counts(router: ApiKeyRouter, adapter: Listing) -> None:
     for secret in "abcde":
         await router.register_key(secret, "lab", {"id": secret})
     await router.revoke_key("a")
-    adapter.models_by_secret = {"d": ("m",), "e": ("other",)}
+    adapter.models_by_secret = {"a": ("gone",), "d": ("m",), "e": ("other", "m")}
     lists = ModelLists(router)
     lists.start()
-    assert await known_after(lists, router) == ["m"]
-    assert adapter.asked == ["b", "c", "d"]
+    assert await known_after(lists, router) == ["m", "other"]
+    assert sorted(adapter.asked) == ["b", "c", "d", "e"]
 
 
-async def test_other_keys_are_asked_later_when_nothing_was_learned(
+async def test_one_key_of_an_account_is_asked(router: ApiKeyRouter, adapter: Listing) -> None:
+    for secret in "abcde":
+        await router.register_key(secret, "lab", {"id": secret, "scope": "one"})
+    await router.register_key("f", "lab", {"id": "f", "scope": "two"})
+    lists = ModelLists(router)
+    lists.start()
+    await lists.settle()
+    assert adapter.asked == ["a", "f"]
+
+
+async def test_other_keys_are_asked_later_where_there_are_many(
     router: ApiKeyRouter, adapter: Listing, clock: Clock
 ) -> None:
-    for secret in "abcde":
-        await router.register_key(secret, "lab", {"id": secret})
-    adapter.models_by_secret = {"e": ("m",)}
+    names = [f"k{number:02}" for number in range(40)]
+    for name in names:
+        await router.register_key(name, "lab", {"id": name})
+    adapter.models_by_secret = {names[39]: ("m",)}
     lists = ModelLists(router)
     lists.start()
     assert await known_after(lists, router) == []
     assert await known_after(lists, router) == []
-    assert adapter.asked == ["a", "b", "c"]
-    clock.now += 31.0
-    assert await known_after(lists, router) == ["m"]
-    assert adapter.asked == ["a", "b", "c", "d", "e"]
+    assert sorted(adapter.asked) == names[:16]
+    for _ in range(2):
+        clock.now += 31.0
+        known = await known_after(lists, router)
+    assert known == ["m"]
+    assert sorted(set(adapter.asked)) == names
+    assert len(adapter.asked) == 48
 
 
 async def test_list_that_is_known_is_asked_for_again_only_on_demand(
@@ -111,4 +123,16 @@ async def test_stalled_provider_keeps_nobody_waiting(
         assert await known_after(lists, router) == []
     async with asyncio.timeout(0.5):
         await lists.settle()
+    await lists.stop()
+
+
+async def test_key_that_stalls_keeps_no_other_from_being_asked(
+    router: ApiKeyRouter, adapter: Listing
+) -> None:
+    adapter.models_by_secret = {"b": ("m",)}
+    for secret in ("stalls", "b"):
+        await router.register_key(secret, "lab")
+    lists = ModelLists(router)
+    lists.start()
+    assert await known_after(lists, router) == ["m"]
     await lists.stop()

@@ -104,6 +104,10 @@ class CandidatePool:
         for order in self._orders.values():
             order.forget(candidate)
 
+    def slots(self) -> set[KeySlot]:
+        """Return the keys that serve here."""
+        return {slot for candidate in self.candidates for slot in candidate.slots}
+
     def dissolve(self) -> None:
         """Take every candidate apart: nobody asked for this model in a long time."""
         for candidate in list(self.candidates):

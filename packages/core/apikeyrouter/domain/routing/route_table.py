@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from itertools import islice
 
 from apikeyrouter.domain.accounts.registry import ALL_MODELS, AccountRegistry
@@ -35,15 +36,18 @@ class ProviderEntry:
 
     Attributes:
         models: Patterns such as `gpt-*` that it serves; `None` admits any.
-        known_models: Names it is known to serve, for `/v1/models` and for hints.
+        known_models: Names that any of its keys was told to exist, for `/v1/models` and hints.
+        listed_by_key: What each key was told by its own list: evidence, never the whole truth,
+            since aliases and variants (`model:online`) are rarely listed.
     """
 
     id: str
     adapter: ProviderAdapter
     models: tuple[str, ...] | None = None
     known_models: tuple[str, ...] = ()
-    listed: frozenset[str] = frozenset()
+    listed_by_key: dict[str, frozenset[str]] = field(default_factory=dict)
     slots: dict[str, KeySlot] = field(default_factory=dict)
+    _listed: frozenset[str] = frozenset()
 
     @property
     def admission(self) -> Admission:
@@ -56,10 +60,41 @@ class ProviderEntry:
         return model if per_model else ALL_MODELS
 
     def serves(self, model: str) -> bool:
-        """Tell whether its patterns admit *model*, or without any its own list."""
-        if self.models is None and self.listed:
-            return model in self.listed
+        """Tell whether its patterns admit *model*; what it lists excludes nothing."""
         return matches(self.models, model)
+
+    def lists(self, model: str) -> bool:
+        """Tell whether it is known to serve *model*: by a key's list, or by a pattern for it."""
+        if self.models is not None:
+            return any(pattern != "*" and fnmatchcase(model, pattern) for pattern in self.models)
+        return bool(_names_for(model) & self._listed)
+
+    def lacks(self, model: str) -> bool:
+        """Tell whether it has told what it serves, and not *model*."""
+        return bool(self._listed) and not self.lists(model)
+
+    def slots_for(self, model: str) -> list[KeySlot]:
+        """Return the keys that may serve *model*: not those that lack what another one lists."""
+        slots = [slot for slot in self.slots.values() if slot.serves(model)]
+        names = _names_for(model)
+        if not names & self._listed:
+            return slots
+        listed = self.listed_by_key
+        return [s for s in slots if s.id not in listed or names & listed[s.id]] or slots
+
+    def note_list(self, key_id: str, models: tuple[str, ...]) -> bool:
+        """Take what a key is told to exist, nothing if empty; tell whether anything is new."""
+        names = frozenset(models)
+        if not names or self.listed_by_key.get(key_id) == names:
+            return False
+        # Keys of one account are told the same: it is kept once.
+        same = (known for known in self.listed_by_key.values() if known == names)
+        self.listed_by_key[key_id] = next(same, names)
+        lists = {id(known): known for known in self.listed_by_key.values()}
+        self._listed = frozenset().union(*lists.values())
+        kept = [name for name in self.known_models if name in self._listed]
+        self.known_models = tuple(dict.fromkeys([*kept, *models, *sorted(self._listed)]))
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -128,10 +163,14 @@ class RouteTable:
         self.default_objective = objective
         self._forget_all()
 
-    def set_known_models(self, entry: ProviderEntry, models: tuple[str, ...]) -> None:
-        """Take a provider's own list of what it serves; an empty one tells nothing."""
-        entry.known_models = models
-        entry.listed = frozenset(models)
+    def note_list(self, entry: ProviderEntry, slot: KeySlot, models: tuple[str, ...]) -> None:
+        """Take the list of models that a provider gave to a key; an empty one tells nothing."""
+        if not entry.note_list(slot.id, models):
+            return
+        for name in [name for name in self._pools if name[0] == entry.id]:
+            pool = self._pools[name]
+            if set(entry.slots_for(pool.model)) != pool.slots():
+                self._pools.pop(name).dissolve()
         self._routes.clear()
         self.on_change()
 
@@ -206,23 +245,36 @@ class RouteTable:
     def _targets(
         self, model: str, provider_id: str | None
     ) -> list[list[tuple[ProviderEntry, str]]]:
-        if provider_id is None and model in self.aliases:
+        """Say who may serve *model*: levels of provider and its own name of the model."""
+        if provider_id is not None:
+            entry = self.providers.get(provider_id)
+            return [[(entry, model)]] if entry is not None and entry.serves(model) else []
+        if model in self.aliases:
             return [
                 [(self.providers[provider], name)]
                 for provider, name in self.aliases[model]
                 if provider in self.providers
             ]
-        if provider_id is None:
-            plain = [(e, model) for e in self.providers.values() if e.slots and e.serves(model)]
-            if plain and ("/" not in model or any(e.models is not None for e, _ in plain)):
-                return [plain]
-            head, _, rest = model.partition("/")
-            if rest and head in self.providers:
-                provider_id, model = head, rest
-            else:
-                return [plain]
-        entry = self.providers.get(provider_id)
-        return [[(entry, model)]] if entry is not None and entry.serves(model) else []
+        entries = [entry for entry in self.providers.values() if _may_serve(entry, model)]
+        listing = [(entry, model) for entry in entries if entry.lists(model)]
+        named = self._named(model)
+        if named is not None and not (listing and named[0].lacks(named[1])):
+            return [[named]]
+        # Whose own list lacks what another one lists is not asked for it.
+        unlisted = [(entry, model) for entry in entries if not entry.lists(model)]
+        if listing:
+            unlisted = [(entry, model) for entry, _ in unlisted if not entry.lacks(model)]
+        return [level for level in (listing, unlisted) if level]
+
+    def _named(self, model: str) -> tuple[ProviderEntry, str] | None:
+        """Read *model* as `provider/model`; a listed name may itself begin like its provider."""
+        head, _, rest = model.partition("/")
+        entry = self.providers.get(head)
+        if entry is None or not rest:
+            return None
+        if entry.lists(model) and not entry.lists(rest) and _may_serve(entry, model):
+            return entry, model
+        return (entry, rest) if _may_serve(entry, rest) else None
 
     def _pool(
         self, entry: ProviderEntry, model: str, number: int, objective: RoutingObjective
@@ -240,9 +292,8 @@ class RouteTable:
             admission=entry.admission,
             circuit=self._circuits.setdefault((entry.id, model), Circuit()),
         )
-        for slot in entry.slots.values():
-            if slot.serves(model):
-                pool.add(slot, self._book.scope_for(slot, entry.group(model)))
+        for slot in entry.slots_for(model):
+            pool.add(slot, self._book.scope_for(slot, entry.group(model)))
         if pool.candidates:
             self._pools[name] = pool
             self._make_space()
@@ -289,6 +340,15 @@ class RouteTable:
             pool.add(slot, self._book.scope_for(slot, entry.group(pool.model)))
         self._routes.clear()
         self.on_change()
+
+
+def _may_serve(entry: ProviderEntry, model: str) -> bool:
+    return entry.serves(model) and any(slot.serves(model) for slot in entry.slots.values())
+
+
+def _names_for(model: str) -> set[str]:
+    """Return the names under which *model* may be listed: variants (`m:online`) rarely are."""
+    return {model, model.rpartition(":")[0], model.partition(":")[0]} - {""}
 
 
 def _names_of(entry: ProviderEntry) -> list[str]:
