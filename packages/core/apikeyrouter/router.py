@@ -9,7 +9,6 @@ It can be built outside a running loop. Nothing is started until it is used.
 """
 
 import asyncio
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -43,6 +42,7 @@ from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError, StateSt
 from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.infrastructure.adapters.sse import data_of_events
+from apikeyrouter.infrastructure.clock import SteadyClock
 from apikeyrouter.infrastructure.config.settings import RouterSettings
 from apikeyrouter.infrastructure.observability.logger import DefaultObservabilityManager
 from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
@@ -55,6 +55,9 @@ from apikeyrouter.request.exchange import Answer, exchange
 from apikeyrouter.request.waiting_room import WaitingRoom
 from apikeyrouter.state_summary import key_summary, scope_summary
 
+#: Less than this is drift, and no step of the wall clock.
+_WALL_STEP_S = 1.0
+
 
 class ApiKeyRouter:
     """Sends each request to the key that can take it now, and can say why.
@@ -63,7 +66,8 @@ class ApiKeyRouter:
         state_store: Where keys and records are kept; memory if `None`.
         observability_manager: Where events and log lines go; structlog if `None`.
         config: `RouterSettings`, a dict of its fields, or `None` for the environment.
-        clock: Seconds since the epoch; for tests.
+        clock: Seconds since the epoch in place of the machine's clock, such as a test's.
+            It may jump forward; when it steps back, time inside goes on.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -75,10 +79,10 @@ class ApiKeyRouter:
         observability_manager: ObservabilityManager | None = None,
         config: RouterSettings | dict[str, Any] | None = None,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings = RouterSettings.load(config)
-        self._clock = clock
+        self._clock = clock if isinstance(clock, SteadyClock) else SteadyClock(clock)
         self.state_store = state_store or InMemoryStateStore(
             max_decisions=settings.max_decisions, max_transitions=settings.max_transitions
         )
@@ -124,6 +128,7 @@ class ApiKeyRouter:
             awareness=self.quota_awareness_engine,
             manager=self.key_manager,
             clock=self._clock,
+            wall=self._clock.wall,
             emit=self._emit,
             tells_attempts=lambda: are_wanted or bool(self.listeners),
             quota_cooldown_s=settings.quota_default_cooldown_seconds,
@@ -268,7 +273,7 @@ class ApiKeyRouter:
             async for data in data_of_events(answer.stream):
                 # What follows an error is read to its end, so that the attempt ends as it should.
                 failure = failure or (
-                    classify_embedded(adapter.kind, data, self._clock())
+                    classify_embedded(adapter.kind, data, self._clock.wall())
                     if b'"error"' in data
                     else None
                 )
@@ -291,6 +296,7 @@ class ApiKeyRouter:
             NoEligibleKeysError: While iterating: nobody has room in time.
         """
         now = self._clock()
+        self._follow_wall(now)
         if demand.deadline is None:
             demand.deadline = now + self.settings.request_timeout_seconds
         wait_s = demand.max_wait
@@ -411,6 +417,18 @@ class ApiKeyRouter:
     def _loop_deadline(self, demand: Demand) -> float:
         assert demand.deadline is not None  # noqa: S101 - `attempts` has set it
         return asyncio.get_running_loop().time() + demand.deadline - self._clock()
+
+    def _follow_wall(self, now: float) -> None:
+        """Take a step of the wall clock to the days and months that end by it."""
+        ahead_s = self._clock.wall() - now
+        if abs(ahead_s - self._book.wall_ahead_s) < _WALL_STEP_S:
+            return
+        self.observability_manager.log(
+            "warning",
+            "the wall clock was set; times in records go on by the router's own clock",
+            ahead_s=round(ahead_s, 3),
+        )
+        self._book.follow_wall(ahead_s)
 
     def _remember(self, record: DecisionRecord) -> None:
         records = self._records

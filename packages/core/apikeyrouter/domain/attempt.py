@@ -76,6 +76,10 @@ class Attempt:
         """Return the instant by the router's clock."""
         return self._desk.clock()
 
+    def wall(self) -> float:
+        """Return the wall clock's epoch second, by which providers name instants."""
+        return self._desk.wall()
+
     def wants_limits(self, now: float) -> bool:
         """Tell whether the answer's figures are worth reading.
 

@@ -16,6 +16,8 @@ class AttemptContext:
     """What all attempts share.
 
     Attributes:
+        clock: The router's steady time: of waits, windows and deadlines.
+        wall: The wall clock's epoch seconds, by which providers name instants.
         quota_cooldown_s: First rest of an exhausted key whose provider named no moment.
         on_invalid: Told when a key was refused as a credential.
     """
@@ -24,6 +26,7 @@ class AttemptContext:
     awareness: QuotaAwarenessEngine
     manager: KeyManager
     clock: Callable[[], float]
+    wall: Callable[[], float]
     emit: Callable[[Event], None]
     #: Whether anybody reads of attempts that end: they are many.
     tells_attempts: Callable[[], bool]

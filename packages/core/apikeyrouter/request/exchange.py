@@ -99,7 +99,7 @@ async def _accept(
     body = await response.read()
     usage = read_usage(body)
     if usage is None:
-        failure = _failure_in(adapter, response, body, attempt.now())
+        failure = _failure_in(adapter, response, body, attempt.wall())
         if failure is not None:
             attempt.fail(failure)
             return Answer(response.status, response.raw_headers, attempt, body, failure=failure)
@@ -141,7 +141,7 @@ async def _begin_stream(
         return None
     now = attempt.now()
     if b'"error"' in first:
-        failure = classify_embedded(adapter.kind, first, now)
+        failure = classify_embedded(adapter.kind, first, attempt.wall())
         if failure is not None:
             attempt.fail(failure)
             return Answer(response.status, response.raw_headers, attempt, first, failure=failure)
@@ -165,14 +165,16 @@ def _may_be_half_an_error(first: bytes) -> bool:
 
 def _note_answer(attempt: Attempt, adapter: WireAdapter, headers: Headers, now: float) -> None:
     if attempt.wants_limits(now):
-        attempt.answered(adapter.read_limits(headers, now), adapter.read_account(headers))
+        attempt.answered(
+            adapter.read_limits(headers, attempt.wall()), adapter.read_account(headers)
+        )
     else:
         attempt.answered()
 
 
 async def _refused(attempt: Attempt, adapter: WireAdapter, response: WireResponse) -> Answer:
     body = _without_secret(await response.read(), attempt.slot.secret)
-    failure = adapter.classify(response.status, response.headers, body, attempt.now())
+    failure = adapter.classify(response.status, response.headers, body, attempt.wall())
     attempt.fail(failure)
     return Answer(response.status, response.raw_headers, attempt, body, failure=failure)
 

@@ -142,6 +142,7 @@ class LimitLearning:
         )  # fmt: skip
         if isinstance(window, FixedWindow):
             window.calendar = told.calendar or window.calendar
+            window.wall_ahead_s = self._book.wall_ahead_s
             if told.reset_s is not None:
                 window.align(now + told.reset_s + _RESET_SLACK_S, now)
             elif window.reset_at == math.inf:

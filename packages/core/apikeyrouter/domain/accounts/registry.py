@@ -61,6 +61,8 @@ class AccountRegistry:
         self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
         #: Provider -> period in seconds -> what its limits of that period end with.
         self.calendars: dict[str, Mapping[float, Calendar]] = {}
+        #: What calendars read beyond our own clock, by which everything else is measured.
+        self.wall_ahead_s = 0.0
         #: Told when a key moved from one account to another.
         self.on_move: Callable[[KeySlot], None] = lambda _: None
 
@@ -133,6 +135,16 @@ class AccountRegistry:
         """Put *slot* where the operator says; `None` makes it its own, and nobody joins it."""
         basis = "configured" if account else "alone"
         self._move(slot, Membership(account or slot.id, basis, 1.0))
+
+    def follow_wall(self, ahead_s: float) -> None:
+        """Move the ends of days and months: the wall clock now reads *ahead_s* beyond ours."""
+        now, self.wall_ahead_s = self._clock(), ahead_s
+        for scope in self:
+            dated = [window for window in scope.windows if isinstance(window, FixedWindow)]
+            for window in dated:
+                window.follow_wall(ahead_s, now)
+            if dated:
+                scope.notify_capacity()
 
     def _is_closed(self, provider_id: str, account: str) -> bool:
         members = self._slots_of.get((provider_id, account), ())
@@ -235,7 +247,8 @@ class AccountRegistry:
         if calendar is not None and algorithm in (None, Algorithm.FIXED):
             return FixedWindow(
                 dimension, capacity, period_s, now,
-                calendar=calendar, provenance=provenance, label=label,
+                calendar=calendar, wall_ahead_s=self.wall_ahead_s,
+                provenance=provenance, label=label,
             )  # fmt: skip
         return make_window(
             algorithm or Algorithm.TOKEN_BUCKET, dimension, capacity, period_s, now,

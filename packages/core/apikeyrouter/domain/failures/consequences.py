@@ -94,7 +94,7 @@ def _refuse_model(
     if consequence.blame is Blame.MODEL_IN_SCOPE or failure.status == _NOT_FOUND:
         candidates = grant.scope().candidates.get(pool, ())
         slots = [member for candidate in candidates for member in candidate.slots]
-    until = now + wait_for(failure, consequence, streak=1, now=now)
+    until = now + wait_for(failure, consequence, streak=1)
     grant.slot.note_failure(now)
     for member in slots:
         member.refuse(pool.model, until, now)
@@ -117,7 +117,7 @@ def _cool_scope(
     if is_first:
         scope.streak += 1
         scope.refused_at = now
-    until = now + _wait_s(desk, failure, consequence, scope.streak, now)
+    until = now + _wait_s(desk, failure, consequence, scope.streak)
     how = "told to wait" if failure.retry_after_s else ""
     scopes = [scope]
     if failure.kind in _OF_THE_ACCOUNT:
@@ -138,7 +138,7 @@ def _cool_key(
     slot = grant.slot
     slot.streak += 1
     slot.note_failure(now)
-    until = now + _wait_s(desk, failure, consequence, slot.streak, now)
+    until = now + _wait_s(desk, failure, consequence, slot.streak)
     if failure.kind in _OF_THE_ACCOUNT:
         for scope in desk.awareness.book.scopes_of(slot):
             desk.awareness.tell_to_wait(scope, until, failure.kind.value)
@@ -151,14 +151,12 @@ def _cool_key(
         _rest(desk, grant, consequence, failure, until, now)
 
 
-def _wait_s(
-    desk: AttemptContext, failure: Failure, consequence: Consequence, streak: int, now: float
-) -> float:
+def _wait_s(desk: AttemptContext, failure: Failure, consequence: Consequence, streak: int) -> float:
     """Return the wait; where an account is empty, the operator's setting is the first one."""
     first_s = None
     if consequence.key_state is KeyState.EXHAUSTED:
         first_s = min(consequence.cool_s, desk.quota_cooldown_s)
-    return wait_for(failure, consequence, streak=max(1, streak), now=now, first_s=first_s)
+    return wait_for(failure, consequence, streak=max(1, streak), first_s=first_s)
 
 
 def _rest(

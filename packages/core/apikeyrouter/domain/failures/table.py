@@ -116,23 +116,20 @@ def wait_for(
     failure: Failure,
     consequence: Consequence,
     streak: int,
-    now: float,
     first_s: float | None = None,
 ) -> float:
     """Return the seconds that what is blamed must rest.
 
     Args:
         streak: Refusals in a row, 1 for the first.
-        now: Epoch seconds.
         first_s: First untold wait in place of the row's own, such as an
             operator's setting.
 
     Returns:
-        The told wait, whatever its length, and the later one if an instant is
-        told too; else a growing one. A told wait of 0, or an instant that is
-        over, tells nothing.
+        The told wait, whatever its length, and the longer one if an instant is
+        told too; else a growing one. A told wait of 0 tells nothing.
     """
-    told_s = max(failure.retry_after_s or 0.0, (failure.until or 0.0) - now)
+    told_s = max(failure.retry_after_s or 0.0, failure.opens_in_s or 0.0)
     if told_s > 0.0:
         return told_s
     first = first_s if first_s is not None else consequence.cool_s

@@ -138,7 +138,7 @@ class WireAdapter(ProviderAdapter):
 
     @abstractmethod
     def classify(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
-        """Say what an answer that is not 2xx means."""
+        """Say what an answer that is not 2xx means; *now* is the wall clock's epoch second."""
 
     @abstractmethod
     def classify_exception(self, exc: BaseException) -> Failure:
@@ -146,7 +146,7 @@ class WireAdapter(ProviderAdapter):
 
     @abstractmethod
     def read_limits(self, headers: Headers, now: float) -> tuple[ObservedLimit, ...]:
-        """Read every limit that an answer's headers report."""
+        """Read every limit that an answer's headers report; *now* is the wall clock's."""
 
     @abstractmethod
     def read_account(self, headers: Headers) -> str:

@@ -14,18 +14,20 @@ from apikeyrouter.domain.models.observation import Algorithm, Dimension
 class FixedWindow(Window):
     """Empties at its reset instant and every period, day or month after it."""
 
-    __slots__ = ("calendar", "epoch", "reset_at")
+    __slots__ = ("calendar", "epoch", "reset_at", "wall_ahead_s")
     algorithm = Algorithm.FIXED
 
     def __init__(
         self, dimension: Dimension, capacity: float, period_s: float, now: float,
-        *, reset_at: float | None = None, calendar: Calendar | None = None, **kw: Any,
+        *, reset_at: float | None = None, calendar: Calendar | None = None,
+        wall_ahead_s: float = 0.0, **kw: Any,
     ) -> None:  # fmt: skip
         super().__init__(dimension, capacity, period_s, now, **kw)
         self.calendar = calendar
+        self.wall_ahead_s = wall_ahead_s
         if reset_at is None:
             # Without a told instant the first period starts with the first charge.
-            reset_at = calendar.next_after(now) if calendar is not None else math.inf
+            reset_at = math.inf if calendar is None else self._turn_of(calendar, now)
         self.reset_at = reset_at
         self.epoch = 0
 
@@ -34,7 +36,7 @@ class FixedWindow(Window):
             self.used = 0.0
             self.epoch += 1
             if self.calendar is not None:
-                self.reset_at = self.calendar.next_after(now)
+                self.reset_at = self._turn_of(self.calendar, now)
             else:
                 missed = math.floor((now - self.reset_at) / self.period_s)
                 self.reset_at += (missed + 1) * self.period_s
@@ -98,6 +100,18 @@ class FixedWindow(Window):
             self.used = 0.0
             self.epoch += 1
         self.reset_at = reset_at
+
+    def follow_wall(self, ahead_s: float, now: float) -> None:
+        """End with the calendar of a wall clock that now reads *ahead_s* beyond ours."""
+        self.room(now)
+        moved_s, self.wall_ahead_s = ahead_s - self.wall_ahead_s, ahead_s
+        if self.calendar is not None:
+            # An end that the step went past is over now; else the next one counts.
+            passed_at = self.reset_at - moved_s
+            self.reset_at = passed_at if passed_at <= now else self._turn_of(self.calendar, now)
+
+    def _turn_of(self, calendar: Calendar, now: float) -> float:
+        return calendar.next_after(now + self.wall_ahead_s) - self.wall_ahead_s
 
 
 class RollingWindow(Window):

@@ -74,8 +74,8 @@ class Failure:
         status: HTTP status, or `None` when no answer came.
         code: The provider's error code or type.
         retry_after_s: The wait the provider told, in seconds; `None` untold.
-        until: An absolute instant the provider told (epoch seconds), such as
-            the first of next month; `None` untold.
+        opens_in_s: Seconds until an instant that the provider told, such as the
+            first of next month; `None` untold, never below 0.
         limits: Every limit that the refusal's headers and body reveal.
         account: Organisation, project or team that the answer names; empty if none.
     """
@@ -85,7 +85,7 @@ class Failure:
     status: int | None = None
     code: str | None = None
     retry_after_s: float | None = None
-    until: float | None = None
+    opens_in_s: float | None = None
     limits: tuple[ObservedLimit, ...] = ()
     account: str = ""
 

@@ -72,7 +72,7 @@ def classify(
     Args:
         kind: Dialect of the body.
         headers: With lower-case names, or without regard to case.
-        now: Epoch seconds.
+        now: The wall clock's epoch second: what is told as an instant becomes a span.
         dialect: Of the rate-limit headers; the body's if `None`.
 
     Returns:
@@ -127,14 +127,14 @@ def _classify(
     limits = _limits_of(error, figures, headers, now, dialect)
     failed = _class_of(kind, status, headers, error, figures, limits, dialect)
     wait_s = _wait_told(error, figures, headers, now, dialect)
-    until = _instant_told(failed, error, wait_s, now, (dialect, kind))
+    opens_in_s = _wait_until_told(failed, error, wait_s, now, (dialect, kind))
     return Failure(
         kind=failed,
         message=masked(error.message),
         status=status if status is not None else NATURAL_STATUS.get(failed, 500),
         code=masked(error.code) if error.code else None,
         retry_after_s=wait_s,
-        until=until,
+        opens_in_s=opens_in_s,
         limits=tuple(limit for limit in limits if limit.limit != 0.0),
         account=read_account(dialect, headers) or owner_in(message),
     )
@@ -223,25 +223,26 @@ def _wait_told(
     return max((wait for wait in told if wait is not None), default=figures.wait_s())
 
 
-def _instant_told(
+def _wait_until_told(
     failed: FailureClass,
     error: ErrorBody,
     wait_s: float | None,
     now: float,
     dialects: tuple[str, ...],
 ) -> float | None:
-    """Return the epoch second from which it works again, where words or the calendar tell it."""
+    """Return the seconds until the instant of which words or the calendar tell."""
     if failed is _F.QUOTA_BILLING:
         if not _MONTHLY.isdisjoint(error.codes):
-            return next_month_utc(now)
-        return instant_in(error.message[:_READ_CHARS])
+            return next_month_utc(now) - now
+        opens_at = instant_in(error.message[:_READ_CHARS])
+        return None if opens_at is None else max(0.0, opens_at - now)
     if failed is not _F.RATE_LIMITED_DAY or (wait_s is not None and wait_s >= _SHORTEST_DAY_S):
         return None
     # A short wait beside a fixed day is the minute's; a rolling day's own wait may be short.
     if violations_in(error.details):
         dialects = ("gemini",)
     ends = next((DAY_ENDS[name] for name in dialects if name in DAY_ENDS), None)
-    return ends.next_after(now) if ends is not None else None
+    return ends.next_after(now) - now if ends is not None else None
 
 
 def _data_of(event: bytes) -> list[bytes]:
