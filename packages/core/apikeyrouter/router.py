@@ -38,7 +38,7 @@ from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.routing.route_table import ProviderEntry, RouteTable
 from apikeyrouter.domain.token_estimate import estimate_tokens
-from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError, StateStoreError
+from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError
 from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.infrastructure.adapters.sse import data_of_events
@@ -452,8 +452,10 @@ class ApiKeyRouter:
         self.routes.refresh_scope(scope)
         self._room.nudge()
 
-    def _note_store_error(self, error: StateStoreError) -> None:
-        self.observability_manager.log("error", "a record could not be kept", error=str(error))
+    def _note_store_error(self, error: Exception) -> None:
+        self.observability_manager.log(
+            "error", "records could not be kept", error=str(error), kind=type(error).__name__
+        )
 
 
 def _failure_of(attempts: AttemptLoop) -> Failure:

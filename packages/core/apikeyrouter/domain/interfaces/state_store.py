@@ -1,7 +1,7 @@
 """The contract of every store: what is written is read back whole."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,9 @@ from apikeyrouter.domain.models.routing_decision import RoutingDecision
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.errors import StateStoreError
 
-__all__ = ["StateQuery", "StateStore", "StateStoreError"]
+__all__ = ["StateQuery", "StateStore", "StateStoreError", "StoredRecord"]
+
+StoredRecord = APIKey | QuotaState | RoutingDecision | StateTransition
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,7 +76,23 @@ class StateStore(ABC):
 
     @abstractmethod
     async def save_state_transition(self, transition: StateTransition) -> None:
-        """Keep one move."""
+        """Keep one move; one of the same id is kept once."""
+
+    async def save_batch(self, records: Sequence[StoredRecord]) -> None:
+        """Keep several records, in their order.
+
+        A store that can should keep all of them or none, in one go; the default
+        keeps one after the other. After a failure the same records may come again.
+        """
+        for record in records:
+            if isinstance(record, RoutingDecision):
+                await self.save_routing_decision(record)
+            elif isinstance(record, StateTransition):
+                await self.save_state_transition(record)
+            elif isinstance(record, APIKey):
+                await self.save_key(record)
+            else:
+                await self.save_quota_state(record)
 
     @abstractmethod
     async def query_state(self, query: StateQuery) -> list[Any]:

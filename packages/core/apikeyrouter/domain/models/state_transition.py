@@ -1,8 +1,9 @@
 """One recorded move of one entity."""
 
+import uuid
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class StateTransition(BaseModel):
@@ -10,6 +11,7 @@ class StateTransition(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     entity_type: str
     entity_id: str
     from_state: str

@@ -1,6 +1,6 @@
 """Everything in memory, bounded, gone with the process."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,7 +25,8 @@ class InMemoryStateStore(StateStore):
         self._keys: dict[str, APIKey] = {}
         self._quotas: dict[str, QuotaState] = {}
         self._decisions = _Decisions(max_decisions)
-        self._transitions: deque[StateTransition] = deque(maxlen=max_transitions)
+        self._transitions: OrderedDict[str, StateTransition] = OrderedDict()
+        self._max_transitions = max_transitions
 
     async def save_key(self, key: APIKey) -> None:
         """Keep a copy of *key*, without what opens it: a record holds ciphertext only."""
@@ -69,8 +70,10 @@ class InMemoryStateStore(StateStore):
         return True
 
     async def save_state_transition(self, transition: StateTransition) -> None:
-        """Keep one move."""
-        self._transitions.append(transition)
+        """Keep one move; one of the same id is kept once."""
+        self._transitions[transition.id] = transition
+        if len(self._transitions) > self._max_transitions:
+            self._transitions.popitem(last=False)
 
     async def query_state(self, query: StateQuery) -> list[Any]:
         """Return copies of the records that match, newest first.
@@ -90,7 +93,7 @@ class InMemoryStateStore(StateStore):
         records: dict[str, Iterable[Any]] = {
             "APIKey": self._keys.values(),
             "QuotaState": self._quotas.values(),
-            "StateTransition": reversed(self._transitions),
+            "StateTransition": reversed(self._transitions.values()),
         }
         if query.entity_type not in records:
             raise StateStoreError(

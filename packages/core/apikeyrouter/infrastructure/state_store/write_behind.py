@@ -1,58 +1,96 @@
-"""What traffic produces, written behind it: in order, in batches, bounded.
+"""What traffic produces, written behind it: in batches, bounded, in order by kind.
 
-A decision never waits for a store. Records stand in a queue; a task writes
-them. When the queue is full the oldest goes, and is counted. What an operator
-orders does not come here: it is written before it is acknowledged.
+A decision never waits for a store. Records stand in a queue and a task writes
+them. A store that fails is asked again after growing pauses; a record that fails
+where others are taken is given up, so that it blocks nobody. When the queue is
+full the oldest go; whatever is lost is counted. What an operator orders does not
+depend on this: it is written before it is acknowledged.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.interfaces.state_store import StateStore, StoredRecord
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
-from apikeyrouter.errors import StateStoreError
 
 Record = DecisionRecord | StateTransition | APIKey
-_LINGER_S = 0.05
+_BATCH_RECORDS = 512
+_LINGER_S = 0.1
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+#: A call of a store that takes longer has failed.
+_CALL_TIMEOUT_S = 30.0
+#: So many records refused one after another are the store's fault, not theirs.
+_REFUSED_IN_A_ROW = 3
 
 
 class WriteBehind:
     """A bounded queue before a store.
 
+    Args:
+        on_error: Told of a store that fails, once until it answers again, and of
+            every record that is given up.
+        most: Records that wait at most, of decisions and of moves each.
+        sleep: For tests.
+
     Attributes:
-        dropped: Records that were lost to a full queue or a failing store.
+        dropped: Records that were lost to a full queue, or that the store refused.
     """
 
     def __init__(
-        self, store: StateStore, *, on_error: Callable[[StateStoreError], None], most: int = 10_000
+        self,
+        store: StateStore,
+        *,
+        on_error: Callable[[Exception], None],
+        most: int = 10_000,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._on_error = on_error
         self._most = most
-        self._records: deque[Record] = deque()
+        self._sleep = sleep
+        #: Moves and keys: few, and wanted more than decisions, which are many.
+        self._moves: deque[Record] = deque()
+        self._decisions: deque[Record] = deque()
+        #: Taken from the queues, and not yet known to be written.
+        self._batch: list[StoredRecord] = []
         self._task: asyncio.Task[None] | None = None
+        self._pause_s = 0.0
         self.dropped = 0
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not written yet."""
+        return len(self._batch) + len(self._moves) + len(self._decisions)
 
     def put(self, record: Record) -> None:
         """Take one record; it is written soon, or on `drain`."""
-        if isinstance(record, DecisionRecord) and self._store.keep_decision(record.decision):
-            return
-        if len(self._records) >= self._most:
-            self._records.popleft()
+        queue = self._moves
+        if isinstance(record, DecisionRecord):
+            if self._store.keep_decision(record.decision):
+                return
+            queue = self._decisions
+        if len(queue) >= self._most:
+            queue.popleft()
             self.dropped += 1
-        self._records.append(record)
+        queue.append(record.model_copy() if isinstance(record, APIKey) else record)
         self._start()
 
-    async def drain(self) -> None:
-        """Write all that is waiting."""
+    async def drain(self, within_s: float = 5.0) -> None:
+        """Write all that is waiting; what is not written *within_s* is dropped."""
         task, self._task = self._task, None
         if task is not None and task.get_loop() is asyncio.get_running_loop():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await self._write()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._write_all()
+        except TimeoutError:
+            self.dropped += self.waiting
+            for queue in (self._batch, self._moves, self._decisions):
+                queue.clear()
 
     def _start(self) -> None:
         if self._task is not None and not self._task.done() and not _is_over(self._task):
@@ -65,28 +103,77 @@ class WriteBehind:
 
     async def _linger(self) -> None:
         """Let a batch gather, then write it; ends when nothing is left."""
-        while self._records:
-            await asyncio.sleep(_LINGER_S)
-            await self._write()
+        while self.waiting:
+            await self._sleep(_LINGER_S)
+            await self._write_all()
 
-    async def _write(self) -> None:
-        while self._records:
-            record = self._records[0]
+    async def _write_all(self) -> None:
+        while self._fill_batch():
+            if await self._write_batch():
+                self._pause_s = 0.0
+            else:
+                self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2.0 or _FIRST_PAUSE_S)
+                await self._sleep(self._pause_s)
+
+    def _fill_batch(self) -> bool:
+        """Add what is written next; tell whether there is any."""
+        while len(self._batch) < _BATCH_RECORDS and (self._moves or self._decisions):
+            record = (self._moves or self._decisions).popleft()
             try:
-                await self._save(record)
-            except StateStoreError as error:
-                self.dropped += 1
-                self._on_error(error)
-            if self._records and self._records[0] is record:
-                self._records.popleft()
+                self._batch.append(
+                    record.decision() if isinstance(record, DecisionRecord) else record
+                )
+            except Exception as error:  # noqa: BLE001 - one record that cannot be told blocks no other
+                self._give_up(error)
+        return bool(self._batch)
 
-    async def _save(self, record: Record) -> None:
-        if isinstance(record, DecisionRecord):
-            await self._store.save_routing_decision(record.decision())
-        elif isinstance(record, StateTransition):
-            await self._store.save_state_transition(record)
-        else:
-            await self._store.save_key(record)
+    async def _write_batch(self) -> bool:
+        """Write the batch; tell whether the store answers. What remains is tried again."""
+        error = await self._save(self._batch)
+        if error is None:
+            self._batch.clear()
+            return True
+        answers = len(self._batch) > 1 and await self._write_singly()
+        if not answers and not self._pause_s:
+            self._on_error(error)
+        return answers
+
+    async def _write_singly(self) -> bool:
+        """Write the batch one by one, so that a record which is refused blocks nobody.
+
+        Returns:
+            Whether any record was taken. If none was, all wait, and what was refused comes last.
+        """
+        batch, is_answered = self._batch, False
+        refused: list[tuple[StoredRecord, Exception]] = []
+        try:
+            while batch and (is_answered or len(refused) < _REFUSED_IN_A_ROW):
+                error = await self._save(batch[:1])
+                record = batch.pop(0)
+                if error is None:
+                    is_answered = True
+                else:
+                    refused.append((record, error))
+        finally:
+            if is_answered:
+                for _, error in refused:
+                    self._give_up(error)
+            else:
+                batch += [record for record, _ in refused]
+        return is_answered
+
+    async def _save(self, records: list[StoredRecord]) -> Exception | None:
+        """Have *records* kept; return what the store raised instead."""
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                await self._store.save_batch(list(records))
+        except Exception as error:  # noqa: BLE001 - the outermost edge: whatever a store raises, traffic goes on
+            return error
+        return None
+
+    def _give_up(self, error: Exception) -> None:
+        self.dropped += 1
+        self._on_error(error)
 
 
 def _is_over(task: asyncio.Task[None]) -> bool:
