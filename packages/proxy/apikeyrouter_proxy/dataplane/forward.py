@@ -233,7 +233,7 @@ class Forwarder:
             endpoint=self._endpoint,
             input_tokens=estimate_tokens(body),
             output_cap=seen.output_cap if self._endpoint in _USAGE_ENDPOINTS else 0,
-            stream=bool(seen.stream),
+            stream=seen.is_stream,
         )
         if client is not None:
             demand.client, demand.client_weight = client.name, client.weight
@@ -281,7 +281,7 @@ class _Outgoing:
         self._seen = seen
         self._headers = headers
         self._query = scope["query_string"].decode("latin-1")
-        self._splices = endpoint in _USAGE_ENDPOINTS and wants_usage_spliced(seen, body)
+        self._splices = endpoint in _USAGE_ENDPOINTS and wants_usage_spliced(seen)
 
     def has_spliced_usage(self, attempt: Attempt) -> bool:
         """Tell whether the usage event is our own wish, not the client's."""
@@ -294,7 +294,7 @@ class _Outgoing:
         if attempt.model != self._seen.model:
             body = with_model(body, attempt.model)
         if self.has_spliced_usage(attempt):
-            body = with_usage(body)
+            body = with_usage(body, self._seen)
         return WireRequest(self._endpoint, body, self._headers, query=self._query)
 
 

@@ -1,10 +1,9 @@
 """A look at a request's body without taking it apart, and splices that leave the rest as it was.
 
-A partial typed decode reads the few fields that a decision needs. What has to
-change (an alias, a missing `stream_options.include_usage`) is replaced in the
-bytes; every splice is verified by reading the result again. What the decoder
-cannot read although it is JSON (half a surrogate pair, names of fields that are
-escaped) is read and spliced by slower means.
+A partial decode reads the few fields that a decision needs, and judges only the
+model's name: whether the others make sense is for the provider to say. What the
+decoder cannot read although it is JSON (half a surrogate pair) is read by
+slower means.
 """
 
 import json
@@ -12,13 +11,13 @@ import re
 
 import msgspec
 
-_MODEL = re.compile(rb'(?<!\\)"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-_OPTIONS = re.compile(rb'(?<!\\)"stream_options"\s*:\s*\{')
-_USAGE_WISH = b'"stream_options":{"include_usage":true}'
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
-_COLON = re.compile(rb"\s*:\s*")
+from apikeyrouter_proxy.dataplane.members import place_of, spliced
+
+_USAGE_WISH = b'"include_usage":true'
 #: More output than any limit is as much as no provider ever gives.
 _MOST_TOKENS = 10**12
+_LONGEST_NUMBER = 400
+_NONE = msgspec.Raw(b"")
 
 
 class BadBodyError(Exception):
@@ -29,34 +28,32 @@ class BadBodyError(Exception):
         self.param = param
 
 
-class StreamOptions(msgspec.Struct):
-    """The part of `stream_options` that concerns us."""
-
-    include_usage: bool | None = None
-
-
 class Peek(msgspec.Struct):
-    """What a decision needs of a body. Anything else in it is not looked at."""
+    """What a decision needs of a body, as it is written there. Nothing else is looked at."""
 
     model: str
-    stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
-    stream_options: StreamOptions | None = None
+    stream: msgspec.Raw = _NONE
+    max_tokens: msgspec.Raw = _NONE
+    max_completion_tokens: msgspec.Raw = _NONE
+    n: msgspec.Raw = _NONE
+    stream_options: msgspec.Raw = _NONE
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the caller asks for a stream; some providers take `"true"` for `true`."""
+        return bool(self.stream) and bytes(self.stream).strip(b'"').lower() == b"true"
 
     @property
     def output_cap(self) -> int | None:
         """The most output tokens that the caller allows, over all choices."""
-        cap = self.max_completion_tokens if self.max_completion_tokens else self.max_tokens
-        if cap is None or cap <= 0:
-            return None
-        return min(cap * max(1, self.n or 1), _MOST_TOKENS)
+        cap = _count_in(self.max_completion_tokens) or _count_in(self.max_tokens)
+        return min(cap * (_count_in(self.n) or 1), _MOST_TOKENS) if cap else None
 
 
 _decoder = msgspec.json.Decoder(Peek)
 _FIELDS = Peek.__struct_fields__
 _FIELD = re.compile(r"at `\$\.?([^`]*)`")
+_IS_EMPTY = re.compile(rb"\s*}")
 _MISSING = re.compile(r"required field `([^`]*)`")
 
 
@@ -64,7 +61,7 @@ def peek(body: bytes) -> Peek:
     """Read what a decision needs.
 
     Raises:
-        BadBodyError: No JSON object, no model, or a field of the wrong type.
+        BadBodyError: No JSON object, or no name of a model in it.
     """
     try:
         seen = _decoder.decode(body)
@@ -81,40 +78,50 @@ def peek(body: bytes) -> Peek:
 
 def with_model(body: bytes, model: str) -> bytes:
     """Return *body* asking for *model*; every other byte stays as it is."""
-    name = json.dumps(model, ensure_ascii=False).encode()
-    for match in _MODEL.finditer(body):
-        spliced = body[: match.start(1)] + name + body[match.end(1) :]
-        seen = _read(spliced)
-        if seen is None:
-            break
-        if seen.model == model:
-            return spliced
-    start, end = _places(body)["model"]
-    return body[:start] + name + body[end:]
+    start, end = place_of(body, "model")
+    return spliced(body, start, end, json.dumps(model, ensure_ascii=False).encode())
 
 
-def with_usage(body: bytes) -> bytes:
-    """Return *body* with `stream_options.include_usage` set; it must not be set yet."""
-    for match in _OPTIONS.finditer(body):
-        spliced = _with_first_member(body, match.end(), b'"include_usage":true')
-        seen = _read(spliced)
-        if seen is None:
-            break
-        if seen.stream_options is not None and seen.stream_options.include_usage:
-            return spliced
-    start, _ = _places(body).get("stream_options", (0, 0))
-    if start and body.startswith(b"{", start):
-        return _with_first_member(body, start + 1, b'"include_usage":true')
-    return _with_first_member(body, body.index(b"{") + 1, _USAGE_WISH)
-
-
-def wants_usage_spliced(seen: Peek, body: bytes) -> bool:
+def wants_usage_spliced(seen: Peek) -> bool:
     """Tell whether a streamed request says nothing about usage, so that we may ask for it."""
-    if not seen.stream:
+    if bytes(seen.stream) != b"true":
         return False
-    if seen.stream_options is not None:
-        return seen.stream_options.include_usage is None and b'"include_usage"' not in body
-    return b'"stream_options"' not in body
+    options = bytes(seen.stream_options)
+    return options in (b"", b"null") or (
+        options.startswith(b"{") and "include_usage" not in _object_in(options)
+    )
+
+
+def with_usage(body: bytes, seen: Peek) -> bytes:
+    """Return *body* with `stream_options.include_usage` set; it must not be set yet."""
+    if not seen.stream_options:
+        member = b'"stream_options":{%s}' % _USAGE_WISH
+        return _with_first_member(body, body.index(b"{") + 1, member)
+    start, end = place_of(body, "stream_options")
+    if body.startswith(b"{", start):
+        return _with_first_member(body, start + 1, _USAGE_WISH)
+    return spliced(body, start, end, b"{%s}" % _USAGE_WISH)
+
+
+def _count_in(raw: msgspec.Raw) -> int | None:
+    """Return the whole number above zero that is written there, as a number or in quotes."""
+    if not raw:
+        return None
+    digits = bytes(raw).strip(b'" ')
+    if len(digits) > _LONGEST_NUMBER:
+        return _MOST_TOKENS if digits.isdigit() else None
+    try:
+        return int(min(max(float(digits), 0.0), _MOST_TOKENS)) or None
+    except ValueError:
+        return None
+
+
+def _object_in(written: bytes) -> dict[str, object]:
+    """Read a JSON object; one that cannot be read is left alone as if it said everything."""
+    try:
+        return dict(json.loads(written))
+    except (ValueError, RecursionError):
+        return {"include_usage": None}
 
 
 def _explain(text: str) -> BadBodyError:
@@ -128,13 +135,6 @@ def _explain(text: str) -> BadBodyError:
     return BadBodyError(f"the body should be a JSON object: {what[0].lower()}{what[1:]}")
 
 
-def _read(body: bytes) -> Peek | None:
-    try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def _peek_slowly(body: bytes, why: str) -> Peek:
     """Read a body that the decoder takes for none, for one it is if it is valid by the grammar.
 
@@ -142,47 +142,35 @@ def _peek_slowly(body: bytes, why: str) -> Peek:
         why: What the decoder said.
     """
     try:
-        whole = json.loads(body.decode(), parse_constant=_refuse_constant)
+        whole = json.loads(body.decode(), parse_constant=_refuse_constant, parse_int=float)
     except RecursionError:
         raise BadBodyError("the body nests too deeply") from None
     except ValueError:
         raise BadBodyError(f"the body is not valid JSON: {why}") from None
     if not isinstance(whole, dict):
         raise BadBodyError("the body should be a JSON object")
+    if "model" not in whole:
+        raise _explain("Object missing required field `model`")
+    model = whole["model"]
+    if not isinstance(model, str):
+        raise _explain("Expected `str` - at `$.model`")
     try:
-        seen = msgspec.convert({k: v for k, v in whole.items() if k in _FIELDS}, Peek)
-        seen.model.encode()
-    except msgspec.ValidationError as error:
-        raise _explain(str(error)) from None
+        model.encode()
     except UnicodeEncodeError:
-        raise BadBodyError(f"{', '.join(_FIELDS)}: should be valid Unicode text") from None
-    return seen
+        raise BadBodyError("model: should be valid Unicode text", "model") from None
+    fields = {name: _raw_of(whole[name]) for name in _FIELDS[1:] if name in whole}
+    return Peek(model, **fields)
+
+
+def _raw_of(value: object) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value).encode())
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _places(body: bytes) -> dict[str, tuple[int, int]]:
-    """Return where the members of a valid JSON object have their values; the last of a name counts.
-
-    Needs no stack, so any depth will do.
-    """
-    places: dict[str, tuple[int, int]] = {}
-    depth, name, start = 0, None, 0
-    for token in _TOKEN.finditer(body):
-        sign = token[0][:1]
-        if depth == 1 and name is None and sign == b'"':
-            colon = _COLON.match(body, token.end())
-            name, start = json.loads(token[0]), colon.end() if colon else token.end()
-        elif depth == 1 and name is not None and sign in b",}":
-            places[name] = start, start + len(body[start : token.start()].rstrip())
-            name = None
-        depth += (sign in b"{[") - (sign in b"}]")
-    return places
-
-
 def _with_first_member(body: bytes, at: int, member: bytes) -> bytes:
     """Return *body* with *member* at *at*, where an object begins."""
-    comma = b"" if body[at:].lstrip().startswith(b"}") else b","
-    return body[:at] + member + comma + body[at:]
+    comma = b"" if _IS_EMPTY.match(body, at) else b","
+    return spliced(body, at, at, member + comma)

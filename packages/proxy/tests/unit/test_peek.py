@@ -25,7 +25,18 @@ pytestmark = pytest.mark.unit
         (b'{"model":"m","max_tokens":5,"max_completion_tokens":7}', 7),
         (b'{"model":"m","max_tokens":5,"n":3}', 15),
         (b'{"model":"m","max_tokens":null}', None),
-        (b'{"model":"m","max_tokens":' + b"9" * 400 + b"}", 10**12),
+        (b'{"model":"m","max_tokens":1' + b"0" * 400 + b"}", 10**12),
+        (b'{"model":"m","max_tokens":1' + b"0" * 300 + b',"n":1' + b"0" * 300 + b"}", 10**12),
+        (b'{"model":"m","max_tokens":1' + b"0" * 5000 + b"}", 10**12),
+        (b'{"model":"m","max_tokens":1e999}', 10**12),
+        (b'{"model":"m","max_tokens":1e3}', 1000),
+        (b'{"model":"m","max_tokens":"100"}', 100),
+        (b'{"model":"m","max_tokens":"many"}', None),
+        (b'{"model":"m","max_tokens":[5]}', None),
+        (b'{"model":"m","max_tokens":-5}', None),
+        (b'{"model":"m","max_tokens":0.5}', None),
+        (b'{"model":"m","max_tokens":true,"n":{}}', None),
+        (b'{"model":"m","max_tokens":1' + b"0" * 5000 + b',"x":"\\ud800"}', 10**12),
         (b'{"model":"m","max_tokens":5,"n":2,"x":"\\ud800"}', 10),
     ],
 )
@@ -43,8 +54,6 @@ def test_output_cap_is_the_callers_over_all_choices(body: bytes, cap: int | None
         (b"{}", "model", "missing"),
         (b'{"model":""}', "model", "empty"),
         (b'{"model":1}', "model", "expected `str`"),
-        (b'{"model":"m","stream":"yes"}', "stream", "expected `bool"),
-        (b'{"model":"m","max_tokens":"5"}', "max_tokens", "expected `int"),
         (b'{"model":"m","x":' + b"[" * 5000 + b"]" * 5000 + b"}", None, "nests too deeply"),
         (b'{"x":"\\ud800","model":"m","y":' + b"[" * 5000 + b"]" * 5000 + b"}", None, "deeply"),
         (b'{"model":"m","x":"\\ud800}', None, "not valid JSON"),
@@ -52,9 +61,8 @@ def test_output_cap_is_the_callers_over_all_choices(body: bytes, cap: int | None
         (b'{"model":"m","x":"\\ud800\xff"}', None, "not valid JSON"),
         (b'["\\ud800"]', None, "JSON object"),
         (b'{"x":"\\ud800"}', "model", "missing"),
-        (b'{"model":"\\ud800"}', None, "model, .* should be valid Unicode"),
-        (b'{"model":"m","stream":"\\ud800"}', None, "stream, .* should be valid Unicode"),
-        (b'{"model":"m","stream":"yes","x":"\\ud800"}', "stream", "expected `bool"),
+        (b'{"x":"\\ud800","model":5}', "model", "expected `str`"),
+        (b'{"model":"\\ud800"}', "model", "model: should be valid Unicode"),
     ],
 )
 def test_mistakes_name_the_field(body: bytes, param: str | None, told: str) -> None:
@@ -68,7 +76,16 @@ def test_mistakes_name_the_field(body: bytes, param: str | None, told: str) -> N
 )
 def test_half_a_surrogate_pair_is_no_mistake(text: bytes) -> None:
     seen = peek(b'{"model":"m","stream":true,"max_tokens":5,"%s":["%s"]}' % (text, text))
-    assert (seen.model, seen.stream, seen.max_tokens) == ("m", True, 5)
+    assert (seen.model, seen.is_stream, seen.output_cap) == ("m", True, 5)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_stream"),
+    [(b"true", True), (b'"true"', True), (b'"True"', True), (b"false", False), (b"null", False),
+     (b'"yes"', False), (b"1", False), (b"{}", False)],
+)  # fmt: skip
+def test_only_what_means_true_asks_for_a_stream(written: bytes, is_stream: bool) -> None:
+    assert peek(b'{"model":"m","stream":%s}' % written).is_stream is is_stream
 
 
 @pytest.mark.parametrize(
@@ -102,19 +119,31 @@ def test_only_the_model_changes(body: bytes, spliced: bytes | None) -> None:
         ),
         (b'{"model":"m","stream":true,"stream_options":{"include_usage":false}}', False, None),
         (b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}', False, None),
+        (b'{"model":"m","stream":true,"stream_options":null}', True, {"include_usage": True}),
+        (b'{"model":"m","stream":true,"stream_options":"x"}', False, None),
+        (b'{"model":"m","stream":true,"stream_options":{"include_usage":null}}', False, None),
+        (
+            b'{"model":"m","stream":true,"x":{"stream_options":{"include_usage":true}}}',
+            True,
+            {"include_usage": True},
+        ),
+        (b'{"model":"m","stream":"true"}', False, None),
         (b'{"model":"m"}', False, None),
     ],
 )
 def test_usage_is_asked_for_where_nothing_is_said(
     body: bytes, wanted: bool, options: dict[str, object] | None
 ) -> None:
-    assert wants_usage_spliced(peek(body), body) is wanted
+    assert wants_usage_spliced(peek(body)) is wanted
     if wanted:
         before = json.loads(body)
-        after = json.loads(with_usage(body))
+        after = json.loads(with_usage(body, peek(body)))
         assert after.pop("stream_options") == options
         before.pop("stream_options", None)
         assert after == before
+
+
+DEEP = b"[" * 500 + b"]" * 500
 
 
 @pytest.mark.parametrize(
@@ -125,18 +154,19 @@ def test_usage_is_asked_for_where_nothing_is_said(
             b'{"stream_options":{"include_usage":true},"model":"m","x":"\\ud800","stream":true}',
         ),
         (
-            b'{"x":{"stream_options":{}},"stream_options": {},"y":"\\ud800"}',
-            b'{"x":{"stream_options":{}},"stream_options": {"include_usage":true},"y":"\\ud800"}',
+            b'{"model":"m","x":{"stream_options":{}},"stream_options": {},"y":"\\ud800"}',
+            b'{"model":"m","x":{"stream_options":{}},'
+            b'"stream_options": {"include_usage":true},"y":"\\ud800"}',
         ),
         (
-            b'{"stream_options":{"z":' + b"[" * 5000 + b"]" * 5000 + b"}}",
-            b'{"stream_options":{"include_usage":true,"z":' + b"[" * 5000 + b"]" * 5000 + b"}}",
+            b'{"model":"m","stream_options":{"z":%s}}' % DEEP,
+            b'{"model":"m","stream_options":{"include_usage":true,"z":%s}}' % DEEP,
         ),
     ],
     ids=["half a pair", "nested", "deep"],
 )
 def test_usage_is_asked_for_where_the_decoder_gives_up(body: bytes, spliced: bytes) -> None:
-    assert with_usage(body) == spliced
+    assert with_usage(body, peek(body)) == spliced
 
 
 _HALVES = st.characters(categories=["Cs"])
