@@ -48,6 +48,7 @@ from apikeyrouter.infrastructure.observability.logger import DefaultObservabilit
 from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
 from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
 from apikeyrouter.infrastructure.utils.encryption import EncryptionService
+from apikeyrouter.keys.key_lock import KeyLock
 from apikeyrouter.keys.prober import KeyProber
 from apikeyrouter.request.attempt_loop import AttemptLoop
 from apikeyrouter.request.custom_adapter import call_adapter, complete
@@ -106,7 +107,7 @@ class ApiKeyRouter:
         )
         self.key_manager = KeyManager(
             self.state_store, sealer,
-            clock=self._clock, emit=self._emit, record=self._outbox.put,
+            clock=self._clock, emit=self._emit, record=self._outbox.put, lock=KeyLock(),
         )  # fmt: skip
         self.routes = RouteTable(
             ledger, self._book, clock=self._clock, default_objective=RoutingObjective()

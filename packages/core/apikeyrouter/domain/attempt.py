@@ -7,8 +7,12 @@ by the table, and done by `blame`.
 
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
-from apikeyrouter.domain.failures.consequences import apply_consequence, close_circuit
-from apikeyrouter.domain.failures.table import CONSEQUENCES, Consequence
+from apikeyrouter.domain.failures.consequences import (
+    apply_consequence,
+    close_circuit,
+    consequence_of,
+)
+from apikeyrouter.domain.failures.table import Consequence
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded
@@ -189,7 +193,7 @@ class Attempt:
             desk.awareness.note_account(grant.slot, failure.account)
         if failure.limits:
             desk.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
-        consequence = CONSEQUENCES[failure.kind]
+        consequence = consequence_of(failure, grant)
         self.failure, self.consequence = failure, consequence
         apply_consequence(desk, grant, failure, consequence, self.started_at, now)
         self._tell(failure.kind.value, now)

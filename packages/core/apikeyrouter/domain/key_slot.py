@@ -2,14 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 
 _REFUSED_KEPT = 64
 _MEMORY = 0.9  # share of the old average that stays after one more sample
+
+
+class KeyVersion(NamedTuple):
+    """What a finding about a key holds for: its state, and the generation of its secret."""
+
+    state: KeyState
+    generation: int
+
+
+@dataclass(slots=True, frozen=True)
+class Standing:
+    """How a key stands: its state, and until when and why it rests."""
+
+    state: KeyState
+    wake_at: float = 0.0
+    why: str = ""
+    cooldown_until: datetime | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +37,9 @@ class KeySlot:
     Attributes:
         record: The stored record; its state is the truth.
         secret: In the clear, in memory only.
+        generation: How often the secret was replaced.
+        moves: How often the state changed.
+        orders: How often an operator had a say in it.
         models: Patterns such as `gpt-*`; `None` admits all.
         failed: Calls that did not succeed, for whatever reason lies with the provider.
         refused: Those of them that went into a limit.
@@ -32,6 +53,9 @@ class KeySlot:
 
     record: APIKey
     secret: str = field(repr=False)
+    generation: int = 0
+    moves: int = 0
+    orders: int = 0
     models: tuple[str, ...] | None = None
     weight: float = 1.0
     priority: int = 0
@@ -62,6 +86,29 @@ class KeySlot:
     def provider_id(self) -> str:
         """The provider's id."""
         return self.record.provider_id
+
+    @property
+    def version(self) -> KeyVersion:
+        """What a finding about it holds for from now on."""
+        return KeyVersion(self.record.state, self.generation)
+
+    def standing(self) -> Standing:
+        """Return how it stands now."""
+        return Standing(self.record.state, self.wake_at, self.why, self.record.cooldown_until)
+
+    def stand(self, standing: Standing) -> None:
+        """Rest as it did before; the state is moved by the key manager."""
+        self.wake_at, self.why = standing.wake_at, standing.why
+        self.record.cooldown_until = standing.cooldown_until
+
+    def take_secret(self, secret: str, sealed: str) -> None:
+        """Use another secret from now on; what was found out about the old one is forgotten."""
+        self.secret = secret
+        self.record.key_material = sealed
+        self.generation += 1
+        self.confirmed_invalid = False
+        self.streak = 0
+        self.refused_models.clear()
 
     def serves(self, model: str) -> bool:
         """Tell whether the key's own patterns admit *model*."""

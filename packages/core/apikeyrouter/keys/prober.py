@@ -44,15 +44,15 @@ class KeyProber:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PROBE_S * 2.0 ** (min(slot.streak, 12) - 1))
         while slot.record.state is KeyState.INVALID:
             await asyncio.sleep(pause_s)
-            if slot.record.state is not KeyState.INVALID:
+            probed = slot.version
+            if probed.state is not KeyState.INVALID:
                 return
             accepted = await adapter.probe(slot.secret)
+            # Meanwhile the key may have been revoked, or may bear another secret.
+            if slot.version != probed:
+                continue
             if accepted:
-                await self._restore(slot)
+                self._manager.restore(slot, "a probe was accepted", expect=probed)
                 return
             slot.confirmed_invalid = slot.confirmed_invalid or accepted is False
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2.0)
-
-    async def _restore(self, slot: KeySlot) -> None:
-        await self._manager.update_key_state(slot.id, KeyState.DISABLED, "a probe was accepted")
-        await self._manager.update_key_state(slot.id, KeyState.AVAILABLE, "a probe was accepted")

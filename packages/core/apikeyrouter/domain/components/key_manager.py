@@ -1,17 +1,21 @@
 """Who exists, who is awake, who may move where.
 
-The manager owns the records and their live slots. `move` is the one door for
-a change of state: it checks the table, records the transition and tells the
-listeners. Moves that traffic causes are plain functions; their records are
-written behind. What an operator orders is awaited and durable on return.
+The manager owns the records and their live slots. Moves that traffic causes are
+plain functions that name the version of the key they are meant for; their
+records are written behind. What an operator orders is durable on return: a
+registration and a new secret take effect once they are stored, any other order
+at once, and it is undone if it cannot be stored. One order of a key is stored
+at a time, so that the last word is what the store keeps.
 """
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from apikeyrouter.domain.interfaces.state_store import StateStore
-from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.key_slot import KeySlot, KeyVersion, Standing
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
 from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.events import Event, KeyMoved
@@ -32,6 +36,8 @@ __all__ = [
 ]
 
 _LONGEST_MATERIAL = 4096
+#: What a record says of its state once its secret is new.
+_FRESH = {"state": KeyState.AVAILABLE, "cooldown_until": None}
 
 
 class Sealer(Protocol):
@@ -44,8 +50,26 @@ class Sealer(Protocol):
         """Open what was sealed for the same *context*."""
 
 
+@dataclass(slots=True, eq=False)
+class _Order:
+    """An operator's change that is in force and not stored yet.
+
+    Attributes:
+        before: What to go back to if it cannot be stored.
+        number: Of the slot's moves when it was in force; later ones overrule it.
+    """
+
+    before: Standing
+    number: int
+
+
 class KeyManager:
-    """Keeps keys: registers, finds, moves, rotates, revokes."""
+    """Keeps keys: registers, finds, moves, rotates, revokes.
+
+    Args:
+        lock: Lets in one at a time for each key's id.
+        record: Takes what is to be written behind.
+    """
 
     def __init__(
         self,
@@ -55,12 +79,17 @@ class KeyManager:
         clock: Callable[[], float],
         emit: Callable[[Event], None],
         record: Callable[[StateTransition | APIKey], None],
+        lock: Callable[[str], AbstractAsyncContextManager[object]],
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._clock = clock
         self._emit = emit
         self._record = record
+        self._lock = lock
+        #: Ids that are being registered.
+        self._reserved: set[str] = set()
+        self._pending: dict[str, list[_Order]] = {}
         self.slot_by_id: dict[str, KeySlot] = {}
         #: Told when a key appears, or moves in or out of use.
         self.on_change: Callable[[KeySlot], None] = lambda _: None
@@ -84,7 +113,7 @@ class KeyManager:
         metadata = dict(metadata or {})
         _check_material(key_material)
         key_id = str(metadata.pop("id", None) or derived_id(provider_id, key_material))
-        if key_id in self.slot_by_id:
+        if key_id in self.slot_by_id or key_id in self._reserved:
             raise KeyRegistrationError(
                 f"key '{key_id}' is registered already; rotate it to change its secret"
             )
@@ -96,7 +125,11 @@ class KeyManager:
             metadata=metadata,
         )
         slot = self._enlist(record, key_material)
-        await self._store.save_key(record)
+        self._reserved.add(key_id)
+        try:
+            await self._store.save_key(record)
+        finally:
+            self._reserved.discard(key_id)
         self.slot_by_id[key_id] = slot
         self.on_change(slot)
         return record
@@ -141,38 +174,50 @@ class KeyManager:
             KeyNotFoundError: No such key.
             InvalidStateTransitionError: The table forbids the move.
         """
-        slot = self.slot(key_id)
-        now = self._clock()
-        transition = self.move(slot, KeyState(new_state), reason or "by hand", now)
+        slot, now = self.slot(key_id), self._clock()
+        reason = reason or "by hand"
+        before = slot.standing()
+        transition = self._shift_by_table(slot, KeyState(new_state), reason, now)
+        slot.orders += 1
         if cooldown_seconds is not None:
-            self.sleep(slot, now + cooldown_seconds, reason or "by hand")
+            self.sleep(slot, now + cooldown_seconds, reason)
         elif slot.record.state is KeyState.AVAILABLE:
             self.wake(slot)
-        await self._store.save_key(slot.record)
-        if transition is not None:
-            await self._store.save_state_transition(transition)
+        self.on_change(slot)
+        await self._store_order(slot, _Order(before, slot.moves), transition)
         return slot.record
 
     async def revoke_key(self, key_id: str, reason: str = "revoked") -> APIKey:
         """Take a key out of use for good (until someone makes it available again)."""
         slot = self.slot(key_id)
         if slot.record.state is KeyState.DISABLED:
+            # Somebody else's order may be on its way to the store, and may fail.
+            async with self._lock(key_id):
+                pass
+        if slot.record.state is KeyState.DISABLED:
             return slot.record
         return await self.update_key_state(key_id, KeyState.DISABLED, reason)
 
     async def rotate_key(self, key_id: str, new_material: str) -> APIKey:
-        """Replace the secret; id, scope and history stay, and the key is usable again."""
+        """Replace the secret; id, scope and history stay, and the key is usable again.
+
+        What an operator orders meanwhile, such as to revoke it, holds for the new secret too.
+        """
         _check_material(new_material)
         slot = self.slot(key_id)
+        orders = slot.orders
         sealed = self._sealer.encrypt(new_material, key_id)
-        await self._store.save_key(slot.record.model_copy(update={"key_material": sealed}))
-        slot.record.key_material = sealed
-        slot.secret = new_material
-        slot.confirmed_invalid = False
-        slot.refused_models.clear()
-        self.wake(slot)
-        if slot.record.state is not KeyState.AVAILABLE:
-            self._shift(slot, KeyState.AVAILABLE, "rotated", self._clock())
+        async with self._lock(key_id):
+            # An order that came meanwhile is stored after this, with its own state.
+            update = {**_FRESH, "key_material": sealed}
+            await self._store.save_key(slot.snapshot().model_copy(update=update))
+            slot.take_secret(new_material, sealed)
+        if slot.orders == orders or slot.record.state is KeyState.INVALID:
+            self.wake(slot)
+            if slot.record.state is not KeyState.AVAILABLE:
+                self._record(self._shift(slot, KeyState.AVAILABLE, "rotated", self._clock()))
+        for order in self._pending.get(key_id, ()):
+            order.before = Standing(KeyState.AVAILABLE)
         self.on_change(slot)
         return slot.record
 
@@ -217,12 +262,77 @@ class KeyManager:
         slot.record.cooldown_until = None
         self.on_wake(slot)
 
-    def move(self, slot: KeySlot, to: KeyState, trigger: str, now: float) -> StateTransition | None:
+    def move(
+        self,
+        slot: KeySlot,
+        to: KeyState,
+        trigger: str,
+        now: float,
+        *,
+        expect: KeyVersion | None = None,
+    ) -> StateTransition | None:
         """Move a key; staying where it is is no move.
+
+        Args:
+            expect: What the key was when the reason for the move was found; when it
+                is something else by now, nothing moves.
 
         Raises:
             InvalidStateTransitionError: The table forbids it.
         """
+        if expect is not None and slot.version != expect:
+            return None
+        transition = self._shift_by_table(slot, to, trigger, now)
+        if transition is not None:
+            self._record(transition)
+            self.on_change(slot)
+        return transition
+
+    def restore(self, slot: KeySlot, trigger: str, *, expect: KeyVersion) -> bool:
+        """Make an invalid key available: its provider took it after all; tell whether it moved."""
+        if slot.version != expect or slot.record.state is not KeyState.INVALID:
+            return False
+        now = self._clock()
+        self._record(self._shift(slot, KeyState.DISABLED, trigger, now))
+        self._record(self._shift(slot, KeyState.AVAILABLE, trigger, now))
+        self.wake(slot)
+        self.on_change(slot)
+        return True
+
+    async def _store_order(
+        self, slot: KeySlot, order: _Order, transition: StateTransition | None
+    ) -> None:
+        """Make what is in force durable; undo it when that fails."""
+        pending = self._pending.setdefault(slot.id, [])
+        pending.append(order)
+        try:
+            async with self._lock(slot.id):
+                if transition is not None:
+                    await self._store.save_state_transition(transition)
+                await self._store.save_key(slot.snapshot().model_copy())
+        except BaseException:
+            self._undo(slot, order, pending)
+            raise
+        finally:
+            pending.remove(order)
+            if not pending:
+                self._pending.pop(slot.id, None)
+
+    def _undo(self, slot: KeySlot, order: _Order, pending: list[_Order]) -> None:
+        later = pending[pending.index(order) + 1 :]
+        if later:
+            # Overruled: should the later order fail too, this one must not come back.
+            later[0].before = order.before
+        elif slot.moves == order.number:
+            before = order.before
+            if slot.record.state is not before.state:
+                self._record(self._shift(slot, before.state, "not stored", self._clock()))
+            slot.stand(before)
+            self.on_change(slot)
+
+    def _shift_by_table(
+        self, slot: KeySlot, to: KeyState, trigger: str, now: float
+    ) -> StateTransition | None:
         state = slot.record.state
         if state is to:
             return None
@@ -231,9 +341,7 @@ class KeyManager:
             raise InvalidStateTransitionError(
                 f"key '{slot.id}' may not move from {state.value} to {to.value}; allowed: {allowed}"
             )
-        transition = self._shift(slot, to, trigger, now)
-        self.on_change(slot)
-        return transition
+        return self._shift(slot, to, trigger, now)
 
     def _shift(self, slot: KeySlot, to: KeyState, trigger: str, now: float) -> StateTransition:
         record = slot.record
@@ -247,7 +355,7 @@ class KeyManager:
         )
         record.state = to
         record.state_updated_at = transition.transition_timestamp
-        self._record(transition)
+        slot.moves += 1
         self._emit(KeyMoved(slot.id, slot.provider_id, transition.from_state, to.value, trigger))
         return transition
 

@@ -37,6 +37,7 @@ class Grant(msgspec.Struct, frozen=True):
 
     Attributes:
         is_probe: A circuit that is not quite closed waits for its end.
+        generation: Of the key's secret; what comes of it tells nothing of another one.
     """
 
     pool: CandidatePool
@@ -46,6 +47,7 @@ class Grant(msgspec.Struct, frozen=True):
     note: AttemptNote
     ledger: Ledger
     is_probe: bool = False
+    generation: int = 0
 
     def scope(self) -> Scope:
         """Return the scope that the key draws on now; it may have moved since."""
@@ -229,7 +231,10 @@ class RoutingEngine:
         note = _note_of(pool, order, picked, now, now - record.arrived_at)
         record.tokens = max(amounts)
         record.add(note)
-        return Grant(pool, picked.candidate, picked.slot, picked.hold, note, self._ledger, is_probe)
+        return Grant(
+            pool, picked.candidate, picked.slot, picked.hold, note, self._ledger,
+            is_probe, picked.slot.generation,
+        )  # fmt: skip
 
     def _blocked(self, route: Route, demand: Demand, now: float) -> Blocked:
         soonest, may_free_on_completion = math.inf, False

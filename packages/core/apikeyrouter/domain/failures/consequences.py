@@ -4,10 +4,13 @@ The failure table decides what follows; here it is done. A wait that a provider
 told holds for the scope that was told, whatever the failure was.
 """
 
+from dataclasses import replace
+
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
-from apikeyrouter.domain.failures.table import Blame, Consequence, wait_for
+from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame, Consequence, wait_for
+from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
 from apikeyrouter.domain.models.events import CircuitMoved
 from apikeyrouter.domain.models.failure import Failure, FailureClass
@@ -20,6 +23,16 @@ _NOT_FOUND = 404
 _OF_THE_ACCOUNT = frozenset(
     {FailureClass.QUOTA_BILLING, FailureClass.ACCOUNT_DISABLED, FailureClass.IP_NOT_AUTHORIZED}
 )
+#: What they tell of a key is over with its secret.
+_OF_THE_SECRET = frozenset({Blame.KEY, Blame.KEY_MODEL})
+
+
+def consequence_of(failure: Failure, grant: Grant) -> Consequence:
+    """Say what follows from *failure*: the table's row, unless it is about a secret of the past."""
+    consequence = CONSEQUENCES[failure.kind]
+    if grant.generation == grant.slot.generation or consequence.blame not in _OF_THE_SECRET:
+        return consequence
+    return replace(consequence, blame=Blame.NOBODY, key_state=None, same_key_retry=True)
 
 
 def apply_consequence(
@@ -146,7 +159,8 @@ def _cool_key(
     if consequence.key_state is KeyState.INVALID:
         slot.why = failure.kind.value
         _move(desk, grant, KeyState.INVALID, failure, now)
-        desk.on_invalid(slot)
+        if slot.record.state is KeyState.INVALID:
+            desk.on_invalid(slot)
     else:
         _rest(desk, grant, consequence, failure, until, now)
 
@@ -175,8 +189,12 @@ def _rest(
 
 
 def _move(desk: AttemptContext, grant: Grant, to: KeyState, failure: Failure, now: float) -> None:
-    if to in ALLOWED_MOVES[grant.slot.record.state]:
-        desk.manager.move(grant.slot, to, failure.kind.value, now)
+    slot = grant.slot
+    state = slot.record.state
+    # Only an operator moves what an operator has disabled.
+    if state is not KeyState.DISABLED and to in ALLOWED_MOVES[state]:
+        expect = KeyVersion(state, grant.generation)
+        desk.manager.move(slot, to, failure.kind.value, now, expect=expect)
 
 
 def _tell_circuit(desk: AttemptContext, grant: Grant, state: str, trigger: str) -> None:
