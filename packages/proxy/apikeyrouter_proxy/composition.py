@@ -1,5 +1,6 @@
 """From a configuration to a router that is ready: providers, keys, names, objective."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,9 +12,16 @@ from apikeyrouter.infrastructure.adapters.openai_compatible import (
     custom_adapter,
     make_adapter,
 )
-from apikeyrouter.infrastructure.config.environment import keys_from_environment, merge_dotenv
+from apikeyrouter.infrastructure.config.environment import (
+    base_url_variable,
+    keys_from_environment,
+    merge_dotenv,
+    providers_from_environment,
+)
 from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, load_config
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
+
+_log = logging.getLogger("apikeyrouter")
 
 
 def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterConfig:
@@ -28,13 +36,35 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
         config = load_config(named, env, known_providers=frozenset(CATALOGUE), judge=unsupported)
     else:
         config = RouterConfig()
-    if not config.keys:
-        keys = keys_from_environment(env, CATALOGUE)
-        providers = {key.provider: ProviderConfig() for key in keys}
-        config = config.model_copy(
-            update={"keys": keys, "providers": {**providers, **config.providers}}
-        )
-    return config
+    if config.keys:
+        _tell_ignored_addresses(config, env)
+        return config
+    keys = keys_from_environment(env, CATALOGUE)
+    placed = providers_from_environment(env, CATALOGUE)
+    providers = dict(config.providers)
+    for name in dict.fromkeys(key.provider for key in keys):
+        own = providers.get(name, ProviderConfig())
+        providers[name] = own if own.base_url else _placed(own, placed.get(name))
+    return config.model_copy(update={"keys": keys, "providers": providers})
+
+
+def _placed(own: ProviderConfig, placed: ProviderConfig | None) -> ProviderConfig:
+    if placed is None:
+        return own
+    return own.model_copy(
+        update={"base_url": placed.base_url, "models": own.models or placed.models}
+    )
+
+
+def _tell_ignored_addresses(config: RouterConfig, env: Mapping[str, str]) -> None:
+    """Tell of `OPENAI_BASE_URL` and its like: they are for keys from the environment alone."""
+    for name in dict.fromkeys(key.provider for key in config.keys):
+        variable, own = base_url_variable(name), config.providers.get(name, ProviderConfig())
+        if name in CATALOGUE and env.get(variable) and own.base_url is None:
+            _log.warning(
+                "%s is ignored, since the keys come from a file: set providers.%s.base_url there",
+                variable, name,
+            )  # fmt: skip
 
 
 def unsupported(config: RouterConfig) -> Iterator[Finding]:

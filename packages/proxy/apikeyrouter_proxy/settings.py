@@ -23,7 +23,7 @@ class ProxySettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+        env_file=".env", env_file_encoding="utf-8-sig", env_ignore_empty=True, extra="ignore"
     )
 
     port: int | None = Field(default=None, ge=0, le=65535)

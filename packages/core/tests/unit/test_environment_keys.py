@@ -9,6 +9,7 @@ from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.config.environment import (
     keys_from_environment,
     merge_dotenv,
+    providers_from_environment,
     read_dotenv,
 )
 
@@ -43,6 +44,18 @@ CATALOGUE = ["openai", "anthropic", "together-ai"]
         pytest.param({"OPENAI_API_KEY": "  ", "OPENAI_API_KEYS": ""}, [], id="blank"),
         pytest.param({"OPENAI_API_KEY_X": "a", "XOPENAI_API_KEY": "a"}, [], id="other names"),
         pytest.param({"OPENAI_API_KEY": " a\n"}, [("openai", "a")], id="edges are stripped"),
+        pytest.param({"OPENAI_API_KEY": "\ufeff'a'\r\n"}, [("openai", "a")], id="quotes and BOM"),
+        pytest.param({"OPENAI_API_KEY": "“a”"}, [("openai", "a")], id="curly quotes"),
+        pytest.param(
+            {"OPENAI_API_KEYS": '["a", " b\\n"]'},
+            [("openai", "a"), ("openai", "b")],
+            id="list of JSON",
+        ),
+        pytest.param(
+            {"OPENAI_API_KEYS": "\"'a', b;c\nd\""},
+            [("openai", "a"), ("openai", "b"), ("openai", "c"), ("openai", "d")],
+            id="quoted list of lines",
+        ),
     ],
 )
 def test_keys_are_found(env: dict[str, str], expected: list[tuple[str, str]]) -> None:
@@ -55,6 +68,49 @@ def test_impossible_key_is_refused_by_its_variable_and_not_shown() -> None:
     with pytest.raises(ConfigurationError, match=r"^OPENAI_API_KEY_3: ") as caught:
         keys_from_environment({"OPENAI_API_KEY_3": "sk secret"}, CATALOGUE)
     assert "sk secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({"OPENAI_API_KEY": "sk-a,sk-b"}, "OPENAI_API_KEY: holds a list: put it into"),
+        ({"OPENAI_API_KEY": '["sk-a"]'}, "OPENAI_API_KEY: should be one secret, not a list"),
+        ({"OPENAI_API_KEY": "sk-a\nsk-b"}, "OPENAI_API_KEY: the secret holds blanks, line breaks"),
+        ({"OPENAI_API_KEY": "Bearer sk-a"}, "OPENAI_API_KEY: the secret starts with 'Bearer'"),
+        ({"OPENAI_API_KEY": "${OTHER}"}, "OPENAI_API_KEY: holds a ${NAME}"),
+        ({"OPENAI_API_KEYS": '["sk-a", 5]'}, "OPENAI_API_KEYS: should be a list such as"),
+        ({"OPENAI_API_KEYS": '{"a": "sk-a"}'}, "OPENAI_API_KEYS: should be a list such as"),
+        ({"OPENAI_API_KEYS": '["sk-a"'}, "OPENAI_API_KEYS: should be a list such as"),
+    ],
+)
+def test_what_cannot_be_one_key_is_refused_with_what_to_do(env: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        keys_from_environment(env, CATALOGUE)
+    assert str(caught.value).startswith(told)
+    assert "sk-" not in str(caught.value)
+
+
+def test_base_urls_place_providers_where_any_model_may_be_asked_for() -> None:
+    env = {
+        "OPENAI_BASE_URL": ' "http://127.0.0.1:9/v1/"\n',
+        "TOGETHER_AI_BASE_URL": "https://host/v1",
+        "ANTHROPIC_BASE_URL": "",
+    }
+    found = providers_from_environment(env, CATALOGUE)
+    assert {name: (entry.base_url, entry.models) for name, entry in found.items()} == {
+        "openai": ("http://127.0.0.1:9/v1", ["*"]),
+        "together-ai": ("https://host/v1", ["*"]),
+    }
+
+
+def test_base_url_that_is_none_is_refused_by_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match=r"^OPENAI_BASE_URL: should be an http"):
+        providers_from_environment({"OPENAI_BASE_URL": "localhost:11434"}, CATALOGUE)
+
+
+def test_dotenv_with_a_byte_order_mark_loses_no_variable(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfOPENAI_API_KEY=a\r\n")
+    assert read_dotenv(tmp_path / ".env") == {"OPENAI_API_KEY": "a"}
 
 
 def test_dotenv_is_read_with_quotes_comments_and_export(tmp_path: Path) -> None:

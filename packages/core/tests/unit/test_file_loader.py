@@ -306,7 +306,7 @@ def test_no_repr_shows_a_secret() -> None:
     assert "sk-hidden" not in repr(config)
     assert "sk-hidden" not in config.model_dump_json()
     with pytest.raises(ValidationError) as caught:
-        KeyConfig(provider="openai", secret="sk-hidden ")  # type: ignore[arg-type]
+        KeyConfig(provider="openai", secret="sk-hidden x")  # type: ignore[arg-type]
     assert "sk-hidden" not in str(caught.value)
 
 

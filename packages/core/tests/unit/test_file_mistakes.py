@@ -133,8 +133,8 @@ def key(**fields: object) -> str:
         (
             key(limits="{rpn: 1}"),
             [
-                "2: keys[0].limits.rpn: unknown limit; known are rpm, rph, rpd, tpm, tpd, itpm, "
-                "otpm, concurrency; did you mean 'rpm'?"
+                "2: keys[0].limits.rpn: unknown limit; known are rpm, rph, rpd, tpm, tph, tpd, "
+                "itpm, otpm, concurrency; did you mean 'rpm'?"
             ],
         ),
         (
@@ -241,3 +241,75 @@ keys:
         text, name="router.yaml", env={"RPM": "60"}, known_providers=("openai", "groq")
     )
     assert [key.limits.get("rpm") for key in config.keys] == [60, 60, None, 30, 30]
+
+
+@pytest.mark.parametrize("name", ["tph", "tpm", "rpd", "itpm", "otpm", "concurrency"])
+def test_each_limit_may_be_declared(name: str) -> None:
+    text = key(limits=f"{{{name}: 5}}")
+    config = parse_config(text, name="router.yaml", env={}, known_providers=("openai",))
+    assert config.keys[0].limits == {name: 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("version: 1\nprices: []\n", "2: prices"),
+        ("version: 1\nserver: {workers: 2}\n", "2: server.workers"),
+        ("version: 1\nproviders: {openai: {proxy: 'http://p'}}\n", "2: providers.openai.proxy"),
+        (
+            "version: 1\nclients: [{name: a, token: b, tags: {}}]\n",
+            "2: clients[0].tags",
+        ),
+    ],
+)
+def test_documented_name_that_is_not_there_yet_is_told_so(text: str, place: str) -> None:
+    name = place.rpartition(".")[2].removeprefix("2: ")
+    assert mistakes(text) == [
+        f"{place}: this version does not have {name} yet: leave it out to start without"
+    ]
+
+
+@pytest.mark.parametrize("name", ["max_body", "max_body_bytes"])
+def test_largest_body_goes_by_its_documented_name(name: str) -> None:
+    text = f"version: 1\nserver: {{{name}: 5MB}}\n"
+    config = parse_config(text, name="router.yaml", env={}, known_providers=())
+    assert config.server.max_body_bytes == 5_000_000
+
+
+def test_nearest_name_is_one_that_may_be_written() -> None:
+    assert mistakes("version: 1\nserver: {max_bodi: 5MB}\n") == [
+        "2: server.max_bodi: unknown name; did you mean 'max_body'?"
+    ]
+
+
+BUDGET = "version: 1\nbudgets: [{{limit_usd: 5, {}}}]\n"
+
+
+@pytest.mark.parametrize("period", ["hourly", "daily", "weekly", "monthly", "total", "36h"])
+def test_budget_may_have_each_documented_period(period: str) -> None:
+    text = BUDGET.format(f"period: {period}, id: b, timezone: Europe/Berlin, alert_at: [0.5, 1]")
+    config = parse_config(text, name="router.yaml", env={}, known_providers=())
+    assert (config.budgets[0].period, config.budgets[0].alert_at) == (period, [0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            "period: dayly",
+            "2: budgets[0].period: should be one of hourly, daily, weekly, monthly, total, "
+            "or a duration such as 36h; did you mean 'daily'?; got 'dayly'",
+        ),
+        (
+            "period: daily, timezone: Berlin",
+            "2: budgets[0].timezone: should be a time zone such as UTC or Europe/Berlin; "
+            "got 'Berlin'",
+        ),
+        (
+            "period: daily, alert_at: [80]",
+            "2: budgets[0].alert_at[0]: should be 1 or less; got '80'",
+        ),
+    ],
+)
+def test_budgets_mistake_names_line_field_and_remedy(fields: str, expected: str) -> None:
+    assert mistakes(BUDGET.format(fields)) == [expected]

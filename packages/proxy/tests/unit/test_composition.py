@@ -60,3 +60,125 @@ async def test_limits_named_by_one_key_bind_its_scope(first: int) -> None:
         router.routes.route_for(Demand(model="gpt-4o", request_id="r"))
         (scope,) = router.get_state_summary()["scopes"]
     assert [(w["dimension"], w["capacity"]) for w in scope["windows"]] == [("requests", 60.0)]
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+PLACED = {"GROQ_API_KEY": "gsk-a", "GROQ_BASE_URL": "http://127.0.0.1:9/v1"}
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_base_url_of_the_environment_places_keys_of_the_environment() -> None:
+    config = read_config(None, PLACED)
+    assert config.providers["groq"].base_url == "http://127.0.0.1:9/v1"
+    assert config.providers["groq"].models == ["*"]
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_base_url_may_stand_in_dotenv() -> None:
+    Path(".env").write_text("\n".join(f"{name}={value}" for name, value in PLACED.items()))
+    assert read_config(None, {}).providers["groq"].base_url == "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.parametrize(
+    ("entry", "placed"),
+    [("{models: [a]}", "http://127.0.0.1:9/v1"), ("{base_url: 'http://own/v1'}", "http://own/v1")],
+)
+def test_address_in_a_file_without_keys_wins_over_the_environments(entry: str, placed: str) -> None:
+    Path("router.yaml").write_text(f"version: 1\nproviders: {{groq: {entry}}}\n")
+    assert read_config("router.yaml", PLACED).providers["groq"].base_url == placed
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_base_url_beside_keys_of_a_file_is_told_to_be_ignored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Path("router.yaml").write_text("version: 1\nkeys: [{provider: groq, secret: a}]\n")
+    assert read_config("router.yaml", PLACED).providers == {}
+    assert "GROQ_BASE_URL is ignored" in caplog.text
+
+
+WHOLE = """\
+version: 1
+server:
+  host: 127.0.0.1            # any other address needs at least one entry under clients
+  port: 8000
+  max_queue_wait: 30s        # longest wait for capacity before a 429; 0s turns waiting off
+  request_timeout: 600s
+store: sqlite:///apikeyrouter.db
+ledger: local
+routing:
+  objective: fairness
+providers:
+  openai: {}
+  lab-a:
+    kind: openai
+    base_url: http://127.0.0.1:4101/v1
+    models: ["*"]
+keys:
+  - id: lab-a-1
+    provider: lab-a
+    secret: ${LAB_A_KEY}
+    scope: org-a
+    models: ["gpt-*"]
+    weight: 1
+    priority: 0
+    tags: {team: search}
+    limits: {rpm: 60, tpm: 100000}
+models:
+  fast: [openai/gpt-4.1-mini, lab-a/gpt-4.1-mini]
+clients:
+  - {name: search-team, token: ${SEARCH_TEAM_TOKEN}, models: ["fast"], limits: {rpm: 600}, weight: 1, priority: 0}
+budgets:
+  - {id: day, scope: global, limit_usd: 100, period: daily, mode: hard, timezone: UTC}
+  - {id: search, scope: per_client, scope_id: search-team, limit_usd: 5, period: daily, mode: soft, alert_at: [0.5, 0.8], when_over: {objective: cost}}
+prices:
+  - {provider: lab-a, models: ["*"], input_usd: 0.20, output_usd: 0.60}
+unknown_price: allow
+policies:
+  - id: eu-only
+    when: {clients: [search-team], models: ["gpt-*"], hours: "08-18 Europe/Berlin"}
+    then: {only: {tags: {region: eu}}, never: {providers: [lab-a]}, max_wait: 5s, fallback: fast}
+    priority: 10
+translation: strict
+alerts:
+  - {webhook: "https://host", secret: ${HOOK_SECRET}, on: [key_invalid, budget]}
+observability: {log_format: json, log_level: info, log_bodies: false}
+"""  # noqa: E501 - as users are shown it
+ENV = {"LAB_A_KEY": "sk-a", "SEARCH_TEAM_TOKEN": "token-a", "HOOK_SECRET": "hook"}
+
+
+def test_whole_documented_example_is_accepted_but_for_what_is_not_there_yet(tmp_path: Path) -> None:
+    file = tmp_path / "router.yaml"
+    sections = WHOLE
+    removed = []
+    for _ in range(2):
+        file.write_text(sections)
+        with pytest.raises(ConfigurationError) as caught:
+            read_config(file, ENV)
+        lines = str(caught.value).splitlines()
+        assert all("this version" in line for line in lines)
+        names = [line.removeprefix(f"{file}:").split(":")[1].strip() for line in lines]
+        removed += names
+        sections = _without(sections, names)
+    assert removed == [
+        "prices", "unknown_price", "translation", "alerts", "observability",
+        "store", "budgets", "policies",
+    ]  # fmt: skip
+    file.write_text(sections)
+    assert read_config(file, ENV).keys[0].limits == {"rpm": 60, "tpm": 100000}
+
+
+def _without(text: str, names: list[str]) -> str:
+    """Return the file without these sections."""
+    kept, section = [], ""
+    for line in text.splitlines():
+        if line[:1] not in " ":
+            section = line.partition(":")[0]
+        if section not in names:
+            kept.append(line)
+    return "\n".join(kept)

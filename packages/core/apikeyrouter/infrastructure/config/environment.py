@@ -1,8 +1,9 @@
 """Provider keys from the environment, for those who have no configuration file.
 
-`OPENAI_API_KEY`, `OPENAI_API_KEY_1`, `OPENAI_API_KEY_2`, ... and a comma list
-in `OPENAI_API_KEYS`; the same for every provider of the catalogue. The real
-environment wins over `.env`. Nothing here writes to `os.environ`.
+`OPENAI_API_KEY`, `OPENAI_API_KEY_1`, `OPENAI_API_KEY_2`, ... and a list (with
+commas, or of JSON) in `OPENAI_API_KEYS`; where they are used in `OPENAI_BASE_URL`;
+the same for every provider of the catalogue. The real environment wins over
+`.env`. Nothing here writes to `os.environ`.
 """
 
 import re
@@ -13,7 +14,8 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 
 from apikeyrouter.errors import ConfigurationError
-from apikeyrouter.infrastructure.config.model import KeyConfig
+from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig
+from apikeyrouter.infrastructure.config.pasted import split_list, trimmed
 
 
 def keys_from_environment(
@@ -33,6 +35,32 @@ def keys_from_environment(
             if (provider, secret) not in keys:
                 keys[provider, secret] = _key(provider, variable, secret)
     return list(keys.values())
+
+
+def providers_from_environment(
+    env: Mapping[str, str], catalogue_names: Iterable[str]
+) -> dict[str, ProviderConfig]:
+    """Return the providers that `OPENAI_BASE_URL` and its like place elsewhere.
+
+    Of what is served at an address of one's own nothing is known, so any model is asked for there.
+
+    Raises:
+        ConfigurationError: A value is no address; the message names the variable.
+    """
+    found = {}
+    for provider in catalogue_names:
+        variable = base_url_variable(provider)
+        if url := trimmed(env.get(variable, "")):
+            try:
+                found[provider] = ProviderConfig(base_url=url, models=["*"])
+            except ValidationError as error:
+                raise ConfigurationError(f"{variable}: {_reason_of(error)}") from None
+    return found
+
+
+def base_url_variable(provider: str) -> str:
+    """Return the name of the variable that says where *provider* is."""
+    return f"{_prefix_of(provider)}_BASE_URL"
 
 
 def read_dotenv(path: str | Path) -> dict[str, str]:
@@ -61,22 +89,38 @@ def merge_dotenv(env: Mapping[str, str], path: str | Path = ".env") -> dict[str,
 
 def _secrets_of(provider: str, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield variable and secret, blank ones left out."""
-    bare = f"{re.sub('[^A-Za-z0-9]', '_', provider).upper()}_API_KEY"
+    bare = f"{_prefix_of(provider)}_API_KEY"
     numbered = re.compile(rf"{re.escape(bare)}_([0-9]{{1,9}})")
     matches = [match for match in map(numbered.fullmatch, env) if match]
     ordered = sorted(matches, key=lambda match: (int(match[1]), match[0]))
     for variable in [bare, *(match[0] for match in ordered)]:
-        if secret := env.get(variable, "").strip():
+        if secret := trimmed(env.get(variable, "")):
+            if "," in secret:
+                raise ConfigurationError(f"{variable}: holds a list: put it into {bare}S")
+            if "${" in secret:
+                raise ConfigurationError(
+                    f"{variable}: holds a ${{NAME}}, which is not filled in here"
+                )
             yield variable, secret
     plural = f"{bare}S"
-    for part in env.get(plural, "").split(","):
-        if secret := part.strip():
-            yield plural, secret
+    try:
+        secrets = split_list(env.get(plural, ""))
+    except ValueError as error:
+        raise ConfigurationError(f"{plural}: {error}") from None
+    for secret in secrets:
+        yield plural, secret
+
+
+def _prefix_of(provider: str) -> str:
+    return re.sub("[^A-Za-z0-9]", "_", provider).upper()
 
 
 def _key(provider: str, variable: str, secret: str) -> KeyConfig:
     try:
         return KeyConfig(provider=provider, secret=SecretStr(secret))
     except ValidationError as error:
-        reason = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{variable}: {reason}") from None
+        raise ConfigurationError(f"{variable}: {_reason_of(error)}") from None
+
+
+def _reason_of(error: ValidationError) -> str:
+    return error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,8 +20,10 @@ from pydantic import (
 )
 
 from apikeyrouter.domain.components.key_manager import derived_id
+from apikeyrouter.infrastructure.config.pasted import trimmed
 from apikeyrouter.infrastructure.config.values import (
     BaseUrl,
+    BudgetPeriod,
     ByteCount,
     LedgerUrl,
     Limits,
@@ -33,6 +36,7 @@ from apikeyrouter.infrastructure.config.values import (
     StoreUrl,
     Targets,
     Text,
+    TimeZone,
     Weights,
     Whole,
     blank_to_empty,
@@ -62,7 +66,9 @@ class ServerConfig(_Fact):
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8000
     max_queue_wait: Seconds = 30.0
     request_timeout: Annotated[Seconds, Field(gt=0)] = 600.0
-    max_body_bytes: ByteCount = 32 * 2**20
+    max_body_bytes: ByteCount = Field(
+        default=32 * 2**20, validation_alias=AliasChoices("max_body", "max_body_bytes")
+    )
 
 
 class RoutingConfig(_Fact):
@@ -120,7 +126,7 @@ class KeyConfig(_Fact):
         provider, secret = data.get("provider"), data.get("secret")
         plain = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
         if isinstance(provider, str) and isinstance(plain, str):
-            return {**data, "id": derived_id(provider, plain)}
+            return {**data, "id": derived_id(provider, trimmed(plain))}
         return data
 
 
@@ -142,18 +148,27 @@ class ClientConfig(_Fact):
 
 
 class BudgetConfig(_Fact):
-    """An amount of US dollars that one scope may spend in one calendar period (UTC).
+    """An amount of US dollars that one scope may spend in one period.
 
     Attributes:
+        id: Its name where it is told of.
+        period: Of the calendar, or rolling when it is a duration such as `36h`.
+        timezone: In which days, weeks and months end.
+        alert_at: Shares of the amount at which it is told.
+        when_over: What a soft one changes once it is spent.
         scope_id: Whom the scope means: a provider, a key's id, a client...; none for `global`.
         mode: `hard` refuses what would exceed the amount, `soft` reports it.
     """
 
+    id: Text | None = None
     scope: BudgetScopeName = "global"
     scope_id: Text | None = None
     limit_usd: Annotated[Decimal, Field(gt=0, le=10**9, allow_inf_nan=False)]
-    period: Literal["hourly", "daily", "monthly"]
+    period: BudgetPeriod
     mode: Literal["hard", "soft"] = "hard"
+    timezone: TimeZone = "UTC"
+    alert_at: list[Annotated[Share, Field(le=1)]] = Field(default_factory=list)
+    when_over: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _scope_is_named(self) -> Self:

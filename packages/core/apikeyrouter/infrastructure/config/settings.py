@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apikeyrouter.errors import ConfigurationError, EncryptionError
+from apikeyrouter.infrastructure.config.pasted import trimmed
 from apikeyrouter.infrastructure.config.values import nearest
 from apikeyrouter.infrastructure.utils.encryption import EncryptionService
 
@@ -30,6 +31,13 @@ _PREFIX = "APIKEYROUTER_"
 
 def _upper(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
+
+
+def _trim(value: object) -> object:
+    return trimmed(value) if isinstance(value, str) else value
+
+
+_Pasted = Annotated[SecretStr | None, BeforeValidator(_trim)]
 
 
 def _shared(name: str) -> Any:
@@ -59,7 +67,7 @@ class RouterSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -67,8 +75,8 @@ class RouterSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    encryption_key: SecretStr | None = Field(default=None, min_length=1)
-    management_api_key: SecretStr | None = Field(default=None, min_length=1)
+    encryption_key: _Pasted = Field(default=None, min_length=1)
+    management_api_key: _Pasted = Field(default=None, min_length=1)
     config_file: str | None = None
     max_decisions: int = Field(default=10_000, ge=0)
     max_transitions: int = Field(default=10_000, ge=0)

@@ -19,6 +19,7 @@ except ImportError:  # PyYAML without libyaml reads the same, slower
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.config.pasted import trimmed
 
 #: Where in the data: names of mappings and positions in lists, outermost first.
 FieldPath = tuple[str | int, ...]
@@ -210,7 +211,11 @@ class _Reader:
     def _read_text(self, written: str, path: FieldPath) -> str | None:
         text = self._fill_in(written, path)
         is_secret = len(path) == 3 and (path[0], path[2]) in _SECRET_FIELDS
-        if text is not None and is_secret and text.startswith("file:"):
+        if text is None or not is_secret:
+            return text
+        # Trimmed before anything is derived from it, such as the key's id.
+        text = trimmed(text)
+        if text.startswith("file:"):
             return self._read_secret(text.removeprefix("file:"), path)
         return text
 
@@ -248,7 +253,7 @@ class _Reader:
             elif file.stat().st_size > _MAX_SECRET_BYTES:
                 reason = "it is too large for a secret"
             else:
-                return file.read_text(encoding="utf-8").rstrip("\r\n")
+                return trimmed(file.read_text(encoding="utf-8-sig"))
         except OSError as error:
             reason = error.strerror or "the system refuses"
         except ValueError:  # not UTF-8, or a path that cannot exist

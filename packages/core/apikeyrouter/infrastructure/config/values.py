@@ -12,17 +12,23 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-#: What a limit may be called: requests, tokens, input and output tokens per
-#: minute, hour or day, and requests at the same time.
-LIMIT_NAMES = ("rpm", "rph", "rpd", "tpm", "tpd", "itpm", "otpm", "concurrency")
+from apikeyrouter.domain.models.declared_limits import DECLARABLE
+from apikeyrouter.infrastructure.config.pasted import trimmed
+
+#: What a limit may be called.
+LIMIT_NAMES = tuple(DECLARABLE)
 OBJECTIVES = ("cost", "reliability", "fairness", "latency", "quality")
+BUDGET_PERIODS = ("hourly", "daily", "weekly", "monthly", "total")
 STORE_SCHEMES = ("memory", "sqlite", "postgresql", "mongodb", "redis")
 
 # A shorter period must not allow more than a longer one of the same dimension.
-_NESTED_LIMITS = (("rpm", "rph"), ("rph", "rpd"), ("rpm", "rpd"), ("tpm", "tpd"))
+_NESTED_LIMITS = (
+    ("rpm", "rph"), ("rph", "rpd"), ("rpm", "rpd"), ("tpm", "tph"), ("tph", "tpd"), ("tpm", "tpd"),
+)  # fmt: skip
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
@@ -107,12 +113,21 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _trim_secret(value: object) -> object:
+    plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return SecretStr(trimmed(plain)) if isinstance(plain, str) else value
+
+
 def _check_secret(value: SecretStr) -> SecretStr:
     secret = value.get_secret_value()
     if not secret:
         raise ValueError("the secret is empty: write a value, ${ENV} or file:/run/secrets/name")
     if len(secret) > _LONGEST_SECRET:
         raise ValueError(f"the secret has more than {_LONGEST_SECRET:,} characters")
+    if secret.lower().startswith("bearer "):
+        raise ValueError("the secret starts with 'Bearer': leave that word out")
+    if secret[0] in "[{":
+        raise ValueError("should be one secret, not a list or other JSON")
     if not (secret.isascii() and secret.isprintable()) or " " in secret:
         raise ValueError(
             "the secret holds blanks, line breaks or characters outside ASCII: copy it again"
@@ -186,6 +201,29 @@ def _check_target(value: str) -> str:
     return value
 
 
+def _check_period(value: str) -> str:
+    if value in BUDGET_PERIODS:
+        return value
+    try:
+        is_rolling = parse_duration(value) > 0
+    except ValueError:
+        is_rolling = False
+    if not is_rolling:
+        known = ", ".join(BUDGET_PERIODS)
+        raise ValueError(
+            f"should be one of {known}, or a duration such as 36h{nearest(value, BUDGET_PERIODS)}"
+        )
+    return value
+
+
+def _check_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("should be a time zone such as UTC or Europe/Berlin") from None
+    return value
+
+
 def blank_to_empty(value: object) -> object:
     """Read `name:` with nothing behind it as an empty mapping."""
     if isinstance(value, Mapping):
@@ -193,9 +231,11 @@ def blank_to_empty(value: object) -> object:
     return value
 
 
+BudgetPeriod = Annotated[str, AfterValidator(_check_period)]
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
 Text = Annotated[str, AfterValidator(_check_text)]
 Name = Annotated[str, AfterValidator(_check_name)]
-Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+Secret = Annotated[SecretStr, BeforeValidator(_trim_secret), AfterValidator(_check_secret)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 ByteCount = Annotated[int, BeforeValidator(parse_size), Field(gt=0, le=_MAX_WHOLE)]
 Whole = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=-_MAX_WHOLE, le=_MAX_WHOLE)]
