@@ -1,25 +1,21 @@
 """The ASGI application: finds the key, lets it in or refuses it, and answers."""
 
-import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
-from typing import Any
 
+from apikeyrouter_simulator import asgi
+from apikeyrouter_simulator.asgi import Headers, Receive, Scope, Send
 from apikeyrouter_simulator.control import Control
 from apikeyrouter_simulator.dialects import openai
 from apikeyrouter_simulator.limits import CHARGES, CONCURRENCY, KINDS, Admission, Ask, Shortfall
+from apikeyrouter_simulator.reply import Reply
 from apikeyrouter_simulator.scenario import Condition, Scenario
+from apikeyrouter_simulator.serving import Serving
 from apikeyrouter_simulator.world import SimKey, World
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
-_JSON = (b"content-type", b"application/json")
-_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _ENDPOINTS = {"chat/completions": "chat", "completions": "text", "embeddings": "embeddings"}
 #: Conditions that answer in place of the provider.
 _REFUSING = {
@@ -48,18 +44,20 @@ class Simulator:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await asgi.lifespan(receive, send)
             return
-        body = await _read(receive)
+        body = await asgi.read(receive)
         path = scope["path"]
         if path.startswith("/_control/"):
             status, answer = self._control.answer(scope["method"], path, scope, body)
-            await _send(send, status, [_JSON], answer)
+            await asgi.answer(send, status, [asgi.JSON], answer)
             return
         provider, endpoint = self._place(path)
         if provider not in self.world.scenario.providers:
             message = f"Unknown URL ({path})"
-            await _send(send, 404, [_JSON], openai.error(message, "invalid_request_error", None))
+            await asgi.answer(
+                send, 404, [asgi.JSON], openai.error(message, "invalid_request_error", None)
+            )
             return
         call = _Call(self, provider, endpoint, scope, receive, send)
         await call.answer(body)
@@ -133,13 +131,13 @@ class _Call:
         """Answer a free question; a key that is refused elsewhere is refused here too."""
         for condition in self._world.befalling(key, "", now, only=_ON_FREE_CALLS):
             if condition.kind == "down":
-                self._drop()
+                asgi.drop(self._receive)
                 return
             status, message, _, code = _REFUSING[condition.kind]
             await self._refuse(status, message, code=code)
             return
         names = key.facts.models or ["sim-small", "sim-large"]
-        await _send(self._send, 200, [_JSON], openai.models(names))
+        await asgi.answer(self._send, 200, [asgi.JSON], openai.models(names))
 
     async def _befall(
         self, key: SimKey, model: str, befalling: list[Condition], now: float
@@ -150,7 +148,7 @@ class _Call:
             if kind == "down" or (kind == "cut" and condition.chunks < 0):
                 self._world.fail(key, kind)
                 self._world.note(key.name, model, 0, now)
-                self._drop()
+                asgi.drop(self._receive)
                 return True
             if kind in _REFUSING:
                 status, message, type_, code = _REFUSING[kind]
@@ -183,28 +181,41 @@ class _Call:
         self, key: SimKey, kind: str, request: openai.Request, size: int,
         befalling: list[Condition], now: float,
     ) -> None:  # fmt: skip
-        given = max(1, size // 4)
-        reply = key.facts.reply
-        made = 0 if kind == "embeddings" else min(reply.tokens, request.cap or reply.tokens)
-        charge = CHARGES[key.facts.charge](Ask(given, request.cap, made))
-        admission = self._world.admit(key, charge, given, now)
+        """Let the call in and answer it, or refuse it by the limits of its scope."""
+        conditions: dict[str, Condition] = {c.kind: c for c in befalling}
+        estimated = max(1, size // 4)
+        given = openai.text_tokens(request) if key.facts.counts == "text" else estimated
+        reply = _paced(self._world.draw_reply(key, request.cap), conditions)
+        if kind == "embeddings":
+            reply = replace(reply, tokens=0)
+        charge = CHARGES[key.facts.charge](Ask(estimated, request.cap, reply.tokens))
+        admission = self._world.admit(key, charge, estimated, now, lasts_s=reply.lasts_s)
         if isinstance(admission, Shortfall):
             self._world.note(key.name, request.model, 429, now)
             await self._over_limit(key, request.model, admission)
             return
         self._world.note(key.name, request.model, 200, now)
-        serving = _Serving(self, key, admission, kind, request, given, made, befalling)
-        if request.stream and kind != "embeddings":
-            await serving.stream()
-        else:
-            await serving.whole()
+        serving = Serving(
+            self._receive, self._send, self._name, kind, request, given, reply, conditions,
+            headers=lambda: self.headers(key),
+            end=lambda outcome: self._settle(key, admission, (given, reply.tokens), outcome),
+        )  # fmt: skip
+        await serving.answer()
+
+    def _settle(
+        self, key: SimKey, admission: Admission, used: tuple[int, int], outcome: str
+    ) -> None:
+        if outcome != "accepted":
+            used = (used[0], 0)
+        self._world.settle(key, admission, used, self._simulator.now(), outcome)
 
     async def _over_limit(self, key: SimKey, model: str, lack: Shortfall) -> None:
-        headers = [_JSON, *self.headers(key)]
-        tells = key.facts.refusals or ("bare" if key.facts.headers == "none" else "full")
+        headers = [asgi.JSON, *self.headers(key)]
+        tells = key.facts.refusals_tell
         if not lack.is_too_large and tells != "bare":
             headers.append((b"retry-after", b"%d" % math.ceil(lack.wait_s)))
-            headers.append((b"retry-after-ms", b"%d" % math.ceil(lack.wait_s * 1000)))
+            if tells != "seconds":
+                headers.append((b"retry-after-ms", b"%d" % math.ceil(lack.wait_s * 1000)))
         if tells != "full":
             body = openai.error("Too many requests.", "requests", "rate_limit_exceeded")
         else:
@@ -212,7 +223,7 @@ class _Call:
                 KINDS[lack.limit_name].label if lack.limit_name != CONCURRENCY else "concurrency"
             )
             body = openai.refusal(lack, model, f"org-{key.scope.name}", label)
-        await _send(self._send, 429, headers, body)
+        await asgi.answer(self._send, 429, headers, body)
 
     def headers(self, key: SimKey) -> Headers:
         """Return the headers that every answer for *key* bears."""
@@ -220,11 +231,15 @@ class _Call:
         if key.facts.account_header:
             headers.append((b"openai-organization", f"org-{key.scope.name}".encode()))
         if key.facts.headers != "none":
-            requests_are = "rpd" if key.facts.headers == "groq" else None
+            told = key.facts.headers
+            requests_are = "rpd" if told == "groq" else None
             scope = key.scope
             scope.limits.advance(self._simulator.now())
             headers += openai.limit_headers(
-                scope.limits.readings(), scope.facts.untold, requests_are=requests_are
+                scope.limits.readings(),
+                scope.facts.untold,
+                requests_are=requests_are,
+                only_remaining=told == "remaining",
             )
         return headers
 
@@ -234,148 +249,7 @@ class _Call:
     ) -> None:  # fmt: skip
         body = openai.error(message, type_, code)
         about = (b"x-request-id", self._name.encode())
-        await _send(self._send, status, [_JSON, about, *(headers or [])], body)
-
-    def _drop(self) -> None:
-        """Drop the connection without an answer, or in the middle of one."""
-        transport = getattr(getattr(self._receive, "__self__", None), "transport", None)
-        if transport is not None:
-            transport.abort()
-
-
-class _Serving:
-    """A call that was let in: its answer, and its settlement whatever happens."""
-
-    def __init__(
-        self, call: _Call, key: SimKey, admission: Admission, kind: str,
-        request: openai.Request, given: int, made: int, befalling: list[Condition],
-    ) -> None:  # fmt: skip
-        self._call = call
-        self._key = key
-        self._admission = admission
-        self._kind = kind
-        self._request = request
-        self._given = given
-        self._made = made
-        self._by_kind = {condition.kind: condition for condition in befalling}
-        reply = key.facts.reply
-        slow, paced = self._by_kind.get("slow_first_token"), self._by_kind.get("tokens_per_s")
-        self._first_s = slow.seconds if slow else reply.first_token_s
-        self._rate = paced.rate if paced else reply.tokens_per_s
-        finish = "length" if request.cap is not None and request.cap <= reply.tokens else "stop"
-        self._finish = finish
-        self._outcome = "cancelled"
-
-    async def whole(self) -> None:
-        """Answer in one piece, when its tokens have been made."""
-        wait_s = self._first_s + (self._made / self._rate if self._rate else 0.0)
-        try:
-            if wait_s and await self._leaves_within(wait_s):
-                return
-            if "cut" in self._by_kind or "stall" in self._by_kind:
-                await self._break_off(self._body()[:40])
-                return
-            self._settle("accepted")
-            await _send(
-                self._call._send, 200, [_JSON, *self._call.headers(self._key)], self._body()
-            )
-        finally:
-            self._settle(self._outcome)
-
-    async def stream(self) -> None:
-        """Answer token by token."""
-        call, request = self._call, self._request
-        wants = bool(request.stream_options and request.stream_options.include_usage)
-        tool = openai.tool_called(request)
-        events = list(
-            openai.chunks(
-                self._kind, call._name, request.model, self._made, self._finish,
-                tool=tool, usage_too=wants,
-            )
-        )  # fmt: skip
-        if "no_finish" in self._by_kind:
-            events.pop()
-        else:
-            if wants:
-                events.append(
-                    openai.usage_chunk(
-                        self._kind, call._name, request.model, self._given, self._made
-                    )
-                )
-            events.append(openai.DONE)
-        try:
-            await self._send_events(events)
-        finally:
-            self._settle(self._outcome)
-
-    async def _send_events(self, events: list[bytes]) -> None:
-        call = self._call
-        if self._first_s and await self._leaves_within(self._first_s):
-            return
-        headers = [_STREAM, *call.headers(self._key)]
-        await call._send({"type": "http.response.start", "status": 200, "headers": headers})
-        broken = self._by_kind.get("cut") or self._by_kind.get("stall")
-        if not self._rate and broken is None:
-            for event in events:
-                await _piece(call._send, event)
-        else:
-            for number, event in enumerate(events):
-                if broken is not None and number >= broken.chunks:
-                    await self._end_badly(broken)
-                    return
-                if number and self._rate and await self._leaves_within(1.0 / self._rate):
-                    return
-                await _piece(call._send, event)
-        self._settle("accepted")
-        await call._send({"type": "http.response.body", "body": b""})
-
-    async def _break_off(self, head: bytes) -> None:
-        """Send a part of a plain answer, then cut it or fall silent."""
-        condition = self._by_kind.get("cut") or self._by_kind["stall"]
-        if condition.chunks > 0:
-            headers = [_JSON, (b"content-length", b"100000"), *self._call.headers(self._key)]
-            start = {"type": "http.response.start", "status": 200, "headers": headers}
-            await self._call._send(start)
-            await _piece(self._call._send, head)
-        await self._end_badly(condition)
-
-    async def _end_badly(self, condition: Condition) -> None:
-        self._outcome = condition.kind
-        if condition.kind == "cut":
-            # What was sent before must reach the client first.
-            await asyncio.sleep(0.01)
-            self._call._drop()
-        else:
-            await self._leaves_within(3600.0)
-
-    async def _leaves_within(self, seconds: float) -> bool:
-        """Wait; tell whether the client left meanwhile."""
-        try:
-            async with asyncio.timeout(seconds):
-                while (await self._call._receive())["type"] != "http.disconnect":
-                    pass
-        except TimeoutError:
-            return False
-        return True
-
-    def _body(self) -> bytes:
-        call, request = self._call, self._request
-        if self._kind == "embeddings":
-            return openai.embeddings(request, self._given)
-        tool = openai.tool_called(request)
-        if tool is not None:
-            return openai.tool_answer(call._name, request.model, tool, self._given, self._made)
-        return openai.plain(
-            self._kind, call._name, request.model, self._given, self._made, self._finish
-        )
-
-    def _settle(self, outcome: str) -> None:
-        if self._admission is None:
-            return
-        used = (self._given, self._made if outcome == "accepted" else 0)
-        world = self._call._world
-        world.settle(self._key, self._admission, used, self._call._simulator.now(), outcome)
-        self._admission = None  # type: ignore[assignment]
+        await asgi.answer(self._send, status, [asgi.JSON, about, *(headers or [])], body)
 
 
 def create_app(scenario: Scenario, clock: Callable[[], float] = time.time) -> Simulator:
@@ -383,27 +257,11 @@ def create_app(scenario: Scenario, clock: Callable[[], float] = time.time) -> Si
     return Simulator(scenario, clock)
 
 
-async def _read(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        message = await receive()
-        body += message.get("body", b"")
-    return body
-
-
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _piece(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    await receive()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
+def _paced(reply: Reply, conditions: dict[str, Condition]) -> Reply:
+    """Slow an answer down as conditions have it."""
+    slow, paced = conditions.get("slow_first_token"), conditions.get("tokens_per_s")
+    return replace(
+        reply,
+        first_token_s=slow.seconds if slow else reply.first_token_s,
+        tokens_per_s=paced.rate if paced else reply.tokens_per_s,
+    )

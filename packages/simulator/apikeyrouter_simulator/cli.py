@@ -1,14 +1,13 @@
 """`apikeyrouter-simulator`: simulated providers alone."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from apikeyrouter_simulator import library
 from apikeyrouter_simulator.app import create_app
-from apikeyrouter_simulator.running import demo_scenario, server_for
-from apikeyrouter_simulator.scenario import Scenario
+from apikeyrouter_simulator.running import server_for
 from apikeyrouter_simulator.source import ScenarioError
 
 app = typer.Typer(add_completion=False)
@@ -17,14 +16,21 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def run(
     scenario: Annotated[
-        Path | None, typer.Option(help="YAML file; the demo's scenario if not given.")
-    ] = None,
+        str, typer.Option(help="Name of a scenario of the package (see `--list`), or a YAML file.")
+    ] = "demo",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 4100,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
+    list_: Annotated[
+        bool, typer.Option("--list", help="Print the scenarios of the package and stop.")
+    ] = False,
 ) -> None:
     """Run simulated LLM providers until interrupted."""
+    if list_:
+        for name in library.names():
+            typer.echo(f"{name:24} {library.summary_of(name)}")
+        return
     try:
-        world = Scenario.load(scenario) if scenario is not None else demo_scenario()
+        world = library.find(scenario)
     except ScenarioError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

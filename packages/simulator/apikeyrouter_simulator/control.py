@@ -1,5 +1,6 @@
 """The control endpoint: counts what was served, and changes the world while it runs."""
 
+import math
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from apikeyrouter_simulator.limits import Dimension
+from apikeyrouter_simulator.oracle import Goodput
 from apikeyrouter_simulator.scenario import Condition, check_condition
 from apikeyrouter_simulator.world import Active, World
 
@@ -19,6 +21,7 @@ class _ScopeChange(msgspec.Struct, forbid_unknown_fields=True):
     factor: float = 1.0
     dimension: Dimension = "requests"
     amount: float = 0.0
+    every_s: float | None = None
     per_second: float = 0.0
     requests_per_minute: float = 0.0
     tokens_per_minute: float = 0.0
@@ -51,6 +54,9 @@ class Control:
         world, now = self._world, self._clock()
         if what == "stats" and method == "GET":
             return world.stats(now)
+        if what == "goodput" and method == "GET":
+            clients = parse_qs(scope["query_string"].decode()).get("clients")
+            return _goodput_data(world.goodput(now, clients=int(clients[0]) if clients else None))
         if what == "log" and method == "GET":
             query = parse_qs(scope["query_string"].decode())
             limit = int(query.get("limit", ["1000"])[0])
@@ -90,7 +96,7 @@ class Control:
                     kind="consume", scope=name, fraction=change.fraction,
                     requests_per_minute=change.requests_per_minute,
                     tokens_per_minute=change.tokens_per_minute,
-                    dimension=change.dimension, amount=change.amount,
+                    dimension=change.dimension, amount=change.amount, every_s=change.every_s,
                     per_second=change.per_second,
                 )
             )  # fmt: skip
@@ -104,3 +110,21 @@ class Control:
 def _condition_data(active: Active) -> dict[str, Any]:
     written = msgspec.to_builtins(active.condition)
     return {"id": active.number, "left": active.left, **written}
+
+
+def _goodput_data(goodput: Goodput) -> dict[str, Any]:
+    """Return it as plain data; an ideal without bound is null."""
+    scopes = {
+        f"{provider}/{name}": {
+            "served": bound.served,
+            "ideal": _finite(bound.ideal),
+            "bound_by": bound.bound_by,
+        }
+        for (provider, name), bound in goodput.bounds.items()
+    }
+    ideal = _finite(goodput.ideal)
+    return {"served": goodput.served, "ideal": ideal, "share": goodput.share, "scopes": scopes}
+
+
+def _finite(number: float) -> float | None:
+    return number if number < math.inf else None

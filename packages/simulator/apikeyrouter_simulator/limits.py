@@ -4,7 +4,7 @@ Law: a call is admitted by all windows or by none, and a refused call is told th
 the windows that refuse it. The moment is always an argument.
 
 How many tokens a call is charged at admission differs between providers; `CHARGES` holds the
-formulas by name.
+formulas by name. So does what becomes of that charge when the call ends; see `Settlement`.
 """
 
 import math
@@ -23,6 +23,9 @@ from apikeyrouter_simulator.windows import (
 
 Algorithm = Literal["token_bucket", "fixed", "rolling"]
 Dimension = Literal["requests", "tokens", "input", "output"]
+#: What becomes of a charge: corrected to the actual usage when the call ends, never corrected, or
+#: made only then (a call is let in as long as anything is left).
+Settlement = Literal["actual", "never", "done"]
 
 MINUTE_S: Final = 60.0
 HOUR_S: Final = 3_600.0
@@ -117,13 +120,17 @@ class Reading:
     remaining: float
     reset_s: float
     possible: float
+    overdrawn: float
+    taken: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Admission:
-    """A call under way; it must be settled exactly once."""
+    """A call under way, from when to when it should last; it must be settled exactly once."""
 
-    charges: tuple[tuple[Dimension, Window, Charge], ...]
+    charges: tuple[tuple[WindowKind, Window, Charge], ...]
+    begun_at: float
+    ends_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +159,21 @@ class Outside:
         return own + per_minute / MINUTE_S + self.fraction * limit / kind.period_s
 
 
-def build_window(kind: WindowKind, limit: float, algorithm: Algorithm, start: float) -> Window:
-    """Make an empty window; a fixed day ends at midnight UTC, others count from *start*."""
+def build_window(
+    kind: WindowKind, limit: float, algorithm: Algorithm, start: float, first_reset_s: float = 0.0
+) -> Window:
+    """Make an empty window.
+
+    Args:
+        first_reset_s: When a fixed window ends first, in seconds after *start*. A fixed day ends
+            at midnight UTC.
+    """
     if algorithm == "token_bucket":
         return TokenBucket(limit, kind.period_s, start)
     if algorithm == "rolling":
         return RollingWindow(limit, kind.period_s, start)
-    return FixedWindow(limit, kind.period_s, start, 0.0 if kind.period_s == DAY_S else start)
+    anchor = 0.0 if kind.period_s == DAY_S else start + first_reset_s
+    return FixedWindow(limit, kind.period_s, start, anchor)
 
 
 class ScopeLimits:
@@ -170,8 +185,14 @@ class ScopeLimits:
         algorithms: How a window counts, by limit name.
         used: What is taken already at the start, by limit name.
         start: Seconds since the epoch (UTC days are counted from it).
-        settles: Whether the charge is corrected to the actual usage when a call ends.
+        settlement: What becomes of a charge when a call ends.
         charges_refused: Whether a refused call still counts as a request.
+        first_reset_s: When fixed windows end first, in seconds after *start*.
+
+    Attributes:
+        admitted: How many calls were let in.
+        lasting_s: How long they last in all.
+        slot_s: How long slots were there in all, busy or idle.
     """
 
     def __init__(
@@ -182,53 +203,88 @@ class ScopeLimits:
         algorithms: Mapping[str, Algorithm] | None = None,
         used: Mapping[str, float] | None = None,
         start: float = 0.0,
-        settles: bool = True,
+        settlement: Settlement = "actual",
         charges_refused: bool = False,
+        first_reset_s: float = 0.0,
     ) -> None:
         self._algorithm = algorithm
         self._algorithms = algorithms or {}
-        self._settles = settles
+        self._settlement = settlement
         self._charges_refused = charges_refused
+        self._first_reset_s = first_reset_s
         self._outside: tuple[Outside, ...] = ()
         self._at = start
         self.concurrency = math.inf
-        self.in_flight = 0
+        self.admitted = 0
+        self.lasting_s = 0.0
+        self.slot_s = 0.0
+        self._open: set[Admission] = set()
+        self._taken: dict[str, float] = {}
         self._windows: list[tuple[WindowKind, Window]] = []
         self.change(limits, start)
         for kind, window in self._windows:
             if used and kind.name in used:
                 window.begin_with(used[kind.name])
 
-    def admit(self, tokens: float, input_tokens: float, now: float) -> Admission | Shortfall:
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return len(self._open)
+
+    @property
+    def overtime_s(self) -> float:
+        """How much longer the calls under way should last, in all."""
+        return sum(max(0.0, admission.ends_at - self._at) for admission in self._open)
+
+    def admit(
+        self, tokens: float, input_tokens: float, now: float, *, lasts_s: float = 0.0
+    ) -> Admission | Shortfall:
         """Charge one request, *tokens* and *input_tokens* on every window, or nothing at all."""
         self.advance(now)
+        if self._settlement == "done":
+            tokens = input_tokens = 1.0
         amounts = {"requests": 1.0, "tokens": tokens, "input": input_tokens, "output": 1.0}
         shortfall = self._shortfall(amounts)
         if shortfall is not None:
             if self._charges_refused:
                 self._charge_requests()
             return shortfall
-        self.in_flight += 1
-        return Admission(
-            tuple([(k.dimension, w, w.take(amounts[k.dimension])) for k, w in self._windows])
-        )
+        if self._settlement == "done":
+            amounts["tokens"] = amounts["input"] = 0.0
+        charges = [(k, w, self._charge(k, w, amounts[k.dimension])) for k, w in self._windows]
+        admission = Admission(tuple(charges), self._at, self._at + lasts_s)
+        self._open.add(admission)
+        self.admitted += 1
+        self.lasting_s += lasts_s
+        return admission
 
     def settle(
         self, admission: Admission, *, input_tokens: float, output_tokens: float, now: float
     ) -> None:
         """End a call: free its slot and correct its charges to what was really used."""
         self.advance(now)
-        self.in_flight -= 1
-        actual = {"tokens": input_tokens + output_tokens, "input": input_tokens}
-        for dimension, window, charge in admission.charges:
-            if dimension == "output":
-                window.settle(charge, output_tokens)
-            elif self._settles and dimension != "requests":
-                window.settle(charge, actual[dimension])
+        self._open.remove(admission)
+        self.lasting_s -= max(0.0, admission.ends_at - self._at)
+        actual = {
+            "tokens": input_tokens + output_tokens,
+            "input": input_tokens,
+            "output": output_tokens,
+        }
+        for kind, window, charge in admission.charges:
+            if kind.dimension == "requests":
+                continue
+            used = actual[kind.dimension]
+            if self._settlement == "done" and kind.dimension != "output":
+                self._charge(kind, window, used)
+            elif self._settlement == "actual" or kind.dimension == "output":
+                self._taken[kind.name] += window.settle(charge, used)
 
     def advance(self, now: float) -> None:
         """Bring every window to *now*."""
-        self._at = max(self._at, now)
+        if now > self._at:
+            if self.concurrency < math.inf:
+                self.slot_s += self.concurrency * (now - self._at)
+            self._at = now
         for _, window in self._windows:
             window.advance(now)
 
@@ -242,7 +298,9 @@ class ScopeLimits:
             if name == CONCURRENCY:
                 continue
             kind, algorithm = KINDS[name], self._algorithms.get(name, self._algorithm)
-            window = known.get(name) or build_window(kind, limit, algorithm, self._at)
+            window = known.get(name) or build_window(
+                kind, limit, algorithm, self._at, self._first_reset_s
+            )
             window.change(limit)
             self._windows.append((kind, window))
         self._drain_by_outside()
@@ -270,6 +328,8 @@ class ScopeLimits:
                 window.remaining,
                 window.reset_s(),
                 window.possible,
+                window.overdrawn,
+                self._taken.get(kind.name, 0.0),
             )
 
     @property
@@ -280,6 +340,10 @@ class ScopeLimits:
     def _drain_by_outside(self) -> None:
         for kind, window in self._windows:
             window.outside_per_s = sum(o.rate_on(kind, window.limit) for o in self._outside)
+
+    def _charge(self, kind: WindowKind, window: Window, amount: float) -> Charge:
+        self._taken[kind.name] = self._taken.get(kind.name, 0.0) + amount
+        return window.take(amount)
 
     def _charge_requests(self) -> None:
         for kind, window in self._windows:

@@ -6,22 +6,16 @@ import threading
 import time
 import urllib.request
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
 
+from apikeyrouter_simulator import library
 from apikeyrouter_simulator.app import Simulator, create_app
 from apikeyrouter_simulator.scenario import Scenario
 
 _START_PATIENCE_S = 10.0
-
-
-def demo_scenario() -> Scenario:
-    """Return the scenario that ships with the package."""
-    text = files("apikeyrouter_simulator").joinpath("scenarios/demo.yaml").read_text("utf-8")
-    return Scenario.parse(text, name="demo.yaml")
 
 
 def server_for(app: Simulator, *, log_level: str = "critical") -> uvicorn.Server:
@@ -37,7 +31,8 @@ class RunningSimulator:
     """Simulated providers on a loopback port, as a context manager.
 
     Args:
-        scenario: A scenario, its path, plain data, or `None` for the demo's.
+        scenario: A scenario, the name of one that ships with the package, a path, plain data, or
+            `None` for the demo's.
         port: 0 takes a free one.
 
     Attributes:
@@ -51,11 +46,11 @@ class RunningSimulator:
         port: int = 0,
     ) -> None:
         if scenario is None:
-            scenario = demo_scenario()
+            scenario = library.find("demo")
         elif isinstance(scenario, Mapping):
             scenario = Scenario.from_dict(scenario)
         elif isinstance(scenario, str | Path):
-            scenario = Scenario.load(scenario)
+            scenario = library.find(scenario)
         self.scenario = scenario
         self.app = create_app(scenario)
         self._port = port
@@ -112,6 +107,12 @@ class RunningSimulator:
         """Return the latest calls: when, by which key, of which model, with what status."""
         data = self.control("GET", "log?limit=10000")
         assert isinstance(data, list)  # noqa: S101 - so it is made
+        return data
+
+    def goodput(self, *, clients: int | None = None) -> dict[str, Any]:
+        """Return what was served beside what an ideal user, of so many clients, would have got."""
+        data = self.control("GET", f"goodput?clients={clients}" if clients else "goodput")
+        assert isinstance(data, dict)  # noqa: S101 - so it is made
         return data
 
     def reset(self) -> None:

@@ -10,11 +10,19 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from apikeyrouter_simulator import source
-from apikeyrouter_simulator.limits import CHARGES, LIMIT_NAMES, Algorithm, Dimension
+from apikeyrouter_simulator.limits import (
+    CHARGES,
+    LIMIT_NAMES,
+    Algorithm,
+    Dimension,
+    Settlement,
+)
 from apikeyrouter_simulator.source import ScenarioError, Source
 
 _S = TypeVar("_S", bound="Scenario")
 _MAX_CAPACITY = 1e15
+#: Formulas whose charge stays as it was at admission, if nothing else is said.
+_UNSETTLED = ("input", "azure")
 
 ConditionKind = Literal[
     "invalid_key",
@@ -58,12 +66,14 @@ class ScopeFacts(Fact):
         limits: By name (`rpm`, `tpm`, `concurrency`, ...): a capacity, or more.
         hidden: Names that are enforced but told in no header.
         charges_refused: A refused call still counts as a request.
+        first_reset_s: When fixed windows end first, after the start; then once a period.
     """
 
     limits: dict[str, float | LimitFacts] = {}
     algorithm: Algorithm = "token_bucket"
     hidden: list[str] = []
     charges_refused: bool = False
+    first_reset_s: float = 0.0
 
     @property
     def capacities(self) -> dict[str, float]:
@@ -98,10 +108,22 @@ class KeyFacts(Fact):
 
 
 class ReplyFacts(Fact):
-    """How answers are: tokens, seconds to the first one, tokens a second (0 is at once)."""
+    """How answers are.
+
+    Attributes:
+        tokens: Their median, if they differ.
+        tokens_spread: Standard deviation of the logarithm of the tokens; 0: all alike.
+        first_token_s: Seconds to the first token; their median, if they differ.
+        first_token_spread: Standard deviation of their logarithm; 1 gives a long tail.
+        first_token_max_s: No answer takes longer.
+        tokens_per_s: Pace of the rest; 0 is at once.
+    """
 
     tokens: int = 20
+    tokens_spread: float = 0.0
     first_token_s: float = 0.0
+    first_token_spread: float = 0.0
+    first_token_max_s: float = 60.0
     tokens_per_s: float = 0.0
 
 
@@ -109,22 +131,38 @@ class ProviderFacts(Fact):
     """One provider.
 
     Attributes:
-        headers: Dialect of the rate-limit headers; `none` tells nothing at all.
+        headers: Dialect of the rate-limit headers; `remaining` tells what is left and
+            nothing else, `none` nothing at all.
         charge: How a call is charged when it is let in (see `limits.CHARGES`).
+        settles: What becomes of that charge; by the formula, if not given.
+        counts: Input tokens of `usage`: a quarter of the `body`, or of its `text` alone.
         models: Names it serves; none at all serves any.
         account_header: Tell the scope's name as `openai-organization`.
         refusals: What a refusal tells: `full` figures and whose they are, the `wait`
-            alone, or nothing at all (`bare`). `full` if not given, `bare` without headers.
+            alone, the wait in whole `seconds`, or nothing at all (`bare`). If not given,
+            `bare` where headers do not tell the wait either, else `full`.
     """
 
     keys: dict[str, KeyFacts]
     scopes: dict[str, ScopeFacts]
-    headers: Literal["openai", "groq", "none"] = "openai"
+    headers: Literal["openai", "groq", "remaining", "none"] = "openai"
     charge: str = "openai"
+    settles: Settlement | None = None
+    counts: Literal["body", "text"] = "body"
     models: list[str] = []
     reply: ReplyFacts = msgspec.field(default_factory=ReplyFacts)
     account_header: bool = False
-    refusals: Literal["full", "wait", "bare"] | None = None
+    refusals: Literal["full", "wait", "seconds", "bare"] | None = None
+
+    @property
+    def settlement(self) -> Settlement:
+        """What becomes of a charge when a call ends."""
+        return self.settles or ("never" if self.charge in _UNSETTLED else "actual")
+
+    @property
+    def refusals_tell(self) -> Literal["full", "wait", "seconds", "bare"]:
+        """What a refusal tells."""
+        return self.refusals or ("bare" if self.headers in ("none", "remaining") else "full")
 
 
 class Condition(Fact):
@@ -145,6 +183,7 @@ class Condition(Fact):
         factor: What `limit` multiplies every capacity by that is not in *limits*.
         dimension: What *amount* and *per_second* are taken of by `consume`.
         amount: What another user takes at once by `consume`, or what is there of it.
+        every_s: Takes *amount* again every so many seconds.
         per_second: What another user takes steadily by `consume`.
         requests_per_minute: What another user takes by `consume`.
         fraction: Share of every limit that another user takes by `consume`.
@@ -168,6 +207,7 @@ class Condition(Fact):
     factor: float = 1.0
     dimension: Dimension = "requests"
     amount: float = 0.0
+    every_s: float | None = None
     per_second: float = 0.0
     requests_per_minute: float = 0.0
     tokens_per_minute: float = 0.0

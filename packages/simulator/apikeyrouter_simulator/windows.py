@@ -8,7 +8,8 @@ Beside the calls of its own keys a window may be drained by an *outside* user, a
 at once. The outside user is refused like everybody else: it takes only what is there.
 
 `possible` is what keys could have used at the very most: everything at the start and everything
-that came since, each at once, less what the outside user took.
+that came since, each at once, less what the outside user took. `overdrawn` is what they used beyond
+that, because a call may cost more in the end than it was charged when it was let in.
 """
 
 import math
@@ -32,7 +33,10 @@ class Charge:
 class Window(ABC):
     """A limit over a period; call `advance` with the present moment before reading it."""
 
-    __slots__ = ("_debt", "_issued", "at", "limit", "outside", "outside_per_s", "period_s", "used")
+    __slots__ = (
+        "_debt", "_forgiven", "_issued", "at", "limit", "outside", "outside_per_s", "period_s",
+        "used",
+    )  # fmt: skip
 
     def __init__(self, limit: float, period_s: float, start: float) -> None:
         self.limit = limit
@@ -44,6 +48,8 @@ class Window(ABC):
         self._issued = limit
         # How much the greediest user would be overdrawn since the limit was lowered.
         self._debt = 0.0
+        # What was overdrawn in periods that are over, and never paid back.
+        self._forgiven = 0.0
 
     @abstractmethod
     def advance(self, now: float) -> None:
@@ -62,8 +68,11 @@ class Window(ABC):
         """Use *amount* now, whether it fits or not."""
 
     @abstractmethod
-    def settle(self, charge: Charge, actual: float) -> None:
-        """Replace what *charge* took by *actual*; nothing happens if its time has passed."""
+    def settle(self, charge: Charge, actual: float) -> float:
+        """Replace what *charge* took by *actual*; return the difference.
+
+        Nothing happens if the time of the charge has passed.
+        """
 
     def change(self, limit: float) -> None:
         """Set a new limit; what is used stays used."""
@@ -93,6 +102,15 @@ class Window(ABC):
     def possible(self) -> float:
         """How much the keys of the scope could have used since the start at the very most."""
         return max(0.0, self._issued - self.outside)
+
+    @property
+    def overdrawn(self) -> float:
+        """How much more than `possible` the keys of the scope may have used."""
+        return self._forgiven + self._excess()
+
+    def _excess(self) -> float:
+        """Return how much more is used now than may be."""
+        return max(0.0, self.used - self.limit - self._debt)
 
     def _issue(self, amount: float) -> None:
         paid = min(self._debt, amount)
@@ -153,10 +171,12 @@ class TokenBucket(Window):
         self.used += amount
         return Charge(amount, self.at)
 
-    def settle(self, charge: Charge, actual: float) -> None:
+    def settle(self, charge: Charge, actual: float) -> float:
         """Give back or take the difference."""
-        self.used = max(0.0, self.used + actual - charge.amount)
+        difference = actual - charge.amount
+        self.used = max(0.0, self.used + difference)
         charge.amount = actual
+        return difference
 
 
 class FixedWindow(Window):
@@ -180,6 +200,7 @@ class FixedWindow(Window):
             return
         self._drain(self.begun + self.period_s - since)
         self.outside += (passed - 1) * min(self.limit, self.outside_per_s * self.period_s)
+        self._forgiven += self._excess()
         self._issued += passed * self.limit
         self._debt = 0.0
         self.begun += passed * self.period_s
@@ -206,22 +227,27 @@ class FixedWindow(Window):
         self.used += amount
         return Charge(amount, self.at)
 
-    def settle(self, charge: Charge, actual: float) -> None:
+    def settle(self, charge: Charge, actual: float) -> float:
         """Correct the count, unless the window of the charge is over."""
-        if charge.at >= self.begun:
-            self.used = max(0.0, self.used + actual - charge.amount)
+        if charge.at < self.begun:
+            return 0.0
+        difference = actual - charge.amount
+        self.used = max(0.0, self.used + difference)
         charge.amount = actual
+        return difference
 
 
 class RollingWindow(Window):
     """Counts what was used within the last period, call by call."""
 
-    __slots__ = ("_charges", "_periods", "_start")
+    __slots__ = ("_charges", "_peak", "_periods", "_start")
 
     def __init__(self, limit: float, period_s: float, start: float) -> None:
         super().__init__(limit, period_s, start)
         self._start = start
         self._periods = 0
+        # The most that was overdrawn in the present period, counted from the start.
+        self._peak = 0.0
         self._charges: deque[Charge] = deque()
 
     def advance(self, now: float) -> None:
@@ -235,8 +261,10 @@ class RollingWindow(Window):
             self.used = 0.0
         periods = math.floor((now - self._start) / self.period_s)
         if periods > self._periods:
+            self._forgiven += self._peak
             self._issued += (periods - self._periods) * self.limit
             self._debt = 0.0
+            self._peak = super()._excess()
             self._periods = periods
         if self.outside_per_s:
             self.take_outside(self.outside_per_s * min(elapsed, self.period_s))
@@ -263,10 +291,18 @@ class RollingWindow(Window):
         charge = Charge(amount, self.at)
         self._charges.append(charge)
         self.used += amount
+        self._peak = max(self._peak, super()._excess())
         return charge
 
-    def settle(self, charge: Charge, actual: float) -> None:
+    def settle(self, charge: Charge, actual: float) -> float:
         """Correct the charge in its place, unless it is a period old."""
-        if charge.at + self.period_s > self.at:
-            self.used = max(0.0, self.used + actual - charge.amount)
+        if charge.at + self.period_s <= self.at:
+            return 0.0
+        difference = actual - charge.amount
+        self.used = max(0.0, self.used + difference)
+        self._peak = max(self._peak, super()._excess())
         charge.amount = actual
+        return difference
+
+    def _excess(self) -> float:
+        return self._peak

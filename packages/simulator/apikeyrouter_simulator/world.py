@@ -3,50 +3,22 @@
 Nothing here waits or reads a clock; the moment is an argument.
 """
 
+import math
 import random
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from apikeyrouter_simulator import oracle
 from apikeyrouter_simulator.limits import Admission, Outside, ScopeLimits, Shortfall
-from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario, ScopeFacts
+from apikeyrouter_simulator.reply import Reply, draw
+from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario
+from apikeyrouter_simulator.tally import SimScope, Tally
 
 _LOG_KEPT = 10_000
 #: Conditions that change a scope once; the others befall requests.
 _ON_SCOPES = ("limit", "consume")
-#: Formulas whose charge stays as it was at admission.
-_UNSETTLED = ("input", "azure")
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was served of one key or one scope."""
-
-    accepted: int = 0
-    refused: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    in_flight: int = 0
-    max_in_flight: int = 0
-    refused_by: dict[str, int] = field(default_factory=dict)
-    failed_by: dict[str, int] = field(default_factory=dict)
-
-    def data(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {name: getattr(self, name) for name in Tally.__slots__}
-
-
-@dataclass(slots=True, eq=False)
-class SimScope:
-    """A scope at work."""
-
-    name: str
-    facts: ScopeFacts
-    limits: ScopeLimits
-    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +41,7 @@ class Active:
     begins_at: float
     left: int | None
     is_applied: bool = False
-    has_taken: bool = False
+    times_taken: int = 0
 
     def ends_at(self) -> float:
         """Return the moment of its end; infinity if there is none."""
@@ -79,6 +51,16 @@ class Active:
     def is_on(self, now: float) -> bool:
         """Tell whether it befalls at *now*."""
         return self.begins_at <= now < self.ends_at() and self.left != 0
+
+    def takes_due(self, now: float) -> list[float]:
+        """Return the moments up to *now* at which it takes its amount and has not done so yet."""
+        condition = self.condition
+        if condition.kind != "consume" or not condition.amount or now < self.begins_at:
+            return []
+        every_s = condition.every_s
+        due = math.floor((now - self.begins_at) / every_s) + 1 if every_s else 1
+        numbers = range(self.times_taken, due)
+        return [self.begins_at + n * (every_s or 0.0) for n in numbers]
 
 
 class World:
@@ -93,6 +75,7 @@ class World:
         self.begun_at = now
         self._applied_at = now
         self._random = random.Random(self.scenario.seed)  # noqa: S311 - repeatable, no secret
+        self._replies = random.Random(self.scenario.seed)  # noqa: S311 - as above
         self.scopes: dict[tuple[str, str], SimScope] = {}
         self.keys: dict[tuple[str, str], SimKey] = {}
         self.log: deque[dict[str, Any]] = deque(maxlen=_LOG_KEPT)
@@ -111,8 +94,9 @@ class World:
                 algorithms=scope.algorithms,
                 used=scope.used,
                 start=now,
-                settles=facts.charge not in _UNSETTLED,
+                settlement=facts.settlement,
                 charges_refused=scope.charges_refused,
+                first_reset_s=scope.first_reset_s,
             )
             self.scopes[provider, name] = SimScope(name, scope, limits)
         for name, key in facts.keys.items():
@@ -144,6 +128,7 @@ class World:
             if active.condition.kind in _ON_SCOPES:
                 begin, end = active.begins_at, active.ends_at()
                 moments.update(m for m in (begin, end) if self._applied_at < m < now)
+                moments.update(active.takes_due(now))
         for moment in sorted(moments):
             self._advance_to(moment)
         self.conditions = [a for a in self.conditions if a.left != 0 and now < a.ends_at()]
@@ -156,13 +141,16 @@ class World:
                 changed = True
         if changed:
             self._apply(moment)
+        for active in self.conditions:
+            for _ in active.takes_due(moment) if active.is_applied else ():
+                active.times_taken += 1
+                self._take_outside(active.condition, moment)
         self._applied_at = moment
 
     def _apply(self, now: float) -> None:
         """Give every scope its limits and its other users as they stand now."""
         for (provider, name), scope in self.scopes.items():
             limits, outside = scope.facts.capacities, []
-            taken: list[Condition] = []
             for active in self.conditions:
                 condition = active.condition
                 if not active.is_applied or not _speaks_of(condition, provider, name):
@@ -171,8 +159,6 @@ class World:
                     limits = {n: v * condition.factor for n, v in limits.items()}
                     limits |= condition.limits
                 else:
-                    if condition.amount and not active.has_taken:
-                        taken.append(condition)
                     outside.append(
                         Outside(
                             condition.requests_per_minute,
@@ -184,10 +170,12 @@ class World:
                     )
             scope.limits.change(limits, now)
             scope.limits.share_with(tuple(outside), now)
-            for condition in taken:
+
+    def _take_outside(self, condition: Condition, now: float) -> None:
+        """Let another user take its amount of every scope that the condition speaks of."""
+        for (provider, name), scope in self.scopes.items():
+            if _speaks_of(condition, provider, name):
                 scope.limits.take_outside(condition.dimension, condition.amount, now)
-        for active in self.conditions:
-            active.has_taken = active.has_taken or active.is_applied
 
     def befalling(
         self, key: SimKey, model: str, now: float, *, only: Collection[str] | None = None
@@ -215,10 +203,10 @@ class World:
         return found
 
     def admit(
-        self, key: SimKey, charge: float, input_tokens: int, now: float
+        self, key: SimKey, charge: float, input_tokens: int, now: float, *, lasts_s: float = 0.0
     ) -> Admission | Shortfall:
         """Charge one call to its scope, or say why not."""
-        got = key.scope.limits.admit(charge, input_tokens, now)
+        got = key.scope.limits.admit(charge, input_tokens, now, lasts_s=lasts_s)
         for tally in (key.tally, key.scope.tally):
             if isinstance(got, Shortfall):
                 tally.refused += 1
@@ -257,10 +245,17 @@ class World:
             {"at_s": round(now - self.begun_at, 4), "key": key, "model": model, "status": status}
         )
 
+    def draw_reply(self, key: SimKey, cap: int | None) -> Reply:
+        """Decide how the answer to a call is, if it is let in."""
+        return draw(key.facts.reply, cap, self._replies)
+
     def stats(self, now: float) -> dict[str, Any]:
         """Report everything that was served, by key and by scope."""
         self.advance(now)
-        scopes = {f"{p}/{n}": _scope_data(scope, now) for (p, n), scope in self.scopes.items()}
+        bounds = oracle.bounds(self.scopes, now)
+        scopes = {
+            f"{p}/{n}": _scope_data(scope, bounds[p, n]) for (p, n), scope in self.scopes.items()
+        }
         keys = {f"{key.provider}/{key.name}": key.tally.data() for key in self.keys.values()}
         totals = {
             name: sum(tally[name] for tally in keys.values())
@@ -273,32 +268,23 @@ class World:
             "scopes": scopes,
         }
 
+    def goodput(self, now: float, *, clients: int | None = None) -> oracle.Goodput:
+        """Compare what was served with what an ideal user, of so many clients, would have got."""
+        self.advance(now)
+        return oracle.goodput(self.scopes, now, now - self.begun_at, clients)
+
 
 def _speaks_of(condition: Condition, provider: str, scope: str) -> bool:
     return condition.provider in (None, provider) and condition.scope in (None, scope)
 
 
-def _scope_data(scope: SimScope, now: float) -> dict[str, Any]:
-    scope.limits.advance(now)
-    tally = scope.tally
-    possible = {reading.kind.name: reading.possible for reading in scope.limits.readings()}
-    served_tokens = tally.input_tokens + tally.output_tokens
-    a_request = {
-        "requests": 1.0,
-        "tokens": served_tokens / tally.accepted if tally.accepted else 0.0,
-        "input": tally.input_tokens / tally.accepted if tally.accepted else 0.0,
-        "output": tally.output_tokens / tally.accepted if tally.accepted else 0.0,
-    }
-    requests = [
-        reading.possible / a_request[reading.kind.dimension]
-        for reading in scope.limits.readings()
-        if a_request[reading.kind.dimension] > 0
-    ]
+def _scope_data(scope: SimScope, bound: oracle.Bound) -> dict[str, Any]:
+    readings = list(scope.limits.readings())
     return {
-        **tally.data(),
-        "limits": {r.kind.name: r.limit for r in scope.limits.readings()},
-        "used": {r.kind.name: r.used for r in scope.limits.readings()},
+        **scope.tally.data(),
+        "limits": {r.kind.name: r.limit for r in readings},
+        "used": {r.kind.name: r.used for r in readings},
         "outside": scope.limits.outside_taken,
-        "possible": possible,
-        "possible_requests": min(requests, default=None),
+        "possible": {r.kind.name: r.possible for r in readings},
+        "possible_requests": bound.ideal if bound.ideal < math.inf else None,
     }

@@ -95,3 +95,33 @@ def test_command_tells_a_mistake_in_one_sentence(tmp_path) -> None:
     assert done.returncode == 1
     assert f"{path}:1: " in done.stderr
     assert "'x'" in done.stderr
+
+
+def test_scenario_may_be_a_name() -> None:
+    with RunningSimulator("calls-at-once") as simulator:
+        assert ask(simulator.base_url(), "sk-sim-a").choices
+
+
+def test_goodput_is_told_by_scope() -> None:
+    with RunningSimulator("full-headers") as simulator:
+        ask(simulator.base_url(), "sk-sim-f")
+        goodput = simulator.goodput(clients=4)
+    assert goodput["served"] == 1
+    assert goodput["scopes"]["lab/f"]["bound_by"] == "rpm"
+    assert goodput["scopes"]["lab/f"]["ideal"] == pytest.approx(90, abs=2)
+    assert goodput["share"] == pytest.approx(1 / goodput["ideal"])
+
+
+def test_command_lists_the_scenarios() -> None:
+    command = [sys.executable, "-c", "from apikeyrouter_simulator.cli import app; app()"]
+    done = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
+    assert "remaining-only" in done.stdout
+
+
+def test_command_names_the_nearest_scenario() -> None:
+    command = [sys.executable, "-c", "from apikeyrouter_simulator.cli import app; app()"]
+    done = subprocess.run(
+        [*command, "--scenario", "remaining"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "did you mean 'remaining-only'?" in done.stderr

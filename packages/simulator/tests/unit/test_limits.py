@@ -58,9 +58,9 @@ def test_slot_is_held_until_the_call_is_settled() -> None:
     assert isinstance(limits.admit(1, 1, 0.0), Admission)
 
 
-@pytest.mark.parametrize(("settles", "used"), [(True, 30), (False, 90)])
-def test_settlement_corrects_to_the_actual_usage_if_the_provider_does(settles, used) -> None:
-    limits = ScopeLimits({"tpm": 100}, settles=settles)
+@pytest.mark.parametrize(("settlement", "used"), [("actual", 30), ("never", 90), ("done", 30)])
+def test_settlement_corrects_to_the_actual_usage_if_the_provider_does(settlement, used) -> None:
+    limits = ScopeLimits({"tpm": 100}, settlement=settlement)
     admission = limits.admit(90, 10, 0.0)
     assert isinstance(admission, Admission)
     limits.settle(admission, input_tokens=10, output_tokens=20, now=0.0)

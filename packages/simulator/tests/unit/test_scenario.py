@@ -2,8 +2,7 @@
 
 import pytest
 
-from apikeyrouter_simulator import Scenario, ScenarioError
-from apikeyrouter_simulator.running import demo_scenario
+from apikeyrouter_simulator import Scenario, ScenarioError, library
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +29,7 @@ def test_scenario_is_read() -> None:
 
 
 def test_demo_has_three_providers_and_six_keys() -> None:
-    providers = demo_scenario().providers
+    providers = library.find("demo").providers
     assert (len(providers), sum(len(p.keys) for p in providers.values())) == (3, 6)
 
 

@@ -1,0 +1,61 @@
+"""The few things that the application says in ASGI."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+async def read(receive: Receive) -> bytes:
+    """Read a whole body."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
+async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send a whole answer."""
+    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def piece(send: Send, body: bytes) -> None:
+    """Send a part of a body."""
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    """Start and stop, with nothing to do."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def leaves_within(receive: Receive, seconds: float) -> bool:
+    """Wait; tell whether the client left meanwhile."""
+    try:
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def drop(receive: Receive) -> None:
+    """Drop the connection without an answer, or in the middle of one."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()
