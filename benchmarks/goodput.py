@@ -1,140 +1,249 @@
-"""How much of what is possible gets through, with limits that nobody declared.
+"""How much of what is possible gets through, for every manner of provider, nothing declared.
 
-Six keys in three classes (one bound by tokens), strict buckets that start
-full, 16 clients that ask again as soon as they are answered. Prints served /
-possible, calls refused by the provider, and failures that clients saw:
+One row a manner: six keys of a simulated provider whose limits nobody is told, clients that ask
+again as soon as they are answered, prompts and answers of many sizes. Printed are
 
-    .venv/bin/python benchmarks/goodput.py --seconds 60 [--case NAME]
+- goodput: served, as a share of what the provider would have given to an ideal client in that
+  time, judged by the provider's own ledgers;
+- refused: the share of all upstream calls that the provider refused;
+- failures: requests that a client saw fail.
+
+    .venv/bin/python benchmarks/goodput.py [--only remaining-only] [--seconds 40] [--clients 16]
+        [--latency 0.05-3] [--json]
 """
 
 import argparse
 import asyncio
+import json
+import math
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import msgspec
+from load import prompt, sizes
 
 from apikeyrouter import ApiKeyRouter, ApiKeyRouterError, RequestIntent
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter_simulator import RunningSimulator
+from apikeyrouter.infrastructure.config.settings import RouterSettings
+from apikeyrouter_simulator import RunningSimulator, Scenario
+from apikeyrouter_simulator.library import find
+from apikeyrouter_simulator.scenario import Condition
 
-CLIENTS = 16
-LIMITS = {
-    "a1": {"rpm": 600},
-    "a2": {"rpm": 600},
-    "b1": {"rpm": 120},
-    "b2": {"rpm": 120},
-    "c1": {"rpm": 3000, "tpm": 12000},
-    "c2": {"rpm": 3000, "tpm": 12000},
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        wanted: The least goodput.
+        refused: The largest share of refused calls.
+        halfway: What changes in the middle.
+        declared: The operator's idea of every limit, as a factor of the true one.
+        restarts: The provider is away for a second in the middle.
+    """
+
+    scenario: str
+    wanted: float
+    refused: float
+    halfway: Mapping[str, Any] = field(default_factory=dict)
+    declared: float | None = None
+    restarts: bool = False
+
+
+TABLE: dict[str, Row] = {
+    name: Row(name, wanted, refused)
+    for name, wanted, refused in (
+        ("full-headers", 0.99, 0.002),
+        ("charged-for-cap", 0.98, 0.005),
+        ("charged-then-settled", 0.98, 0.005),
+        ("charged-when-done", 0.98, 0.002),
+        ("remaining-only", 0.98, 0.005),
+        ("shared-organization", 0.98, 0.007),
+        ("retry-after-only", 0.97, 0.008),
+        ("no-hint", 0.96, 0.008),
+        ("sliding-minute", 0.96, 0.02),
+        ("calls-at-once", 0.90, 0.02),
+        ("used-by-others", 0.96, 0.01),
+        ("fixed-minute", 0.98, 0.002),
+        ("three-classes", 0.98, 0.005),
+    )
 }
-INTENT = RequestIntent.model_validate(
-    {
-        "model": "m",
-        "messages": [{"role": "user", "content": "Say something about routing, please."}],
-        "parameters": {"max_tokens": 40},
-    }
-)
+#: Not in the table; asked for by name.
+FURTHER: dict[str, Row] = {
+    "halved": Row("full-headers", 0.95, 0.01, halfway={"factor": 0.5}),
+    "doubled": Row("full-headers", 0.95, 0.01, halfway={"factor": 2.0}),
+    "no-hint-halved": Row("no-hint", 0.90, 0.03, halfway={"factor": 0.5}),
+    "no-hint-doubled": Row("no-hint", 0.90, 0.02, halfway={"factor": 2.0}),
+    "declared-double": Row("full-headers", 0.97, 0.02, declared=2.0),
+    "declared-half": Row("full-headers", 0.97, 0.01, declared=0.5),
+    "restart": Row("full-headers", 0.93, 0.01, restarts=True),
+}
 
 
-def scenario(case: str, seconds: float) -> dict[str, Any]:
-    scope_of = {name: name for name in LIMITS}
-    if case == "shared":
-        scope_of["a2"] = "a1"
-    tells = {
-        "silent": {"headers": "none"},
-        "curt": {"headers": "none", "refusals": "wait"},
-    }.get(case, {"refusals": "wait"})
-    conditions: list[dict[str, Any]] = []
-    if case == "third-party":
-        conditions.append({"kind": "consume", "scope": "a1", "fraction": 0.3})
-    if case == "halved":
-        halves = {name: value / 2 for name, value in LIMITS["a1"].items()}
-        conditions.append(
-            {"kind": "limit", "scope": "a1", "limits": halves, "after_s": seconds / 2}
+@dataclass(frozen=True)
+class Measured:
+    """What came of one row."""
+
+    row: str
+    goodput: float
+    refused: float
+    failures: int
+    served: int
+    ideal: float
+    wanted_goodput: float
+    wanted_refused: float
+    failed_with: list[str]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it is within the wanted bounds."""
+        return (
+            self.goodput >= self.wanted_goodput
+            and self.refused <= self.wanted_refused
+            and not self.failures
         )
-    return {
-        "providers": {
-            "sim": {
-                **tells,
-                "reply": {"tokens": 40, "first_token_s": 0.01},
-                "scopes": {name: {"limits": limits} for name, limits in LIMITS.items()},
-                "keys": {n: {"secret": f"sk-{n}", "scope": scope_of[n]} for n in LIMITS},
+
+    def line(self) -> str:
+        """Return the line of the table."""
+        return (
+            f"{self.row:22} goodput {self.goodput:6.3f} (>= {self.wanted_goodput:.2f})  "
+            f"refused {self.refused:6.2%} (<= {self.wanted_refused:.1%})  "
+            f"failures {self.failures:3}  served {self.served:5} of {self.ideal:7.1f}  "
+            f"{'ok' if self.is_well else 'MISSED'}"
+        )
+
+
+def scenario_of(row: Row, seconds: float, latency: tuple[float, float] | None) -> Scenario:
+    """Return the row's scenario, with its change and the wanted latencies."""
+    scenario = find(row.scenario)
+    if row.halfway:
+        change = Condition(kind="limit", after_s=seconds / 2, **row.halfway)
+        scenario.conditions.append(change)
+    if latency is not None:
+        low, high = latency
+        for provider in scenario.providers.values():
+            provider.reply = msgspec.structs.replace(
+                provider.reply,
+                first_token_s=low * 3,
+                first_token_spread=math.log(high / low) / 4,
+                first_token_max_s=high,
+            )
+    return scenario
+
+
+def intents() -> Iterator[RequestIntent]:
+    """Yield requests of many sizes."""
+    for characters, cap in sizes():
+        yield RequestIntent.model_validate(
+            {
+                "model": "sim-small",
+                "messages": [{"role": "user", "content": prompt(characters)}],
+                "parameters": {"max_tokens": cap},
             }
-        },
-        "conditions": conditions,
-    }
+        )
 
 
-def declared(case: str, name: str) -> dict[str, float]:
-    factor = {"declared-double": 2.0, "declared-half": 0.5}.get(case)
-    return {n: v * factor for n, v in LIMITS[name].items()} if factor else {}
+async def start(simulator: RunningSimulator, row: Row) -> ApiKeyRouter:
+    """Return a router that knows providers and keys, and no limit that is not declared."""
+    router = ApiKeyRouter(
+        config=RouterSettings(log_level="CRITICAL", max_queue_wait_seconds=3600.0)
+    )
+    for name, facts in simulator.scenario.providers.items():
+        await router.register_provider(name, OpenAIAdapter(base_url=simulator.base_url(name)))
+        for key, key_facts in facts.keys.items():
+            limits = {}
+            if row.declared:
+                true = facts.scopes[key_facts.scope].capacities
+                limits = {n: value * row.declared for n, value in true.items()}
+            secret = key_facts.secret or key
+            await router.register_key(secret, name, {"id": key, "limits": limits})
+    return router
 
 
-CASES = (
-    "hidden", "declared-double", "declared-half", "shared", "third-party", "halved", "restart",
-    "curt", "silent",
-)  # fmt: skip
+async def ask_always(
+    router: ApiKeyRouter, requests: Iterator[RequestIntent], failures: list[str]
+) -> None:
+    """Be one client, until cancelled."""
+    while True:
+        try:
+            await router.route(next(requests))
+        except ApiKeyRouterError as error:
+            failures.append(str(error)[:160])
+            await asyncio.sleep(0.01)
 
 
-async def drive(simulator: RunningSimulator, case: str, seconds: float) -> tuple[int, list[str]]:
-    router = ApiKeyRouter(config={"log_level": "CRITICAL"})
-    await router.register_provider("sim", OpenAIAdapter(base_url=simulator.base_url()))
-    for name in LIMITS:
-        await router.register_key(f"sk-{name}", "sim", {"id": name, "limits": declared(case, name)})
+async def drive(
+    simulator: RunningSimulator, row: Row, seconds: float, clients: int
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Ask for so long; return what was served beside the ideal, the counts, and the failures."""
+    router = await start(simulator, row)
+    simulator.reset()
     ends_at = time.monotonic() + seconds
     failures: list[str] = []
-    served = 0
-
-    async def client() -> None:
-        nonlocal served
-        while (left := ends_at - time.monotonic()) > 0:
-            try:
-                await asyncio.wait_for(router.route(INTENT), left)
-                served += 1
-            except TimeoutError:
-                return
-            except ApiKeyRouterError as error:
-                failures.append(str(error)[:120])
-
-    tasks = [asyncio.create_task(client()) for _ in range(CLIENTS)]
-    if case == "restart":
+    requests = intents()
+    tasks = [asyncio.create_task(ask_always(router, requests, failures)) for _ in range(clients)]
+    if row.restarts:
         await asyncio.sleep(seconds / 2)
         await asyncio.to_thread(simulator.stop)
         await asyncio.sleep(1.0)
         await asyncio.to_thread(simulator.start)
-    await asyncio.gather(*tasks)
+    await asyncio.sleep(ends_at - time.monotonic())
+    goodput = await asyncio.to_thread(simulator.goodput, clients=clients)
+    stats = await asyncio.to_thread(simulator.stats)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await router.close()
-    return served, failures
+    return goodput, stats["totals"], failures
 
 
-def run(case: str, seconds: float) -> dict[str, float]:
-    with RunningSimulator(scenario(case, seconds)) as simulator:
-        simulator.reset()
-        _, failures = asyncio.run(drive(simulator, case, seconds))
-        stats = simulator.stats()
-    scopes = stats["scopes"].values()
-    possible = sum(
-        s["possible_requests"] for s in scopes if s["possible_requests"] and s["accepted"]
+def measure(
+    name: str, row: Row, seconds: float, clients: int, latency: tuple[float, float] | None
+) -> Measured:
+    """Run one row."""
+    with RunningSimulator(scenario_of(row, seconds, latency)) as simulator:
+        goodput, totals, failures = asyncio.run(drive(simulator, row, seconds, clients))
+    calls = goodput["served"] + totals["refused"] + totals["failed"] + totals["cancelled"]
+    return Measured(
+        row=name,
+        goodput=round(goodput["share"], 4),
+        refused=round(totals["refused"] / max(1, calls), 4),
+        failures=len(failures),
+        served=goodput["served"],
+        ideal=round(goodput["ideal"] or 0.0, 1),
+        wanted_goodput=row.wanted,
+        wanted_refused=row.refused,
+        failed_with=failures[:3],
     )
-    totals = stats["totals"]
-    calls = totals["accepted"] + totals["refused"] + totals["failed"]
-    for failure in failures[:3]:
-        print("  ", failure)
-    return {
-        "share": totals["accepted"] / possible,
-        "refused": totals["refused"] / calls,
-        "failures": len(failures),
-        "served": totals["accepted"],
-    }
+
+
+def span(text: str) -> tuple[float, float]:
+    """Read `0.05-3`: the shortest and the longest latency in seconds."""
+    low, _, high = text.partition("-")
+    return float(low), float(high or low)
+
+
+def main() -> None:
+    """Run the table, or the rows that were named."""
+    known = TABLE | FURTHER
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=known, metavar="ROW")
+    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--latency", type=span, help="shortest and longest, such as 0.05-3")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    for name in asked.only or TABLE:
+        measured = measure(name, known[name], asked.seconds, asked.clients, asked.latency)
+        if asked.json:
+            print(json.dumps(asdict(measured) | {"ok": measured.is_well}), flush=True)
+            continue
+        print(measured.line(), flush=True)
+        for failure in measured.failed_with:
+            print("   ", failure, flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--case", choices=CASES)
-    arguments = parser.parse_args()
-    for name in [arguments.case] if arguments.case else CASES:
-        got = run(name, arguments.seconds)
-        print(
-            f"{name:16} served/possible {got['share']:.4f}  refused {got['refused']:.4f}  "
-            f"client failures {got['failures']:.0f}  served {got['served']:.0f}",
-            flush=True,
-        )
+    main()
