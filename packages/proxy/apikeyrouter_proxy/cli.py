@@ -66,13 +66,18 @@ def demo(
     seconds: Annotated[float, typer.Option(min=1)] = 20.0,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One line of sums at the end.")] = False,
+    scenario: Annotated[
+        str,
+        typer.Option(help="Simulated providers: a name (`apikeyrouter-simulator --list`) or file."),
+    ] = "demo",
 ) -> None:
     """Watch the router at work on simulated providers; needs no key and no network."""
     from apikeyrouter_proxy.demo import Demo
     from apikeyrouter_proxy.live_table import LiveTable, print_summary
+    from apikeyrouter_simulator import ScenarioError
 
-    show = Demo(port=port)
     try:
+        show = Demo(port=port, scenario=scenario)
         if as_json:
             sums = show.run(seconds)
             typer.echo(json.dumps(sums))
@@ -80,7 +85,7 @@ def demo(
             with LiveTable() as table:
                 sums = show.run(seconds, watch=table.show)
             print_summary(show, sums)
-    except ConfigurationError as error:
+    except (ConfigurationError, ScenarioError) as error:
         raise _stop(error) from None
     if sums["client_errors"]:
         raise typer.Exit(1)
@@ -145,6 +150,6 @@ def _masked(facts: RouterConfig) -> dict[str, Any]:
     return data
 
 
-def _stop(error: ConfigurationError) -> typer.Exit:
+def _stop(error: Exception) -> typer.Exit:
     typer.echo(str(error), err=True)
     return typer.Exit(1)

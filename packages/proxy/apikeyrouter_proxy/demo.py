@@ -6,6 +6,7 @@ providers are told to nobody; the router learns them.
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections import Counter
@@ -15,16 +16,21 @@ from typing import Any
 import aiohttp
 
 from apikeyrouter import ApiKeyRouter, RouterSettings
-from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
+from apikeyrouter.infrastructure.config.model import (
+    KeyConfig,
+    ProviderConfig,
+    RouterConfig,
+    ServerConfig,
+)
 from apikeyrouter_proxy.app import ProxyApp
 from apikeyrouter_proxy.serving import bind, server_for, url_of
 from apikeyrouter_simulator import RunningSimulator
 
 CLIENTS = 12
-_BODY = json.dumps(
-    {"model": "demo-small", "max_tokens": 24, "messages": [{"role": "user", "content": "Hello!"}]}
-).encode()
-_STREAM_BODY = _BODY[:-1] + b', "stream": true}'
+#: Longest wait for room; some scenarios have none for a minute.
+_MAX_WAIT_S = 120.0
+#: Sizes of what is asked: words of the prompt and output cap.
+_SIZES = ((2, 24), (10, 24), (40, 60), (80, 24), (200, 120))
 
 
 @dataclass(slots=True)
@@ -60,14 +66,18 @@ class Demo:
 
     Args:
         port: Of the proxy; 0 takes a free one.
+        scenario: Name of a scenario that ships with the simulator, or a YAML file.
+
+    Raises:
+        ScenarioError: There is no such scenario, or it is wrong.
     """
 
-    def __init__(self, *, port: int = 0) -> None:
+    def __init__(self, *, port: int = 0, scenario: str = "demo") -> None:
         self._port = port
         self.traffic = Traffic()
         self.router: ApiKeyRouter | None = None
         self.url = ""
-        self.simulator = RunningSimulator()
+        self.simulator = RunningSimulator(scenario)
         self.seconds_left = 0.0
 
     def run(self, seconds: float, *, watch: Any = None) -> dict[str, Any]:
@@ -108,14 +118,15 @@ class Demo:
 
     async def _client(self, session: aiohttp.ClientSession, number: int, ends_at: float) -> None:
         """Ask again as soon as there is an answer; every other client streams."""
-        body = _STREAM_BODY if number % 2 else _BODY
+        bodies = _bodies(_model_of(self.simulator), stream=bool(number % 2))
+        chance = random.Random(number)  # noqa: S311 - repeatable, no secret
         while time.monotonic() < ends_at:
             self.traffic.sent += 1
             started = time.monotonic()
             try:
                 async with session.post(
                     f"{self.url}/v1/chat/completions",
-                    data=body,
+                    data=chance.choice(bodies),
                     headers={"content-type": "application/json"},
                 ) as answer:
                     text = await answer.read()
@@ -142,10 +153,31 @@ class Demo:
         }
 
 
+def _model_of(simulator: RunningSimulator) -> str:
+    """Return a model that the simulated providers serve."""
+    named = [m for facts in simulator.scenario.providers.values() for m in facts.models]
+    return named[0] if named else "sim-small"
+
+
+def _bodies(model: str, *, stream: bool) -> list[bytes]:
+    """Write a request of every size."""
+    requests = [
+        {
+            "model": model,
+            "max_tokens": cap,
+            "stream": stream,
+            "messages": [{"role": "user", "content": "Hello! " * words}],
+        }
+        for words, cap in _SIZES
+    ]
+    return [json.dumps(request).encode() for request in requests]
+
+
 def _config_for(simulator: RunningSimulator) -> RouterConfig:
     """Describe the simulated providers as an operator would, without any limit."""
     providers = simulator.scenario.providers
     return RouterConfig(
+        server=ServerConfig(max_queue_wait=_MAX_WAIT_S),
         providers={
             name: ProviderConfig(kind="openai", base_url=simulator.base_url(name))
             for name in providers

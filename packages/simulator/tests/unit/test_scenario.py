@@ -28,9 +28,12 @@ def test_scenario_is_read() -> None:
     assert scenario.conditions[0].status == 503
 
 
-def test_demo_has_three_providers_and_six_keys() -> None:
-    providers = library.find("demo").providers
-    assert (len(providers), sum(len(p.keys) for p in providers.values())) == (3, 6)
+def test_demo_mixes_manners() -> None:
+    providers = library.find("demo").providers.values()
+    assert {(p.headers, p.settlement) for p in providers} == {
+        ("openai", "actual"), ("remaining", "actual"), ("none", "actual"), ("openai", "never"),
+    }  # fmt: skip
+    assert sum(len(p.keys) for p in providers) == 7
 
 
 @pytest.mark.parametrize(
