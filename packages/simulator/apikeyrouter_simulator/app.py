@@ -198,6 +198,7 @@ class _Call:
         serving = Serving(
             self._receive, self._send, self._name, kind, request, given, reply, conditions,
             headers=lambda: self.headers(key),
+            echo=openai.last_word(request) if key.facts.reply.echoes else "",
             end=lambda outcome: self._settle(key, admission, (given, reply.tokens), outcome),
         )  # fmt: skip
         await serving.answer()

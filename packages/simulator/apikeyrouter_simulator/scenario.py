@@ -117,6 +117,7 @@ class ReplyFacts(Fact):
         first_token_spread: Standard deviation of their logarithm; 1 gives a long tail.
         first_token_max_s: No answer takes longer.
         tokens_per_s: Pace of the rest; 0 is at once.
+        echoes: Begin with the last word of the chat, so that who asked can be told.
     """
 
     tokens: int = 20
@@ -125,6 +126,7 @@ class ReplyFacts(Fact):
     first_token_spread: float = 0.0
     first_token_max_s: float = 60.0
     tokens_per_s: float = 0.0
+    echoes: bool = False
 
 
 class ProviderFacts(Fact):

@@ -20,6 +20,7 @@ class Serving:
 
     Attributes:
         kind: Of the endpoint: `chat`, `text`, `embeddings`.
+        echo: What the answer begins with.
         given: Input tokens that `usage` tells.
         headers: Writes the headers as of now.
         end: Settles the call by its outcome: `accepted`, `cancelled`, or the kind of the
@@ -36,6 +37,7 @@ class Serving:
     conditions: Mapping[str, Condition]
     headers: Callable[[], Headers]
     end: Callable[[str], None]
+    echo: str = ""
     _outcome: str = "cancelled"
     _is_settled: bool = field(default=False, init=False)
 
@@ -85,7 +87,7 @@ class Serving:
         events = list(
             openai.chunks(
                 self.kind, self.name, request.model, self.reply.tokens, self._finish,
-                tool=openai.tool_called(request), usage_too=wants,
+                tool=openai.tool_called(request), usage_too=wants, echo=self.echo,
             )
         )  # fmt: skip
         if "no_finish" in self.conditions:
@@ -130,7 +132,9 @@ class Serving:
         tool = openai.tool_called(request)
         if tool is not None:
             return openai.tool_answer(self.name, request.model, tool, given, made)
-        return openai.plain(self.kind, self.name, request.model, given, made, self._finish)
+        return openai.plain(
+            self.kind, self.name, request.model, given, made, self._finish, echo=self.echo
+        )
 
     def _settle(self, outcome: str) -> None:
         if not self._is_settled:

@@ -92,6 +92,14 @@ def text_tokens(request: Request) -> int:
     return max(1, sum(texts) // 4)
 
 
+def last_word(request: Request) -> str:
+    """Return the last word of a chat; nothing if there is none."""
+    if not request.messages:
+        return ""
+    content = msgspec.json.decode(request.messages[-1], type=_Content).content
+    return content.split()[-1] if isinstance(content, str) and content.strip() else ""
+
+
 def _text_in(message: msgspec.Raw) -> int:
     content = msgspec.json.decode(message, type=_Content).content
     if isinstance(content, str):
@@ -122,8 +130,11 @@ def usage(given: int, made: int) -> dict[str, int]:
 
 @lru_cache(maxsize=4096)
 def _plain(endpoint: str, model: str, given: int, made: int, finish: str) -> bytes:
+    return _answer(endpoint, model, given, made, finish, text_of(made))
+
+
+def _answer(endpoint: str, model: str, given: int, made: int, finish: str, text: str) -> bytes:
     """Return a plain answer without its beginning, which holds the id."""
-    text = text_of(made)
     if endpoint == "chat":
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
@@ -138,9 +149,15 @@ def _plain(endpoint: str, model: str, given: int, made: int, finish: str) -> byt
     return msgspec.json.encode(data)[1:]
 
 
-def plain(endpoint: str, name: str, model: str, given: int, made: int, finish: str) -> bytes:
-    """Write a whole answer."""
-    return b'{"id":"' + name.encode() + b'",' + _plain(endpoint, model, given, made, finish)
+def plain(
+    endpoint: str, name: str, model: str, given: int, made: int, finish: str, *, echo: str = ""
+) -> bytes:
+    """Write a whole answer, which begins with *echo*."""
+    if echo:
+        rest = _answer(endpoint, model, given, made, finish, f"{echo} {text_of(made)}")
+    else:
+        rest = _plain(endpoint, model, given, made, finish)
+    return b'{"id":"' + name.encode() + b'",' + rest
 
 
 def tool_answer(name: str, model: str, tool: str, given: int, made: int) -> bytes:
@@ -169,8 +186,9 @@ def chunks(
     *,
     tool: str | None,
     usage_too: bool,
+    echo: str = "",
 ) -> Iterator[bytes]:
-    """Write the events of a stream, without usage and `[DONE]`."""
+    """Write the events of a stream that begins with *echo*, without usage and `[DONE]`."""
     if tool is not None:
         calls = [{"index": 0, **_call(tool)}]
         yield _chunk(endpoint, name, model, {"role": "assistant", "tool_calls": calls}, usage_too)
@@ -179,6 +197,8 @@ def chunks(
     if endpoint == "chat":
         yield _chunk(endpoint, name, model, {"role": "assistant", "content": ""}, usage_too)
     head, tail = _piece(endpoint, name, model, usage_too)
+    if echo:
+        yield head + msgspec.json.encode(f"{echo} ")[1:-1] + tail
     for i in range(made):
         yield head + _WORDS[i % len(_WORDS)].encode() + tail
     yield _chunk(endpoint, name, model, {}, usage_too, finish=finish)

@@ -209,3 +209,21 @@ def test_error_bears_a_request_id(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(model="huge", messages=HELLO)
     assert caught.value.request_id
+
+
+def test_answer_begins_with_the_last_word_of_the_chat_where_it_echoes() -> None:
+    data = {
+        "providers": {
+            "p": {"reply": {"echoes": True}, "keys": {"k": {"scope": "s"}}, "scopes": {"s": {}}}
+        }
+    }
+    messages = [{"role": "user", "content": 'Who asked? "me"'}]
+    with (
+        RunningSimulator(data) as simulator,
+        OpenAI(api_key="k", base_url=simulator.base_url(), max_retries=0) as client,
+    ):
+        plain = client.chat.completions.create(model="m", messages=messages)
+        stream = client.chat.completions.create(model="m", messages=messages, stream=True)
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert plain.choices[0].message.content.startswith('"me" the router')
+    assert streamed.startswith('"me" the router')
