@@ -363,10 +363,12 @@ class ApiKeyRouter:
         return {**record.trace(), "explanation": explain(record)} if record else None
 
     def get_state_summary(self) -> dict[str, Any]:
-        """Return keys, scopes, circuits and the queue as plain data; never a secret."""
+        """Return keys, scopes, circuits and the queue as plain data; never a secret.
+
+        It moves no key. Call it where the router runs: from another thread by
+        `asyncio.run_coroutine_threadsafe`.
+        """
         now, slots = self._clock(), self.key_manager.slot_by_id.values()
-        for slot in slots:
-            self.key_manager.recover(slot, now)
         return {
             "keys": [key_summary(slot, self._book, now) for slot in slots],
             "scopes": [scope_summary(scope, now) for scope in self._book],

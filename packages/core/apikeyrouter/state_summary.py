@@ -7,6 +7,7 @@ from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Scope
 from apikeyrouter.domain.ledger.report import window_state
+from apikeyrouter.domain.models.api_key import KeyState
 
 
 def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, A
     return {
         "id": slot.id,
         "provider_id": slot.provider_id,
-        "state": slot.record.state.value,
+        "state": _state_at(slot, now).value,
         "account": member.account,
         "account_basis": member.basis,
         "account_confidence": member.confidence,
@@ -45,6 +46,13 @@ def scope_summary(scope: Scope, now: float) -> dict[str, Any]:
         "why": scope.why if scope.wake_at > now else "",
         "windows": [window_state(window, now).model_dump() for window in scope.windows],
     }
+
+
+def _state_at(slot: KeySlot, now: float) -> KeyState:
+    """Return the key's state; one whose wait is over is available, and moves when it is used."""
+    state = slot.record.state
+    is_over = slot.wake_at <= now and state in (KeyState.THROTTLED, KeyState.EXHAUSTED)
+    return KeyState.AVAILABLE if is_over else state
 
 
 def _seconds_until(instant: float, now: float) -> float | None:

@@ -27,6 +27,7 @@ from apikeyrouter_proxy.serving import bind, server_for, url_of
 from apikeyrouter_simulator import RunningSimulator
 
 CLIENTS = 12
+_SUMMARY_TIMEOUT_S = 10.0
 #: Longest wait for room; some scenarios have none for a minute.
 _MAX_WAIT_S = 120.0
 #: Sizes of what is asked: words of the prompt and output cap.
@@ -76,6 +77,8 @@ class Demo:
         self._port = port
         self.traffic = Traffic()
         self.router: ApiKeyRouter | None = None
+        #: The server's, on which the router lives; `None` before it starts.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.url = ""
         self.simulator = RunningSimulator(scenario)
         self.seconds_left = 0.0
@@ -87,7 +90,9 @@ class Demo:
                 _config_for(self.simulator), ApiKeyRouter(config=RouterSettings(log_level="ERROR"))
             )
             self.router = app.router
-            server = server_for(app, host="127.0.0.1", port=self._port, patience_s=5)
+            server = server_for(
+                app, host="127.0.0.1", port=self._port, patience_s=5, on_started=self._note_loop
+            )
             listener = bind("127.0.0.1", self._port)
             self.url = url_of(listener)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -100,6 +105,22 @@ class Demo:
                 server.should_exit = True
                 thread.join()
             return self._sums()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the router's state, taken on its own loop as long as that runs."""
+        assert self.router is not None  # noqa: S101 - it runs
+        if self._loop is None or self._loop.is_closed():
+            return self.router.get_state_summary()
+        return asyncio.run_coroutine_threadsafe(self._take_summary(), self._loop).result(
+            timeout=_SUMMARY_TIMEOUT_S
+        )
+
+    async def _take_summary(self) -> dict[str, Any]:
+        assert self.router is not None  # noqa: S101 - it runs
+        return self.router.get_state_summary()
+
+    def _note_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
 
     async def _send_for(self, seconds: float, watch: Any) -> None:
         ends_at = time.monotonic() + seconds

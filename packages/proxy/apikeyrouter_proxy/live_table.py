@@ -38,8 +38,7 @@ def table_of(demo: Demo) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("in flight", "served", "refused"):
         table.add_column(name, justify="right", no_wrap=True)
-    assert demo.router is not None  # noqa: S101 - it runs
-    summary = demo.router.get_state_summary()
+    summary = demo.summary()
     scopes = {scope["id"]: scope for scope in summary["scopes"]}
     for key in summary["keys"]:
         windows = [
