@@ -4,8 +4,9 @@ import io
 import json
 import logging
 import sys
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 import structlog
 
@@ -182,9 +183,39 @@ def test_logging_of_the_host_is_left_alone(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("level", "wanted"), [("DEBUG", True), ("INFO", False), ("CRITICAL", False)]
+    ("least", "wanted"),
+    [
+        ("DEBUG", {KeyMoved, LimitLearned, ScopesJoined, CircuitMoved, AttemptEnded}),
+        ("INFO", {KeyMoved, LimitLearned, ScopesJoined, CircuitMoved}),
+        ("WARNING", {KeyMoved, CircuitMoved}),
+        ("ERROR", set()),
+    ],
 )
-def test_events_that_no_line_would_be_written_of_are_not_wanted(level: str, wanted: bool) -> None:
-    manager = DefaultObservabilityManager(level)
-    assert manager.wants(AttemptEnded) is wanted
-    assert manager.wants(KeyMoved)
+def test_only_what_may_be_written_is_wanted(least: str, wanted: set[type[Event]]) -> None:
+    manager = DefaultObservabilityManager(least)
+    kinds = (KeyMoved, LimitLearned, ScopesJoined, CircuitMoved, AttemptEnded)
+    assert {kind for kind in kinds if manager.wants(kind)} == wanted
+
+
+def test_subclass_that_takes_events_itself_is_given_all_of_them() -> None:
+    class Counting(DefaultObservabilityManager):
+        def emit(self, event: Event) -> None:
+            raise NotImplementedError
+
+    class Choosy(Counting):
+        def wants(self, kind: type[Event]) -> bool:
+            return kind is KeyMoved
+
+    assert Counting("CRITICAL").wants(AttemptEnded)
+    assert not Choosy("CRITICAL").wants(AttemptEnded)
+
+
+@pytest.mark.parametrize("kind", get_args(Event), ids=lambda kind: kind.__name__)
+def test_every_event_has_one_line_named_by_words(
+    capsys: pytest.CaptureFixture[str], kind: type[Event]
+) -> None:
+    facts = {field.name: 1 for field in msgspec.structs.fields(kind)}
+    DefaultObservabilityManager("DEBUG").emit(kind(**facts))
+    [line] = _lines(capsys)
+    assert line["event"].replace(" ", "") == kind.__name__.lower()
+    assert facts.items() <= line.items()

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -19,8 +20,6 @@ from apikeyrouter.domain.models.events import (
     CircuitMoved,
     Event,
     KeyMoved,
-    LimitLearned,
-    ScopesJoined,
 )
 from apikeyrouter.errors import ConfigurationError
 
@@ -32,13 +31,14 @@ _LEVELS: Mapping[str, int] = {
     "ERROR": logging.ERROR,
     "CRITICAL": logging.CRITICAL,
 }
-_EVENTS: Mapping[type[Event], tuple[int, str]] = {
-    KeyMoved: (logging.INFO, "key moved"),
-    LimitLearned: (logging.INFO, "limit learned"),
-    ScopesJoined: (logging.INFO, "scopes joined"),
-    CircuitMoved: (logging.WARNING, "circuit moved"),
-    AttemptEnded: (logging.DEBUG, "attempt ended"),
+#: Events that are more or less than news.
+_EVENTS: Mapping[type[Event], int] = {
+    CircuitMoved: logging.WARNING,
+    AttemptEnded: logging.DEBUG,
 }
+_OTHER = logging.INFO
+#: Those that may be told at a higher level than their own.
+_HIGHEST: Mapping[type[Event], int] = {KeyMoved: logging.WARNING}
 _SECRET = re.compile(
     r"\b(?:(?:sk|xai|pplx|csk)-|(?:gsk|tgp|fw|hf)_|AIza|Bearer\s+)[\w.\-*+/=~]{4,}",
     re.IGNORECASE,
@@ -75,16 +75,20 @@ class DefaultObservabilityManager(ObservabilityManager):
         )
 
     def wants(self, kind: type[Event]) -> bool:
-        """Tell whether facts of *kind* are ever written at this level."""
-        return kind is KeyMoved or _EVENTS.get(kind, (logging.INFO, ""))[0] >= self._least
+        """Tell whether facts of *kind* are ever written at this level.
+
+        A subclass that takes facts itself wants all of them, unless it says otherwise.
+        """
+        takes_itself = type(self).emit is not DefaultObservabilityManager.emit
+        return takes_itself or _HIGHEST.get(kind, _EVENTS.get(kind, _OTHER)) >= self._least
 
     def emit(self, event: Event) -> None:
         """Write one fact, if its level is asked for."""
-        level, text = _EVENTS.get(type(event), (logging.INFO, type(event).__name__))
+        level = _EVENTS.get(type(event), _OTHER)
         if isinstance(event, KeyMoved) and event.to_state == KeyState.INVALID:
-            level = logging.WARNING
+            level = _HIGHEST[KeyMoved]
         if level >= self._least:
-            self._write(level, text, msgspec.structs.asdict(event))
+            self._write(level, _words_of(type(event)), msgspec.structs.asdict(event))
 
     def log(self, level: str, message: str, **context: Any) -> None:
         """Write one line; a level that is none counts as `INFO`."""
@@ -98,6 +102,12 @@ class DefaultObservabilityManager(ObservabilityManager):
             self._log.log(level, text, **named)
         except Exception:  # noqa: BLE001 - a repr that raises, a closed stderr: no line is worth a request
             return
+
+
+@cache
+def _words_of(kind: type[Event]) -> str:
+    """Name an event as its class is named: `key moved`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
 
 
 class _Stderr:
