@@ -4,15 +4,20 @@ No redirects, no cookies, no decompression, no timers of its own on the hot
 path: deadlines belong to the caller. A body that ends early raises. Closing a
 response whose body was not read to its end closes the connection, which is
 how a client that left cancels the provider's call.
+
+A pooled connection may have died unnoticed. A request that finds it so, and
+gets no byte of an answer, is sent once more over a new connection.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from io import BytesIO
 from typing import Self
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
@@ -31,6 +36,10 @@ _LONGEST_HEADER_BYTES = 2**16
 _LARGE_BODY_BYTES = 2**20
 #: Headers that the client library would add; what is sent is the caller's choice.
 _ADDED = ("user-agent", "accept", "accept-encoding", "content-type")
+#: How a connection ends that the other side has closed, before or while it is written to.
+_DROPPED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+#: Whether the last connection of this task had been used before.
+_is_reused: ContextVar[bool] = ContextVar("is_reused", default=False)
 
 
 class Transport:
@@ -47,6 +56,8 @@ class Transport:
         self._trust_env = trust_env
         self._is_lean = is_lean and IS_KNOWN and not trust_env
         self._session: aiohttp.ClientSession | None = None
+        #: Its connections are never used again.
+        self._unpooled: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def request(
@@ -65,18 +76,12 @@ class Transport:
         session = self._session
         if session is None or self._loop is not asyncio.get_running_loop():
             session = await self._open()
-        # Almost every caller sends them all, and then there is nothing to keep from being added.
-        lacking = [name for name in _ADDED if name not in headers]
-        if self._is_lean and not lacking and len(body) <= _LARGE_BODY_BYTES:
-            response = await send_lean(
-                session, method, _url(url), headers, body or None,
-                read_ahead_bytes=_READ_AHEAD_BYTES, longest_header_bytes=_LONGEST_HEADER_BYTES,
-            )  # fmt: skip
-        else:
-            response = await session.request(
-                method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
-                skip_auto_headers=lacking or None,
-            )  # fmt: skip
+        try:
+            response = await self._send(session, method, url, headers, body)
+        except _DROPPED as error:
+            if not _is_stale(error):
+                raise
+            response = await self._send(self._without_pool(), method, url, headers, body)
         return WireResponse(
             status=response.status,
             headers=response.headers,
@@ -89,17 +94,51 @@ class Transport:
 
     async def close(self) -> None:
         """Close all connections; answers that are still being read break off."""
-        session, self._session = self._session, None
-        if session is not None and self._loop is not None:
-            await _close(session, self._loop)
+        sessions, self._session, self._unpooled = (self._session, self._unpooled), None, None
+        if self._loop is not None:
+            await _close(sessions, self._loop)
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> aiohttp.ClientResponse:
+        # Almost every caller sends them all, and then there is nothing to keep from being added.
+        lacking = [name for name in _ADDED if name not in headers]
+        if self._is_lean and not lacking and len(body) <= _LARGE_BODY_BYTES:
+            return await send_lean(
+                session, method, _url(url), headers, body or None,
+                read_ahead_bytes=_READ_AHEAD_BYTES, longest_header_bytes=_LONGEST_HEADER_BYTES,
+            )  # fmt: skip
+        return await session.request(
+            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
+            skip_auto_headers=lacking or None,
+        )  # fmt: skip
 
     async def _open(self) -> aiohttp.ClientSession:
-        """Make a session for the running loop, and close that of the loop before."""
-        before, its_loop = self._session, self._loop
-        self._loop = asyncio.get_running_loop()
-        self._session = session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=_DNS_TTL_S, keepalive_timeout=_KEEP_ALIVE_S
+        """Make a session for the running loop, and close those of the loop before."""
+        before, its_loop = (self._session, self._unpooled), self._loop
+        self._loop, self._unpooled = asyncio.get_running_loop(), None
+        self._session = session = self._make_session()
+        if its_loop is not None:
+            await _close(before, its_loop)
+        return session
+
+    def _without_pool(self) -> aiohttp.ClientSession:
+        if self._unpooled is None:
+            self._unpooled = self._make_session(is_pooled=False)
+        return self._unpooled
+
+    def _make_session(self, *, is_pooled: bool = True) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=_Connector(
+                limit=0,
+                ttl_dns_cache=_DNS_TTL_S,
+                force_close=not is_pooled,
+                keepalive_timeout=_KEEP_ALIVE_S if is_pooled else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -110,9 +149,22 @@ class Transport:
             max_field_size=_LONGEST_HEADER_BYTES,
             trust_env=self._trust_env,
         )
-        if before is not None and its_loop is not None:
-            await _close(before, its_loop)
-        return session
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool that tells whether a connection was used before."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the library's own signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        _is_reused.set(getattr(protocol, "is_used", False))
+        vars(protocol)["is_used"] = True
+        return connection
 
 
 class _Chunks(AsyncIterator[bytes]):
@@ -133,12 +185,28 @@ class _Chunks(AsyncIterator[bytes]):
         return chunk
 
 
-async def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
-    """Close *session*, whose connections belong to *loop*: this one, a dead or another one."""
-    if loop is asyncio.get_running_loop() or loop.is_closed():
-        await session.close()
-    else:
-        asyncio.run_coroutine_threadsafe(session.close(), loop)
+def _is_stale(error: Exception) -> bool:
+    """Tell whether a pooled connection had died, so that its request was not answered at all."""
+    if isinstance(error, aiohttp.ClientConnectorError) or not _is_reused.get():
+        return False
+    # The beginning of an answer stands in the place of the message.
+    is_begun = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
+        error.message, str
+    )
+    return not is_begun
+
+
+async def _close(
+    sessions: Iterable[aiohttp.ClientSession | None], loop: asyncio.AbstractEventLoop
+) -> None:
+    """Close *sessions*, whose connections belong to *loop*: this one, a dead or another one."""
+    for session in sessions:
+        if session is None:
+            continue
+        if loop is asyncio.get_running_loop() or loop.is_closed():
+            await session.close()
+        else:
+            asyncio.run_coroutine_threadsafe(session.close(), loop)
 
 
 def _payload(body: bytes) -> bytes | BytesIO | None:
