@@ -93,7 +93,7 @@ class RawProvider:
         self._options = server
         self.calls: list[RawCall] = []
         self._connections = 0
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> "RawProvider":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, **self._options)
@@ -109,15 +109,17 @@ class RawProvider:
 
     async def stop(self) -> None:
         self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         connection, before = self._connections, 0
-        self._writers.add(writer)
-        with suppress(asyncio.IncompleteReadError, OSError):
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             while not writer.transport.is_closing():
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 body = await reader.readexactly(_length_in(head))

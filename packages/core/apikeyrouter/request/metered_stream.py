@@ -15,8 +15,9 @@ from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.infrastructure.adapters.content_coding import BlindTap
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
-from apikeyrouter.infrastructure.adapters.usage_tap import BlindTap, StreamTap
+from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
 
 
 class MeteredStream:

@@ -21,6 +21,10 @@ from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
 
+#: Models that think may be silent for minutes before their first token, later not so long.
+FIRST_TOKEN_TIMEOUT_S = 300.0
+STALL_TIMEOUT_S = 120.0
+
 
 class ProviderAdapter(ABC):
     """Speaks to one provider with a key it is given.
@@ -107,6 +111,8 @@ class WireAdapter(ProviderAdapter):
         per_model: Limits are per model, not for the account as a whole.
         stream_options: It understands `stream_options.include_usage`.
         models: Patterns (`gpt-*`) of what it serves; `None` when that is not known.
+        first_token_timeout_s: A stream that carries nothing within this has failed.
+        stall_timeout_s: A stream that is silent for so long has broken off.
     """
 
     kind: str = "openai"
@@ -116,6 +122,18 @@ class WireAdapter(ProviderAdapter):
     per_model: bool = False
     stream_options: bool = True
     models: tuple[str, ...] | None = None
+    first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
+    stall_timeout_s: float = STALL_TIMEOUT_S
+
+    def asks_usage(self, model: str) -> bool:
+        """Tell whether usage is to be asked for in a stream of *model*."""
+        del model
+        return self.stream_options
+
+    def stop_asking_usage(self, model: str) -> None:
+        """Remember that usage in a stream of *model* was refused."""
+        del model
+        self.stream_options = False
 
     @abstractmethod
     def prepare(self, intent: RequestIntent) -> WireRequest:

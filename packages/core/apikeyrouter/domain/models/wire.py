@@ -14,6 +14,7 @@ class WireRequest(msgspec.Struct, eq=False):
         path: Below the provider's base URL, such as `chat/completions`.
         body: Sent as it is.
         headers: Passed on as they are; the adapter adds the credential.
+        asks_usage: Its `stream_options` are our own wish, and may be left out.
     """
 
     path: str
@@ -21,6 +22,7 @@ class WireRequest(msgspec.Struct, eq=False):
     headers: dict[str, str] = {}
     method: str = "POST"
     query: str = ""
+    asks_usage: bool = False
 
 
 class WireResponse(msgspec.Struct, eq=False):
@@ -29,6 +31,8 @@ class WireResponse(msgspec.Struct, eq=False):
     Whoever receives it must call `close` once, unless `chunks` was exhausted.
 
     Attributes:
+        chunks: Waiting for the next one may be interrupted, and begun again.
+        read: Returns all of the body that is not read yet; asked again, the same.
         content_type: As its header says; empty if it does not.
     """
 

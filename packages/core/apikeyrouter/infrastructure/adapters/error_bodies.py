@@ -17,6 +17,7 @@ LONGEST_MESSAGE = 500
 _LONGEST_BODY = 2**20
 _READ_CHARS = 8192
 _LONGEST_CODE = 100
+_REQUEST_ERROR = 400
 #: Where an error tells its reason, most telling first.
 _CODE_NAMES = ("error_code", "reason", "limit_source", "error_type", "code", "status", "type")
 _SECRET = re.compile(
@@ -70,7 +71,17 @@ def read_error(body: bytes) -> ErrorBody:
         return _read_object(error, text, is_error)
     if isinstance(error, str) and error:
         return _read_object({**found, "message": error}, text, is_error)
+    if found.get("choices", ()) is None:
+        return _read_without_choices(found)
     return _read_object(found, text, is_error)
+
+
+def _read_without_choices(found: dict[str, Any]) -> ErrorBody:
+    """Read an answer whose choices are null: the request's error if it says why, else none's."""
+    why = found.get("error_message")
+    if isinstance(why, str) and why:
+        return ErrorBody(why, http_code=_REQUEST_ERROR, is_error=True)
+    return ErrorBody("the provider answered without choices", is_error=True)
 
 
 def decode(data: bytes) -> Any:

@@ -107,7 +107,7 @@ def classify_embedded(kind: str, event: bytes, now: float) -> Failure | None:
     whole = event.strip()
     candidates = [whole] if whole.startswith((b"{", b"[")) else _data_of(whole)
     for data in candidates:
-        if b"error" in data and decode(data) is not None:
+        if (b"error" in data or b"choices" in data) and decode(data) is not None:
             error = read_error(data)
             if error.is_error:
                 return _classify(kind, error.http_code, {}, error, now, kind)

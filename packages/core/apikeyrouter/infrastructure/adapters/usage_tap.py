@@ -49,6 +49,10 @@ class _Bearer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Body(_Bearer):
+    choices: msgspec.Raw = msgspec.Raw(b"")
+
+
 class _Choice(msgspec.Struct):
     finish_reason: Any = None
 
@@ -60,9 +64,10 @@ class _Event(_Bearer):
     response: _Bearer | None = None
 
 
-_decode_body = msgspec.json.Decoder(_Bearer).decode
+_decode_body = msgspec.json.Decoder(_Body).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
+_NULL = msgspec.Raw(b"null")
 _NO_ERRORS = frozenset((b"null", b"false", b'""', b"{}"))
 #: Types of the events that end streams without finish reasons: responses, speech, images.
 _LAST_TYPES = frozenset(
@@ -73,15 +78,29 @@ _LAST_TYPES = frozenset(
 )  # fmt: skip
 _LAST_TYPE = re.compile(b'"(?:%s)"' % "|".join(map(re.escape, sorted(_LAST_TYPES))).encode())
 _USAGE, _FINISH, _ERROR = b'"usage"', b'"finish_reason"', b'"error"'
-_BLANK_LINE = re.compile(rb"\n\r?\n")
+#: Stands in every usage that tells something, and never inside of a JSON string.
+_COUNTS = b'_tokens"'
+#: Ends an event.
+BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
 def read_usage(body: bytes) -> Usage | None:
     """Return the usage that a whole JSON body tells; `None` if it tells none or is no JSON."""
+    return read_body(body)[0]
+
+
+def read_body(body: bytes) -> tuple[Usage | None, bool]:
+    """Return the usage that a whole body tells, and whether the body looks like a success.
+
+    What does not (an error in it, `choices` that are null, no JSON object) deserves a
+    closer look.
+    """
     try:
-        return _token_usage(_decode_body(body).usage)
+        seen = _decode_body(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+        return None, False
+    is_fine = seen.choices != _NULL and bytes(seen.error) in _NO_ERRORS
+    return _token_usage(seen.usage), is_fine
 
 
 def usage_of(data: Any) -> TokenUsage | None:
@@ -206,7 +225,7 @@ class StreamTap:
     def _without_usage(self, chunk: bytes) -> bytes:
         """Return what may pass: all but the usage event and what may be its beginning."""
         is_between = not self._held and not self._edge
-        if is_between and chunk.endswith(b"\n\n") and b"[]" not in chunk:
+        if is_between and chunk.endswith(b"\n\n") and _COUNTS not in chunk:
             return chunk
         passed = len(self._edge)
         text = (self._edge or self._held) + chunk
@@ -222,24 +241,10 @@ class StreamTap:
             parts.append(rest)
             self._held, self._edge = b"", rest[-_EDGE_BYTES:]
         else:
-            self._held, self._edge = rest, b""
+            bare = 0 if goes_on else _end_of_comments(rest)
+            parts.append(rest[:bare])
+            self._held, self._edge = rest[bare:], b""
         return b"".join(parts)[passed:]
-
-
-class BlindTap:
-    """Stands where a stream's bytes cannot be read, such as compressed ones: all of it passes."""
-
-    usage: Usage | None = None
-    complete = True
-    error: bytes | None = None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Return *chunk* itself."""
-        return chunk
-
-    def finish(self) -> bytes:
-        """Return nothing: nothing was kept back."""
-        return b""
 
 
 def _end_of_events(text: bytes, before: int | None = None) -> int:
@@ -251,14 +256,14 @@ def _end_of_events(text: bytes, before: int | None = None) -> int:
 def _events(block: bytes) -> Iterator[bytes]:
     """Split events, each with its blank line; the last may lack one."""
     start = 0
-    for blank in _BLANK_LINE.finditer(block):
+    for blank in BLANK_LINE.finditer(block):
         yield block[start : blank.end()]
         start = blank.end()
     if start < len(block):
         yield block[start:]
 
 
-def _data_of(event: bytes) -> bytes:
+def data_of_event(event: bytes) -> bytes:
     """Return an event's data; its lines are joined, comments and other fields left out."""
     lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
@@ -279,9 +284,9 @@ def _data_with(mark: bytes, block: bytes) -> Iterator[bytes]:
     while (at := block.rfind(mark, 0, at)) >= 0:
         if block.startswith((b":null", b": null"), at + len(mark)):
             continue
-        blank = _BLANK_LINE.search(block, at)
+        blank = BLANK_LINE.search(block, at)
         start = _end_of_events(block, at)
-        yield _data_of(block[start : blank.end() if blank is not None else None])
+        yield data_of_event(block[start : blank.end() if blank is not None else None])
         at = start
 
 
@@ -323,11 +328,21 @@ def _has_choices(event: bytes) -> bool:
     return b'"choices":[{' in event or b'"choices": [{' in event
 
 
+def _end_of_comments(event: bytes) -> int:
+    """Return where the whole lines end that begin an event and bear nothing but comments."""
+    end = 0
+    while event.startswith((b":", b"\n", b"\r\n"), end) and (line := event.find(b"\n", end)) >= 0:
+        end = line + 1
+    return end
+
+
 def _is_usage_alone(event: bytes) -> bool:
-    if _USAGE not in event or b"[]" not in event:
+    if _COUNTS not in event or _USAGE not in event:
         return False
-    seen = _decoded(_data_of(event))
-    return seen is not None and seen.choices == [] and seen.usage is not None
+    seen = _decoded(data_of_event(event))
+    if seen is None or seen.choices or seen.usage is None or seen.type is not None:
+        return False
+    return _error_in(seen) is None
 
 
 def _decoded(data: bytes) -> _Event | None:

@@ -1,0 +1,144 @@
+"""Judges the beginning of an answer to a request for a stream, before anybody sees it.
+
+Until a piece carries something (text, a tool call, a finish reason), another
+provider can still take over; so the beginning is held back that long. It is
+told by its bytes what it is, whatever it is labelled as.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from apikeyrouter.infrastructure.adapters.usage_tap import BLANK_LINE, data_of_event
+
+#: What is longer is passed on without being understood.
+LONGEST_HEAD_BYTES = 2**14
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LONGEST_FIELD = max(map(len, _FIELDS))
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+
+class Form(Enum):
+    """What an answer is by its first bytes."""
+
+    UNCLEAR = 0
+    EVENTS = 1
+    WHOLE = 2
+    TEXT = 3
+
+
+class Verdict(Enum):
+    """What is known of the beginning so far."""
+
+    NOTHING = 0
+    CARRIES = 1
+    FAILED = 2
+
+
+def form_of(head: bytes) -> Form:
+    """Tell events, a whole JSON body and other text apart; unclear while too little has come."""
+    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    if not text or _BYTE_ORDER_MARK.startswith(head):
+        return Form.UNCLEAR
+    if text.startswith((b"{", b"[")):
+        return Form.WHOLE
+    if text.startswith(_FIELDS):
+        return Form.EVENTS
+    is_cut = len(text) < _LONGEST_FIELD and any(field.startswith(text) for field in _FIELDS)
+    return Form.UNCLEAR if is_cut else Form.TEXT
+
+
+class StreamHead:
+    """The held-back beginning of a stream of events.
+
+    Args:
+        any_event: Whatever is no error carries something.
+
+    Attributes:
+        text: All of it.
+        verdict: `CARRIES` or `FAILED` once an event decides; the other events came before.
+        event: The event that failed it.
+        has_comment: The provider keeps the connection alive: it may take its time.
+    """
+
+    __slots__ = ("_any_event", "_judged", "event", "has_comment", "text", "verdict")
+
+    def __init__(self, *, any_event: bool = False) -> None:
+        self._any_event = any_event
+        self.text = b""
+        self.verdict = Verdict.NOTHING
+        self.event = b""
+        self.has_comment = False
+        #: Where the events end that have been judged.
+        self._judged = 0
+
+    def feed(self, chunk: bytes) -> bool:
+        """Add *chunk*; tell whether the beginning need not be held back any longer."""
+        self.text += chunk
+        for event in self._new_events():
+            self._judge(event)
+            if self.verdict is not Verdict.NOTHING:
+                return True
+        return len(self.text) > LONGEST_HEAD_BYTES
+
+    def end(self) -> None:
+        """Judge what is left: the last event may lack its blank line."""
+        if self.verdict is Verdict.NOTHING:
+            self._judge(self.text[self._judged :])
+
+    def _new_events(self) -> Iterator[bytes]:
+        for blank in BLANK_LINE.finditer(self.text, self._judged):
+            event = self.text[self._judged : blank.end()]
+            self._judged = blank.end()
+            yield event
+        # A comment is whole with its line.
+        rest = self.text[self._judged :]
+        if rest.startswith(b":") and b"\n" in rest:
+            self.has_comment = True
+
+    def _judge(self, event: bytes) -> None:
+        if event.startswith(b":"):
+            self.has_comment = True
+        data = data_of_event(event.removeprefix(_BYTE_ORDER_MARK))
+        if not data:
+            return
+        self.verdict = judge(data)
+        if self._any_event and self.verdict is Verdict.NOTHING:
+            self.verdict = Verdict.CARRIES
+        if self.verdict is Verdict.FAILED:
+            self.event = event
+
+
+def judge(data: bytes) -> Verdict:
+    """Tell what the data of one event of a chat carries."""
+    try:
+        event = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Verdict.NOTHING
+    if not isinstance(event, dict):
+        return Verdict.NOTHING
+    if _is_failure(event):
+        return Verdict.FAILED
+    choices = event.get("choices")
+    carries = isinstance(choices, list) and any(map(_choice_carries, choices))
+    return Verdict.CARRIES if carries else Verdict.NOTHING
+
+
+def _is_failure(event: dict[str, Any]) -> bool:
+    if event.get("error") not in _EMPTY or event.get("type") == "error":
+        return True
+    return event.get("choices", ()) is None and event.get("error_message") not in _EMPTY
+
+
+def _choice_carries(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    if choice.get("finish_reason") or choice.get("text") or choice.get("message"):
+        return True
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and any(
+        value not in _EMPTY for name, value in delta.items() if name != "role"
+    )

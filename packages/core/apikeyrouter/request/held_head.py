@@ -1,0 +1,117 @@
+"""The beginning of a stream, held back until it carries something.
+
+Real content is never delayed. A beginning that carries nothing is held for
+seconds at most, and for an instant only when comments show that somebody wants
+the connection kept alive.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+
+from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.infrastructure.adapters.content_coding import is_plain, unpacker_of
+from apikeyrouter.infrastructure.adapters.stream_head import Form, StreamHead, Verdict, form_of
+from apikeyrouter.request.deadline import Deadline
+
+_LONGEST_HOLD_S = 3.0
+_LONGEST_HOLD_OF_COMMENTS_S = 0.2
+
+
+class HeldHead:
+    """What has come of an answer before it is known whether it is one.
+
+    Args:
+        is_chunked: It should be chunks with choices; else any event carries something.
+
+    Attributes:
+        raw: All that has come, as it came.
+        is_over: Nothing more comes.
+        is_blind: It is compressed in a way that cannot be read here.
+    """
+
+    def __init__(self, response: WireResponse, *, is_chunked: bool) -> None:
+        self._chunks: AsyncIterator[bytes] = response.chunks
+        self._is_chunked = is_chunked
+        self._head = StreamHead(any_event=not is_chunked)
+        encoding = response.headers.get("content-encoding")
+        self._unpacker = None if is_plain(encoding) else unpacker_of(encoding or "")
+        self.is_blind = self._unpacker is None and not is_plain(encoding)
+        self.raw = b""
+        self.is_over = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is known of it."""
+        return self._head.verdict
+
+    @property
+    def failed_event(self) -> bytes:
+        """The event that is an error."""
+        return self._head.event
+
+    @property
+    def form(self) -> Form:
+        """What it is by its first bytes; events where these cannot tell or need not."""
+        form = form_of(self._head.text)
+        if self.is_blind or (form is Form.TEXT and not self._is_chunked):
+            return Form.EVENTS
+        return form
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has ended without carrying anything."""
+        if not self.is_over or self.is_blind or self.verdict is not Verdict.NOTHING:
+            return False
+        return self._is_chunked or not self.raw
+
+    async def read(self) -> None:
+        """Read on until the answer is judged, ends, or has been held back long enough."""
+        began_at = 0.0
+        while True:
+            held_until = began_at + self._longest_s() if began_at else None
+            chunk = await self._next(held_until)
+            if chunk is None or self._is_judged(chunk):
+                return
+            began_at = began_at or asyncio.get_running_loop().time()
+
+    async def rest(self) -> bytes:
+        """Return the whole answer, read to its end."""
+        return self.raw + b"".join([chunk async for chunk in self._chunks])
+
+    def _is_judged(self, chunk: bytes) -> bool:
+        self.raw += chunk
+        text = self._unpacked(chunk)
+        if self.is_blind or self._head.feed(text):
+            return True
+        return form_of(self._head.text) in (Form.WHOLE, Form.TEXT)
+
+    def _longest_s(self) -> float:
+        return _LONGEST_HOLD_OF_COMMENTS_S if self._head.has_comment else _LONGEST_HOLD_S
+
+    def _unpacked(self, chunk: bytes) -> bytes:
+        if self._unpacker is None:
+            return chunk
+        try:
+            return self._unpacker.decompress(chunk)
+        except zlib.error:
+            self.is_blind = True
+            return b""
+
+    async def _next(self, held_until: float | None) -> bytes | None:
+        """Return the next chunk; `None` at the end, and when it was held back long enough."""
+        try:
+            if held_until is None:
+                return await self._chunks.__anext__()
+            limit = Deadline(held_until)
+            try:
+                with limit:
+                    return await self._chunks.__anext__()
+            except TimeoutError:
+                if not limit.is_over:
+                    raise
+                return None
+        except StopAsyncIteration:
+            self.is_over = True
+            self._head.end()
+            return None
