@@ -106,7 +106,7 @@ class Attempt:
         now = desk.clock()
         self._has_answered = True
         hold.confirm()
-        grant.candidate.health.note(now - self.started_at, now)
+        grant.candidate.health.note_success(now - self.started_at, now)
         slot.note_success(now - self.started_at, now)
         scope = hold.scope
         if account and account != slot.account:
@@ -116,6 +116,7 @@ class Attempt:
             awareness.learn(scope, limits, now, hold)
         awareness.note_success(scope, now)
         circuit = grant.pool.circuit
+        circuit.answered_at = now
         if circuit.failures or circuit.awaits_answer or circuit.is_open:
             close_circuit(desk, grant)
 

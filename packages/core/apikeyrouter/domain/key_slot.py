@@ -46,6 +46,8 @@ class KeySlot:
         wake_at: No call before this instant (epoch seconds).
         success: Decaying share of calls that succeeded.
         latency_s: Decaying average of seconds to the first byte.
+        streak: Refusals of the key itself in a row; of calls under way together one counts.
+        refused_at: When the last of them was noted.
         turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
         refused_models: Models this key may not use, with the instant of the next try.
         why: The failure class, or the operator's reason, for which it rests.
@@ -70,6 +72,7 @@ class KeySlot:
     refused: int = 0
     used_at: float = 0.0
     streak: int = 0
+    refused_at: float = 0.0
     turn: float = 0.0
     account: str = ""
     refused_models: dict[str, float] = field(default_factory=dict)

@@ -272,7 +272,7 @@ def test_strict_wish_holds_nobody_up_that_has_none() -> None:
     waiting = Waiting()
     slot = next(iter(waiting.router.key_manager.slot_by_id.values()))
     for candidate in slot.candidates:
-        candidate.health.note(None, waiting.now)
+        candidate.health.note_failure(waiting.now, waiting.now)
     strict = RoutingObjective(constraints={"min_reliability": 0.99})
     waiting.join("strict", wait_s=20.0, objective=strict)
     waiting.join("plain", wait_s=20.0)

@@ -69,7 +69,7 @@ class QuotaAwarenessEngine:
     def note_success(self, scope: Scope, now: float) -> None:
         """Fold in one call that was let in: the next untold wait is short, a new scope opens up."""
         scope.served += 1
-        scope.streak = scope.failures = 0
+        scope.streak = 0
         if scope.is_searched:
             self._pacing.answered(scope, now)
 
@@ -113,7 +113,7 @@ class QuotaAwarenessEngine:
             if scope.cause in _PUT_RIGHT_BY_HAND:
                 scope.wake_at = 0.0
                 scope.why = scope.cause = ""
-                scope.streak = scope.failures = 0
+                scope.streak = 0
                 scope.notify_capacity()
 
     # -- management verbs ---------------------------------------------------

@@ -1,11 +1,14 @@
 """A provider's circuit for one model: closed, open, or half-open with one probe.
 
 Refusals and client errors never count. An open circuit is a wait like any
-other: requests queue for its next probe instead of failing. What waited is not
-let loose at once when it closes: each answer admits two more calls, so that
-their number doubles with every round until nothing is held back.
+other: requests queue for its next probe instead of failing. Calls that were under
+way together when it opened are one outage: what becomes of them later neither
+opens it again nor lets it rest for longer. What waited is not let loose at once
+when it closes: each answer admits two more calls, so that their number doubles
+with every round until nothing is held back.
 """
 
+import math
 from dataclasses import dataclass
 
 #: Failures in a row that open a circuit; one that nobody answered at all opens at once.
@@ -25,12 +28,16 @@ class Circuit:
 
     Attributes:
         open_until: The instant of the next probe; 0 while closed.
+        opened_at: When it opened last; 0 if it never did.
+        answered_at: When the provider let a call in for the last time.
         cause: The class of the last failure.
         ramp: Calls that may begin while it recovers; `None` when any may.
     """
 
     failures: int = 0
     open_until: float = 0.0
+    opened_at: float = 0.0
+    answered_at: float = 0.0
     pause_s: float = 0.0
     probe_since: float | None = None
     ramp: int | None = None
@@ -88,8 +95,17 @@ class Circuit:
         if self.ramp is not None:
             self.ramp += 1
 
-    def note_failure(self, now: float, cause: str = "", *, at_once: bool = False) -> bool:
-        """Count a failure of class *cause*; tell whether it opened, or stays open for longer."""
+    def note_failure(
+        self, now: float, cause: str = "", *, began_at: float = math.inf, at_once: bool = False
+    ) -> bool:
+        """Count a failure of class *cause*; tell whether it opened, or stays open for longer.
+
+        Args:
+            began_at: When the failed call began; from before the last opening it tells nothing new.
+            at_once: It opens whatever went before.
+        """
+        if began_at < self.opened_at:
+            return False
         self.failures += 1
         self.cause = cause
         if self.ramp is not None:
@@ -99,5 +115,6 @@ class Circuit:
         if now >= self.open_until:
             self.pause_s = min(LONGEST_PAUSE_S, self.pause_s * 2.0 or FIRST_PAUSE_S)
             self.open_until = now + self.pause_s
+            self.opened_at = now
         self.probe_since = self.ramp = None
         return True

@@ -15,7 +15,8 @@ from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
 from apikeyrouter.domain.models.events import CircuitMoved
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 
-#: A scope that fails so often in a row while others answer rests by itself, longer each time.
+#: An account that fails so often in a row, while others of its provider answer, rests by itself,
+#: longer each time.
 _FAILURES_TO_REST = 3
 _FIRST_REST_S, _LONGEST_REST_S = 0.5, 60.0
 _NOT_FOUND = 404
@@ -50,7 +51,7 @@ def apply_consequence(
     """
     blame = consequence.blame
     if blame is Blame.PROVIDER:
-        _open_circuit(desk, grant, failure, now)
+        _open_circuit(desk, grant, failure, started_at, now)
         return
     if failure.status is not None:
         close_circuit(desk, grant)
@@ -60,7 +61,7 @@ def apply_consequence(
     if blame is Blame.SCOPE:
         _cool_scope(desk, grant, failure, consequence, started_at, now)
     elif blame is Blame.KEY:
-        _cool_key(desk, grant, failure, consequence, now)
+        _cool_key(desk, grant, failure, consequence, started_at, now)
     elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
         _refuse_model(desk, grant, failure, consequence, now)
 
@@ -75,24 +76,26 @@ def close_circuit(desk: AttemptContext, grant: Grant) -> None:
         desk.wake()
 
 
-def _open_circuit(desk: AttemptContext, grant: Grant, failure: Failure, now: float) -> None:
-    scope = grant.scope()
-    grant.candidate.health.note(None, now)
+def _open_circuit(
+    desk: AttemptContext, grant: Grant, failure: Failure, began_at: float, now: float
+) -> None:
+    circuit, health, kind = grant.pool.circuit, grant.candidate.health, failure.kind.value
+    health.note_failure(began_at, now)
     grant.slot.note_failure(now)
     at_once = failure.kind is FailureClass.UNREACHABLE
-    if grant.pool.circuit.note_failure(now, failure.kind.value, at_once=at_once):
-        _tell_circuit(desk, grant, "open", failure.kind.value)
+    if circuit.note_failure(now, kind, began_at=began_at, at_once=at_once):
+        _tell_circuit(desk, grant, "open", kind)
     elif grant.is_probe:
         desk.wake()
-    scope.failures += 1
     told_s = failure.retry_after_s or 0.0
     if told_s > 0.0:
-        desk.awareness.tell_to_wait(scope, now + told_s, failure.kind.value, "told to wait")
-        desk.engine.routes.rest_scope(scope)
-    elif scope.failures >= _FAILURES_TO_REST and len(grant.pool.candidates) > 1:
-        doublings = min(scope.failures - _FAILURES_TO_REST, 16)
+        desk.awareness.tell_to_wait(grant.scope(), now + told_s, kind, "told to wait")
+        desk.engine.routes.rest_scope(grant.scope())
+    elif health.failures >= _FAILURES_TO_REST and circuit.answered_at >= health.failing_since:
+        # Who answered since then is another account: an answer of its own ends the row.
+        doublings = min(health.failures - _FAILURES_TO_REST, 16)
         rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
-        desk.awareness.tell_to_wait(scope, now + rest_s, failure.kind.value, "fails in a row")
+        desk.awareness.tell_to_wait(grant.scope(), now + rest_s, kind, "fails in a row")
 
 
 def _refuse_model(
@@ -146,10 +149,17 @@ def _cool_scope(
 
 
 def _cool_key(
-    desk: AttemptContext, grant: Grant, failure: Failure, consequence: Consequence, now: float
+    desk: AttemptContext,
+    grant: Grant,
+    failure: Failure,
+    consequence: Consequence,
+    began_at: float,
+    now: float,
 ) -> None:
     slot = grant.slot
-    slot.streak += 1
+    if began_at >= slot.refused_at:
+        slot.streak += 1
+        slot.refused_at = now
     slot.note_failure(now)
     until = now + _wait_s(desk, failure, consequence, slot.streak)
     if failure.kind in _OF_THE_ACCOUNT:

@@ -78,7 +78,6 @@ class Scope:
         is_searched: Some of its windows are guesses that every answer may change.
         is_watched: It is compared with others that may draw on the same account.
         cause: The failure class that it waits for; empty when it does not.
-        failures: Calls in a row that its provider failed.
         confidence: How sure it is that its keys share it; 1 when configured or told.
         sleepers: Places in orders where it is put aside; while there are some, `on_room` is called.
         on_room: Called when room came back early or a wait ended.
@@ -93,7 +92,6 @@ class Scope:
     why: str = ""
     cause: str = ""
     streak: int = 0
-    failures: int = 0
     served: int = 0
     served_tokens: int = 0
     refused: int = 0

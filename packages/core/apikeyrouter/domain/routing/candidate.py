@@ -39,18 +39,33 @@ class Health:
         success: Decaying share of calls that succeeded.
         latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
         noted_at: When the last call was folded in; what is old tells little.
+        failures: In a row; calls that were under way together fail once.
+        failing_since: When the first of them was noted.
+        failed_at: When the last of them was noted.
     """
 
     success: float = 1.0
     latency_s: float = 0.0
     noted_at: float = 0.0
+    failures: int = 0
+    failing_since: float = 0.0
+    failed_at: float = 0.0
 
-    def note(self, latency_s: float | None, now: float) -> None:
-        """Fold in one call: seconds to its first byte, or `None` when the provider failed it."""
+    def note_failure(self, began_at: float, now: float) -> None:
+        """Fold in one call that the provider failed."""
         self.noted_at = now
-        if latency_s is None:
-            self.success *= 1.0 - _LEARN
+        self.success *= 1.0 - _LEARN
+        if self.failures and began_at < self.failed_at:
             return
+        if not self.failures:
+            self.failing_since = now
+        self.failures += 1
+        self.failed_at = now
+
+    def note_success(self, latency_s: float, now: float) -> None:
+        """Fold in one call that was let in: seconds to its first byte."""
+        self.noted_at = now
+        self.failures = 0
         self.success += (1.0 - self.success) * _LEARN
         rise = latency_s - self.latency_s
         self.latency_s = latency_s if rise > 0 else self.latency_s + rise * _LEARN
