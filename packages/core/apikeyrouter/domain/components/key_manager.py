@@ -38,6 +38,7 @@ __all__ = [
 _LONGEST_MATERIAL = 4096
 #: What a record says of its state once its secret is new.
 _FRESH = {"state": KeyState.AVAILABLE, "cooldown_until": None}
+_STANDING = ("state", "state_updated_at", "cooldown_until")
 
 
 class Sealer(Protocol):
@@ -303,13 +304,15 @@ class KeyManager:
         self, slot: KeySlot, order: _Order, transition: StateTransition | None
     ) -> None:
         """Make what is in force durable; undo it when that fails."""
+        wanted = {name: getattr(slot.record, name) for name in _STANDING}
         pending = self._pending.setdefault(slot.id, [])
         pending.append(order)
         try:
             async with self._lock(slot.id):
                 if transition is not None:
                     await self._store.save_state_transition(transition)
-                await self._store.save_key(slot.snapshot().model_copy())
+                # As this order left it: a later one may not be stored.
+                await self._store.save_key(slot.snapshot().model_copy(update=wanted))
         except BaseException:
             self._undo(slot, order, pending)
             raise
@@ -324,10 +327,9 @@ class KeyManager:
             # Overruled: should the later order fail too, this one must not come back.
             later[0].before = order.before
         elif slot.moves == order.number:
-            before = order.before
-            if slot.record.state is not before.state:
-                self._record(self._shift(slot, before.state, "not stored", self._clock()))
-            slot.stand(before)
+            if slot.record.state is not order.before.state:
+                self._record(self._shift(slot, order.before.state, "not stored", self._clock()))
+            slot.stand(order.before)
             self.on_change(slot)
 
     def _shift_by_table(
