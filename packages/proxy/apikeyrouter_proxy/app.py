@@ -1,23 +1,28 @@
 """The service put together: one raw ASGI callable and its lifespan."""
 
 import asyncio
+import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.ledger.ledger import Scope as LimitScope
 from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
-from apikeyrouter_proxy.dataplane.asgi import Receive, Reply, Scope, Send, ShutdownState
-from apikeyrouter_proxy.dataplane.auth import ClientRegister, is_exposed
-from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, STOPPING, ErrorAnswer, refusal
+from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
+from apikeyrouter_proxy.dataplane.auth import ClientRegister
+from apikeyrouter_proxy.dataplane.dispatch import Dispatcher
+from apikeyrouter_proxy.dataplane.errors import STOPPING, UNEXPECTED
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.info import Info
-from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
+from apikeyrouter_proxy.dataplane.refusals import send_refusal
+from apikeyrouter_proxy.middleware.cors import Cors
+from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
 from apikeyrouter_proxy.model_lists import ModelLists
+from apikeyrouter_proxy.settings import ProxySettings
 
-Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+_log = logging.getLogger(__name__)
 FORWARDED = ("chat/completions", "completions", "embeddings")
 
 
@@ -29,22 +34,16 @@ class ProxyApp:
         ending: Set when the service stops and waits no longer for what runs.
     """
 
-    def __init__(self, config: RouterConfig, router: ApiKeyRouter) -> None:
+    def __init__(self, config: RouterConfig, router: ApiKeyRouter, settings: ProxySettings) -> None:
         self.config = config
         self.router = router
         self.models = ModelLists(router)
         self.ending = ShutdownState()
         self._is_furnished = False
-        #: Without clients anybody may call, so nobody from another machine.
-        self._is_open = not config.clients
         clients = ClientRegister((client, self._limits_of(client)) for client in config.clients)
         info = Info(router, clients, self.models)
-        self._gets: Mapping[str, Endpoint] = {
-            "/health": info.health,
-            "/ready": info.ready,
-            "/v1/models": info.list_models,
-        }
-        self._posts: Mapping[str, Endpoint] = {
+        gets = {"/health": info.health, "/ready": info.ready, "/v1/models": info.list_models}
+        posts = {
             f"/v1/{endpoint}": Forwarder(
                 router, clients,
                 endpoint=endpoint, max_body_bytes=config.server.max_body_bytes,
@@ -52,17 +51,34 @@ class ProxyApp:
             )
             for endpoint in FORWARDED
         }  # fmt: skip
-        self._info = info
+        self._dispatcher = Dispatcher(
+            gets, posts,
+            show_model=info.show_model,
+            # Without clients anybody may call, so nobody from elsewhere.
+            is_open=not config.clients,
+            cors=Cors(settings.origins), security=SecurityHeaders(hsts=settings.enable_hsts),
+            most_bytes=2 * config.server.max_body_bytes,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request, or the lifespan."""
+        """Serve one request, or the lifespan."""
         kind = scope["type"]
-        if kind == "http":
-            await self._http(scope, receive, send)
-        elif kind == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000})
+        if kind != "http":
+            await (self._lifespan(receive, send) if kind == "lifespan" else _refuse_socket(send))
+            return
+        request = Request(scope)
+        try:
+            await self._dispatcher.endpoint_for(request)(request, receive, send)
+        except asyncio.CancelledError:
+            # Whom the end of the service cut short is told, and has been if its answer is begun.
+            if not self.ending.is_due:
+                raise
+            if not request.is_begun:
+                await send_refusal(send, request, STOPPING)
+        except Exception:  # noqa: BLE001 - the outermost edge: nothing of ours is above
+            _log.exception("request %s failed unexpectedly", request.id)
+            if not request.is_begun:
+                await send_refusal(send, request, UNEXPECTED)
 
     async def start(self) -> None:
         """Register what the configuration names; once is enough.
@@ -79,43 +95,6 @@ class ProxyApp:
         """Close connections and write what is waiting to be written."""
         await self.models.stop()
         await self.router.close()
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_open_to_all = self._is_open and (server := scope.get("server")) and is_exposed(server[0])
-        endpoint = self._posts.get(scope["path"])
-        if endpoint is not None and scope["method"] == "POST" and not is_open_to_all:
-            await endpoint(scope, receive, send)
-            return
-        reply = Reply(scope, send)
-        try:
-            if is_open_to_all:
-                await self._refuse(receive, reply, NO_CLIENTS)
-            else:
-                await self._inform(scope, receive, reply)
-        except asyncio.CancelledError:
-            if not self.ending.is_due:
-                raise
-            if not reply.is_begun:
-                await send_refusal(reply, "", STOPPING)
-
-    async def _inform(self, scope: Scope, receive: Receive, reply: Reply) -> None:
-        path, method = scope["path"], scope["method"]
-        if method in ("GET", "HEAD"):
-            get = self._gets.get(path)
-            if get is None and path.startswith("/v1/models/"):
-                get = self._info.show_model
-            if get is not None:
-                await get(scope, receive, reply)
-                return
-        if path in self._posts or path in self._gets:
-            error = refusal(405, f"{method} is not possible here", code="method_not_allowed")
-        else:
-            error = refusal(404, f"there is nothing at {path}", code="unknown_url")
-        await self._refuse(receive, reply, error)
-
-    async def _refuse(self, receive: Receive, reply: Reply, error: ErrorAnswer) -> None:
-        most_bytes = 2 * self.config.server.max_body_bytes
-        await refuse_unread(reply, receive, "", error, most_bytes=most_bytes)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -141,10 +120,16 @@ class ProxyApp:
         return scope
 
 
+async def _refuse_socket(send: Send) -> None:
+    """Close a WebSocket before it is accepted; servers answer 403 for that."""
+    await send({"type": "websocket.close", "code": 1000})
+
+
 def create_app(
     config: RouterConfig | str | None = None,
     *,
     settings: RouterSettings | None = None,
+    proxy_settings: ProxySettings | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> ProxyApp:
     """Build the service.
@@ -169,4 +154,4 @@ def create_app(
             "request_timeout_seconds": config.server.request_timeout,
         }
     )
-    return ProxyApp(config, ApiKeyRouter(config=settings))
+    return ProxyApp(config, ApiKeyRouter(config=settings), proxy_settings or ProxySettings())

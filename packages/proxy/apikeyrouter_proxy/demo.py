@@ -24,6 +24,7 @@ from apikeyrouter.infrastructure.config.model import (
 )
 from apikeyrouter_proxy.app import ProxyApp
 from apikeyrouter_proxy.serving import bind, server_for, url_of
+from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_simulator import RunningSimulator
 
 CLIENTS = 12
@@ -86,9 +87,8 @@ class Demo:
     def run(self, seconds: float, *, watch: Any = None) -> dict[str, Any]:
         """Send traffic for *seconds*; call `watch(demo)` a few times a second; return the sums."""
         with self.simulator:
-            app = ProxyApp(
-                _config_for(self.simulator), ApiKeyRouter(config=RouterSettings(log_level="ERROR"))
-            )
+            router = ApiKeyRouter(config=RouterSettings(log_level="ERROR"))
+            app = ProxyApp(_config_for(self.simulator), router, ProxySettings())
             self.router = app.router
             server = server_for(
                 app, host="127.0.0.1", port=self._port, patience_s=5, on_started=self._note_loop

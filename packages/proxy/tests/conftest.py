@@ -14,6 +14,7 @@ from apikeyrouter import RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import ProxyApp, create_app
 from apikeyrouter_proxy.serving import bind, server_for, url_of
+from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_simulator import RunningSimulator
 
 SCENARIO = {
@@ -35,11 +36,14 @@ SCENARIO = {
 
 
 class RunningProxy:
-    """The service in a thread, on a free port."""
+    """The service in a thread, on a free port, with these settings of the proxy."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        facts = RouterConfig.model_validate(config)
-        self.app: ProxyApp = create_app(facts, settings=RouterSettings(log_level="CRITICAL"))
+    def __init__(self, config: dict[str, Any], **settings: Any) -> None:
+        self.app: ProxyApp = create_app(
+            RouterConfig.model_validate(config),
+            settings=RouterSettings(log_level="CRITICAL"),
+            proxy_settings=ProxySettings(_env_file=None, **settings),
+        )
         self._server = server_for(self.app, host="127.0.0.1", port=0, patience_s=2)
         listener = bind("127.0.0.1", 0)
         self.url = url_of(listener)
@@ -94,7 +98,8 @@ def serve() -> Iterator[Callable[..., Any]]:
     with ExitStack() as stack:
 
         def start(what: Any, **more: Any) -> Any:
-            running = RunningProxy(what) if isinstance(what, dict) else RunningApp(what, **more)
+            kind = RunningProxy if isinstance(what, dict) else RunningApp
+            running = kind(what, **more)
             stack.callback(running.stop)
             return running
 

@@ -1,9 +1,11 @@
-"""What every endpoint needs of ASGI: its types, a request's name, its end."""
+"""What every endpoint needs of ASGI: its types, a request with its name, and its end."""
 
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+
+from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -14,8 +16,49 @@ _LONGEST_ID = 128
 _random = random.Random()  # noqa: S311
 
 
-def request_id_of(headers: dict[bytes, bytes]) -> str:
-    """Return the client's own `X-Request-ID` if it can be used, else a new one."""
+class Request:
+    """One request as it arrived, before its body.
+
+    Attributes:
+        path: Decoded, and repaired where it was nearly right.
+        headers: By lower-case name; of a repeated one the last.
+        id: The client's own `X-Request-ID` if it can be used, else a new one.
+        answer_headers: Belong to every answer, whatever it is.
+        is_begun: The head of an answer is out.
+    """
+
+    __slots__ = ("answer_headers", "headers", "id", "is_begun", "method", "path", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = _id_of(self.headers)
+        self.answer_headers: HeaderList = [(b"x-request-id", self.id.encode())]
+        self.is_begun = False
+
+    async def begin(self, send: Send, status: int, headers: HeaderList) -> None:
+        """Send the head of the answer."""
+        self.is_begun = True
+        headers += self.answer_headers
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def answer(self, send: Send, status: int, headers: HeaderList, body: bytes) -> None:
+        """Send a whole answer; to HEAD its head alone."""
+        headers.append((b"content-length", b"%d" % len(body)))
+        await self.begin(send, status, headers)
+        await send({"type": "http.response.body", "body": self.body_of(body)})
+
+    def body_of(self, body: bytes) -> bytes:
+        """Return what of *body* is sent: nothing to HEAD."""
+        return b"" if self.method == "HEAD" else body
+
+
+Endpoint = Callable[[Request, Receive, Send], Awaitable[None]]
+
+
+def _id_of(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given and len(given) <= _LONGEST_ID and given.isascii():
         text = given.decode()
@@ -33,24 +76,3 @@ class ShutdownState:
     """
 
     is_due: bool = False
-
-
-class Reply:
-    """A `send` for all but the hot path: names the request, and keeps bodies from HEAD."""
-
-    __slots__ = ("_is_head", "_request_id", "_send", "is_begun")
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._send = send
-        self.is_begun = False
-        self._is_head = scope["method"] == "HEAD"
-        self._request_id = request_id_of(dict(scope["headers"])).encode()
-
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        """Send *message*."""
-        if message["type"] == "http.response.start":
-            self.is_begun = True
-            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
-        elif self._is_head:
-            message["body"] = b""
-        await self._send(message)

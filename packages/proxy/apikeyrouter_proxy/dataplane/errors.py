@@ -154,6 +154,7 @@ NOT_KNOWN = refusal(
     "this service needs a client token: send 'Authorization: Bearer <token>'",
     code="invalid_api_key",
 )
+NOT_KNOWN.headers = [(b"www-authenticate", b'Bearer realm="apikeyrouter"')]
 #: Told to whoever comes from another machine while nobody is named as a client.
 NO_CLIENTS = refusal(
     403,
@@ -166,4 +167,11 @@ STOPPING = ErrorAnswer(
     503,
     error_body("the service stops; send the request again", "server_error", "shutting_down"),
     retry_hints(1.0),
+)
+#: Told when something of ours is broken; the log has the rest, by the request's id.
+UNEXPECTED = refusal(
+    500,
+    "the service failed unexpectedly; its log tells why, by this answer's X-Request-ID",
+    kind="server_error",
+    code="internal_error",
 )

@@ -19,11 +19,12 @@ from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.metered_stream import MeteredStream
-from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send, ShutdownState, request_id_of
+from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import (
     NOT_KNOWN,
     STOPPING,
+    UNEXPECTED,
     ErrorAnswer,
     error_body,
     for_failure,
@@ -77,71 +78,58 @@ class Forwarder:
         self._ending = ending
         self._on_unknown = on_unknown
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = request_id_of(headers)
         try:
-            await self._serve(scope, headers, request_id, receive, send)
+            await self._serve(request, receive, send)
         except ClientGoneError:
             return
-        except asyncio.CancelledError:
-            # Whom the end of the service cut short has been told.
-            if not self._ending.is_due:
-                raise
 
-    async def _serve(
-        self,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        request_id: str,
-        receive: Receive,
-        send: Send,
-    ) -> None:
+    async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
         client = None
         if len(self._clients):
-            client = self._clients.find(headers)
+            client = self._clients.find(request.headers)
             if client is None:
-                await self._refuse_unread(send, receive, request_id, NOT_KNOWN)
+                await self._refuse_unread(send, receive, request, NOT_KNOWN)
                 return
         try:
-            body = await self._read(headers, receive)
+            body = await self._read(request.headers, receive)
             seen = peek(body)
-            demand = self._demand_of(seen, body, headers, request_id, client)
+            demand = self._demand_of(seen, body, request, client)
         except BadBodyError as error:
-            await send_refusal(send, request_id, refusal(400, str(error), param=error.param))
+            await send_refusal(send, request, refusal(400, str(error), param=error.param))
             return
         except _TooLargeError:
             message = f"the body is larger than {self._max_body:,} bytes"
             too_large = refusal(413, message, code="request_too_large")
-            await self._refuse_unread(send, receive, request_id, too_large)
+            await self._refuse_unread(send, receive, request, too_large)
             return
         except asyncio.CancelledError:
             if self._ending.is_due:
-                await send_refusal(send, request_id, STOPPING)
+                await send_refusal(send, request, STOPPING)
             raise
         if client is not None and not client.may_use(seen.model):
             message = f"client '{client.name}' may not use model '{seen.model}'"
-            await send_refusal(send, request_id, refusal(403, message, code="model_not_allowed"))
+            await send_refusal(send, request, refusal(403, message, code="model_not_allowed"))
             return
         hold = self._hold_for(client, demand)
         if isinstance(hold, Shortfall):
-            await send_refusal(send, request_id, _over_own_limit(hold, demand, self._router))
+            await send_refusal(send, request, _over_own_limit(hold, demand, self._router))
             return
-        outgoing = _Outgoing(self._endpoint, body, seen, request_headers(scope["headers"]), scope)
+        outgoing = _Outgoing(self._endpoint, body, seen, request)
         watch = Watch(receive, self._patrol)
         try:
-            await self._answer(demand, outgoing, request_id, send)
+            await self._answer(demand, outgoing, request, send)
         except asyncio.CancelledError:
             if not watch.client_left:
                 raise
         finally:
             watch.stop()
             if hold is not None:
-                self._settle(hold, request_id)
+                self._settle(hold, request.id)
 
     async def _answer(
-        self, demand: Demand, outgoing: "_Outgoing", request_id: str, send: Send
+        self, demand: Demand, outgoing: "_Outgoing", request: Request, send: Send
     ) -> None:
         try:
             answer = await self._router.forward(
@@ -150,32 +138,26 @@ class Forwarder:
         except NoEligibleKeysError as error:
             if isinstance(error, UnknownModelError):
                 self._on_unknown()
-            await send_refusal(send, request_id, for_no_key(error))
+            await send_refusal(send, request, for_no_key(error))
             return
         except asyncio.CancelledError:
             if self._ending.is_due:
-                await send_refusal(send, request_id, STOPPING)
+                await send_refusal(send, request, STOPPING)
             raise
         if answer.failure is not None and not _is_clients_fault(answer):
             told = for_failure(answer.failure, answer.attempt.provider.id)
-            await send_refusal(send, request_id, told, answer)
+            await send_refusal(send, request, told, answer)
             return
         if answer.stream is not None:
-            await self._send_stream(send, answer, answer.stream, request_id)
+            await self._send_stream(send, answer, answer.stream, request)
             return
-        body = answer.body
-        head = response_headers(answer, request_id)
-        head.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": answer.status, "headers": head})
-        await send({"type": "http.response.body", "body": body})
+        await request.answer(send, answer.status, response_headers(answer), answer.body)
 
     async def _send_stream(
-        self, send: Send, answer: Answer, stream: MeteredStream, request_id: str
+        self, send: Send, answer: Answer, stream: MeteredStream, request: Request
     ) -> None:
-        head = response_headers(answer, request_id)
-        start = {"type": "http.response.start", "status": answer.status, "headers": head}
         try:
-            await send(start)
+            await request.begin(send, answer.status, response_headers(answer))
             async for chunk in stream:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SystemError as error:
@@ -186,6 +168,9 @@ class Forwarder:
             stream.close()
             if self._ending.is_due:
                 await _break_off(send, STOPPING.body)
+            raise
+        except Exception:
+            await _break_off(send, UNEXPECTED.body)
             raise
         finally:
             stream.close()
@@ -215,21 +200,20 @@ class Forwarder:
         return b"".join(parts)
 
     async def _refuse_unread(
-        self, send: Send, receive: Receive, request_id: str, error: ErrorAnswer
+        self, send: Send, receive: Receive, request: Request, error: ErrorAnswer
     ) -> None:
-        await refuse_unread(send, receive, request_id, error, most_bytes=2 * self._max_body)
+        await refuse_unread(send, receive, request, error, most_bytes=2 * self._max_body)
 
     def _demand_of(
         self,
         seen: Peek,
         body: bytes,
-        headers: dict[bytes, bytes],
-        request_id: str,
+        request: Request,
         client: Client | None,
     ) -> Demand:
         demand = Demand(
             model=seen.model,
-            request_id=request_id,
+            request_id=request.id,
             endpoint=self._endpoint,
             input_tokens=estimate_tokens(body),
             output_cap=seen.output_cap if self._endpoint in _USAGE_ENDPOINTS else 0,
@@ -238,7 +222,7 @@ class Forwarder:
         if client is not None:
             demand.client, demand.client_weight = client.name, client.weight
             demand.priority = client.priority
-        wait = headers.get(b"x-request-timeout")
+        wait = request.headers.get(b"x-request-timeout")
         if wait is not None:
             _apply_timeout(demand, wait, self._router)
         return demand
@@ -273,13 +257,13 @@ class _Outgoing:
 
     __slots__ = ("_body", "_endpoint", "_headers", "_query", "_seen", "_splices")
 
-    def __init__(
-        self, endpoint: str, body: bytes, seen: Peek, headers: dict[str, str], scope: Scope
-    ) -> None:
+    def __init__(self, endpoint: str, body: bytes, seen: Peek, request: Request) -> None:
+        scope = request.scope
         self._endpoint = endpoint
         self._body = body
         self._seen = seen
-        self._headers = headers
+        connection = request.headers.get(b"connection", b"")
+        self._headers = request_headers(scope["headers"], connection)
         self._query = scope["query_string"].decode("latin-1")
         self._splices = endpoint in _USAGE_ENDPOINTS and wants_usage_spliced(seen)
 
@@ -331,5 +315,5 @@ def _apply_timeout(demand: Demand, value: bytes, router: ApiKeyRouter) -> None:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise BadBodyError("X-Request-Timeout should be seconds above 0", "X-Request-Timeout")
-    demand.max_wait = seconds
+    demand.max_wait = min(seconds, router.settings.max_queue_wait_seconds)
     demand.deadline = router.now() + min(seconds, router.settings.request_timeout_seconds)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from apikeyrouter.request.exchange import Answer
+from apikeyrouter_proxy.middleware.security_headers import SECURITY_HEADER_NAMES
 
 _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
-    b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings",
 }  # fmt: skip
 _NOT_TO_PROVIDERS = frozenset(
     _HOP_BY_HOP
@@ -19,36 +20,67 @@ _NOT_TO_PROVIDERS = frozenset(
         b"host", b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key", b"cookie",
         b"content-length", b"accept-encoding", b"expect", b"forwarded", b"x-forwarded-for",
         b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"openai-organization",
-        b"openai-project", b"x-request-timeout", b"x-request-id",
+        b"openai-project", b"x-request-timeout", b"x-request-id", b"origin", b"referer",
     }
 )  # fmt: skip
 _NOT_TO_CLIENTS = frozenset(
     _HOP_BY_HOP
+    | SECURITY_HEADER_NAMES
     | {
         b"content-length", b"set-cookie", b"date", b"server", b"alt-svc", b"x-request-id",
         b"openai-organization", b"openai-project", b"retry-after", b"retry-after-ms",
-        b"x-should-retry", b"x-key-used", b"x-provider-used", b"strict-transport-security",
+        b"x-should-retry", b"x-key-used", b"x-provider-used",
     }
 )  # fmt: skip
+_ORDINARY_CONNECTIONS = (b"", b"keep-alive", b"Keep-Alive", b"close")
 _N = TypeVar("_N")
 _NAMES_KEPT = 1024
-_OWN_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-")
+#: Limits of our key, and which pages may read the answer: that is for our operator to say.
+_NOT_PASSED = (b"x-ratelimit-", b"anthropic-ratelimit-", b"access-control-")
 
 
-def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return what of the client's headers goes to a provider."""
+def request_headers(
+    headers: Iterable[tuple[bytes, bytes]], connection: bytes = b""
+) -> dict[str, str]:
+    """Return what of the client's headers goes to a provider; a repeated one as a list.
+
+    Args:
+        connection: The `Connection` header; headers that it names end here.
+    """
     name_of = _TO_PROVIDER
-    return {known: value.decode("latin-1") for name, value in headers if (known := name_of[name])}
+    pairs = [(known, value) for name, value in headers if (known := name_of[name])]
+    if connection not in _ORDINARY_CONNECTIONS:
+        named = {part.strip().lower() for part in connection.decode("latin-1").split(",")}
+        pairs = [(name, value) for name, value in pairs if name not in named]
+    try:
+        passed = {name: value.decode() for name, value in pairs}
+    except UnicodeDecodeError:
+        passed = {name: _text_of(value) for name, value in pairs}
+    return passed if len(passed) == len(pairs) else _joined(pairs)
 
 
-def response_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
+def response_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     """Return what of a provider's headers goes to the client, and who served it."""
     name_of = _TO_CLIENT
     passed = [(known, value) for name, value in answer.raw_headers if (known := name_of[name])]
-    passed.append((b"x-request-id", request_id.encode()))
     passed.append((b"x-key-used", answer.attempt.slot.record.id.encode()))
     passed.append((b"x-provider-used", answer.attempt.provider.id.encode()))
     return passed
+
+
+def _text_of(value: bytes) -> str:
+    """Read a value as what is sent as the same bytes, UTF-8; what is none is taken for Latin-1."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _joined(pairs: list[tuple[str, bytes]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(_text_of(value))
+    return {name: ", ".join(parts) for name, parts in values.items()}
 
 
 class _Names(dict[bytes, _N]):
@@ -72,7 +104,7 @@ def _to_provider(name: bytes) -> str:
 
 def _to_client(name: bytes) -> bytes:
     lower = name.lower()
-    return b"" if lower in _NOT_TO_CLIENTS or lower.startswith(_OWN_LIMITS) else lower
+    return b"" if lower in _NOT_TO_CLIENTS or lower.startswith(_NOT_PASSED) else lower
 
 
 _TO_PROVIDER = _Names(_to_provider)

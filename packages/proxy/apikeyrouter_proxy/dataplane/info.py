@@ -7,11 +7,14 @@ import msgspec
 from apikeyrouter import ApiKeyRouter, UnknownModelError
 from apikeyrouter.domain.models.api_key import USABLE
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter_proxy.dataplane.asgi import Receive, Scope, Send
+from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.model_lists import ModelLists
+
+#: Looking for similar names takes long: so much of them is compared.
+_LONGEST_NAME, _MOST_COMPARED = 100, 1000
 
 
 class Info:
@@ -22,46 +25,47 @@ class Info:
         self._clients = clients
         self._models = models
 
-    async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def health(self, request: Request, receive: Receive, send: Send) -> None:
         """Say that the process answers."""
-        del scope, receive
-        await _send_json(send, 200, {"status": "ok"})
+        del receive
+        await _send_json(request, send, 200, {"status": "ok"})
 
-    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def ready(self, request: Request, receive: Receive, send: Send) -> None:
         """Say whether requests can be served: there is a key that may be used."""
-        del scope, receive
+        del receive
         slots = self._router.key_manager.slot_by_id.values()
         usable = sum(1 for slot in slots if slot.record.state in USABLE)
         status = "ready" if usable else "no usable key"
-        await _send_json(
-            send, 200 if usable else 503, {"status": status, "keys": len(slots), "usable": usable}
-        )
+        facts = {"status": status, "keys": len(slots), "usable": usable}
+        await _send_json(request, send, 200 if usable else 503, facts)
 
-    async def list_models(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def list_models(self, request: Request, receive: Receive, send: Send) -> None:
         """List the models known by name, the operator's own names first."""
         del receive
-        client = await self._admit(scope, send)
+        client = await self._admit(request, send)
         if isinstance(client, bool):
             return
         await self._models.settle()
-        await _send_json(send, 200, {"object": "list", "data": list(self._cards(client).values())})
+        await _send_json(
+            request, send, 200, {"object": "list", "data": list(self._cards(client).values())}
+        )
 
-    async def show_model(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def show_model(self, request: Request, receive: Receive, send: Send) -> None:
         """Show one model, by any name under which it may be asked for."""
         del receive
-        client = await self._admit(scope, send)
+        client = await self._admit(request, send)
         if isinstance(client, bool):
             return
         await self._models.settle()
-        name = scope["path"].removeprefix("/v1/models/")
+        name = request.path.removeprefix("/v1/models/")
         cards = self._cards(client)
         card = cards.get(name) or self._card_of(name, client)
         if card is not None:
-            await _send_json(send, 200, card)
+            await _send_json(request, send, 200, card)
             return
         self._models.refresh()
-        nearest = get_close_matches(name, sorted(cards), 3)
-        await send_refusal(send, "", for_no_key(UnknownModelError(name, tuple(nearest))))
+        nearest = get_close_matches(name[:_LONGEST_NAME], sorted(cards)[:_MOST_COMPARED], 3)
+        await send_refusal(send, request, for_no_key(UnknownModelError(name, tuple(nearest))))
 
     def _cards(self, client: Client | None) -> dict[str, dict[str, object]]:
         cards: dict[str, dict[str, object]] = {}
@@ -80,13 +84,13 @@ class Info:
             return None
         return _card(name, route.levels[0][0].provider_id)
 
-    async def _admit(self, scope: Scope, send: Send) -> Client | bool | None:
+    async def _admit(self, request: Request, send: Send) -> Client | bool | None:
         """Find who asks; False when that was refused."""
         if not len(self._clients):
             return None
-        client = self._clients.find(dict(scope["headers"]))
+        client = self._clients.find(request.headers)
         if client is None:
-            await send_refusal(send, "", NOT_KNOWN)
+            await send_refusal(send, request, NOT_KNOWN)
             return False
         return client
 
@@ -95,11 +99,6 @@ def _card(model: str, owner: str) -> dict[str, object]:
     return {"id": model, "object": "model", "created": 0, "owned_by": owner}
 
 
-async def _send_json(send: Send, status: int, data: object) -> None:
-    body = msgspec.json.encode(data)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _send_json(request: Request, send: Send, status: int, data: object) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await request.answer(send, status, headers, msgspec.json.encode(data))

@@ -8,41 +8,46 @@ and a reset takes the answer with it.
 import asyncio
 
 from apikeyrouter.request.exchange import Answer
-from apikeyrouter_proxy.dataplane.asgi import Receive, Send
+from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer
 
 _LINGER_S = 5.0
-_JSON = (b"content-type", b"application/json")
 
 
 async def send_refusal(
-    send: Send, request_id: str, error: ErrorAnswer, answer: Answer | None = None
+    send: Send, request: Request, error: ErrorAnswer, answer: Answer | None = None
 ) -> None:
     """Send an error; *answer* names the key and provider that were tried last."""
-    await _send_head(send, request_id, error, answer)
-    await send({"type": "http.response.body", "body": error.body})
+    await request.answer(send, error.status, _headers_of(error, answer), error.body)
 
 
 async def refuse_unread(
-    send: Send, receive: Receive, request_id: str, error: ErrorAnswer, *, most_bytes: int
+    send: Send, receive: Receive, request: Request, error: ErrorAnswer, *, most_bytes: int
 ) -> None:
     """Send an error, then read up to *most_bytes* of the body for at most 5 s."""
-    await _send_head(send, request_id, error, None)
-    await send({"type": "http.response.body", "body": error.body, "more_body": True})
+    body = request.body_of(error.body)
+    length = (b"content-length", b"%d" % len(error.body))
+    await request.begin(send, error.status, [*_headers_of(error, None), length])
+    await send({"type": "http.response.body", "body": body, "more_body": True})
     await _drain(receive, most_bytes)
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_head(
-    send: Send, request_id: str, error: ErrorAnswer, answer: Answer | None
-) -> None:
-    headers = [_JSON, (b"content-length", str(len(error.body)).encode()), *error.headers]
-    if request_id:
-        headers.append((b"x-request-id", request_id.encode()))
+def endpoint_refusing(error: ErrorAnswer, *, most_bytes: int) -> Endpoint:
+    """Return an endpoint that tells everybody *error*."""
+
+    async def refuse(request: Request, receive: Receive, send: Send) -> None:
+        await refuse_unread(send, receive, request, error, most_bytes=most_bytes)
+
+    return refuse
+
+
+def _headers_of(error: ErrorAnswer, answer: Answer | None) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-type", b"application/json"), *error.headers]
     if answer is not None:
         headers.append((b"x-key-used", answer.attempt.slot.id.encode()))
         headers.append((b"x-provider-used", answer.attempt.provider.id.encode()))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    return headers
 
 
 async def _drain(receive: Receive, most_bytes: int) -> None:

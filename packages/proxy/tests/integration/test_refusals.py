@@ -17,7 +17,9 @@ def ask(url: str, head: str, body: bytes) -> tuple[int, dict[str, Any]]:
     """Send everything, as plain clients do, and only then read the answer to its end."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}\r\n".encode())
+        connection.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n{head}\r\n".encode()
+        )
         connection.sendall(body)
         with connection.makefile("rb") as answer:
             head_lines, _, content = answer.read().partition(b"\r\n\r\n")

@@ -125,7 +125,7 @@ async def test_upload_that_takes_too_long_is_told(start: Any) -> None:
     process, url = start(0.5)
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode())
+    writer.write(f"POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n{{".encode())
     # The service has read this far when it answers who asks after that.
     async with httpx2.AsyncClient(base_url=url) as client:
         await client.get("/health")

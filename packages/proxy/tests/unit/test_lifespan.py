@@ -7,6 +7,7 @@ import pytest
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import ProxyApp, create_app
+from apikeyrouter_proxy.settings import ProxySettings
 
 pytestmark = pytest.mark.unit
 
@@ -55,7 +56,7 @@ async def test_key_that_cannot_be_registered_fails_the_start() -> None:
 async def test_any_other_error_fails_the_start_too() -> None:
     router = ApiKeyRouter(config=SETTINGS)
     config = RouterConfig.model_validate({"providers": {"openai": {}}})
-    await ProxyApp(config, router).start()
+    await ProxyApp(config, router, ProxySettings()).start()
     said = []
 
     async def receive() -> Any:
@@ -66,5 +67,5 @@ async def test_any_other_error_fails_the_start_too() -> None:
 
     # Its provider is registered already, which is a mistake of whoever built it.
     with pytest.raises(ValueError, match="is registered"):
-        await ProxyApp(config, router)({"type": "lifespan"}, receive, send)
+        await ProxyApp(config, router, ProxySettings())({"type": "lifespan"}, receive, send)
     assert said == ["lifespan.startup.failed"]

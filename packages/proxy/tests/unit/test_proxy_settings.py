@@ -24,6 +24,13 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("PORT", "-1", "port (PORT): should be 0 or more"),
         ("PORT", "65536", "port (PORT): should be 65535 or less"),
         (
+            "CORS_ORIGINS",
+            "https://a.example, b.example",
+            "cors_origins (CORS_ORIGINS): 'b.example' is no origin: write it like "
+            "https://console.example.com, with commas between several",
+        ),
+        ("ENABLE_HSTS", "maybe", "enable_hsts (ENABLE_HSTS): should be true or false"),
+        (
             "SHUTDOWN_TIMEOUT_SECONDS",
             "abc",
             "shutdown_timeout_seconds (SHUTDOWN_TIMEOUT_SECONDS): should be a number",

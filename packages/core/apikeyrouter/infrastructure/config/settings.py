@@ -134,6 +134,7 @@ _UNPREFIXED = ("mongodb_url", "mongodb_database", "redis_url", "environment")
 
 # Pydantic's name of a mistake -> what would be right; {…} is filled from the error's context.
 _ADVICE = {
+    "bool_parsing": "should be true or false",
     "int_type": "should be a whole number",
     "int_parsing": "should be a whole number",
     "int_from_float": "should be a whole number",
