@@ -13,6 +13,7 @@ FLOORS = {
     "domain.models": 1,
     "domain.interfaces": 2,
     "domain.key_slot": 3,
+    "domain.key_material": 3,
     "domain.token_estimate": 3,
     "domain.ledger": 3,
     "domain.accounts": 4,

@@ -132,6 +132,7 @@ class ApiKeyRouter:
             wall=self._clock.wall,
             emit=self._emit,
             tells_attempts=lambda: are_wanted or bool(self.listeners),
+            cooldown_s=settings.default_cooldown_seconds,
             quota_cooldown_s=settings.quota_default_cooldown_seconds,
             on_invalid=self._prober.watch,
             wake=self._room.nudge,

@@ -13,6 +13,7 @@ from apikeyrouter.domain.failures.consequences import (
     consequence_of,
 )
 from apikeyrouter.domain.failures.table import Consequence
+from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded
@@ -108,6 +109,9 @@ class Attempt:
         hold.confirm()
         grant.candidate.health.note_success(now - self.started_at, now)
         slot.note_success(now - self.started_at, now)
+        if slot.record.state is KeyState.INVALID and self.started_at >= slot.refused_at:
+            refused = KeyVersion(KeyState.INVALID, grant.generation)
+            desk.manager.restore(slot, "a request was accepted", expect=refused)
         scope = hold.scope
         if account and account != slot.account:
             awareness.note_account(slot, account)

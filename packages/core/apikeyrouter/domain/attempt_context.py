@@ -18,6 +18,7 @@ class AttemptContext:
     Attributes:
         clock: The router's steady time: of waits, windows and deadlines.
         wall: The wall clock's epoch seconds, by which providers name instants.
+        cooldown_s: First rest of a throttled key whose provider named no moment.
         quota_cooldown_s: First rest of an exhausted key whose provider named no moment.
         on_invalid: Told when a key was refused as a credential.
     """
@@ -30,6 +31,7 @@ class AttemptContext:
     emit: Callable[[Event], None]
     #: Whether anybody reads of attempts that end: they are many.
     tells_attempts: Callable[[], bool]
+    cooldown_s: float
     quota_cooldown_s: float
     on_invalid: Callable[[KeySlot], None]
     #: Lets the queue look again: something got better without room coming back.

@@ -49,6 +49,7 @@ class KeySlot:
         streak: Refusals of the key itself in a row; of calls under way together one counts.
         refused_at: When the last of them was noted.
         turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
+        may_try: It was refused as a credential, and one request may find out whether it still is.
         refused_models: Models this key may not use, with the instant of the next try.
         why: The failure class, or the operator's reason, for which it rests.
     """
@@ -75,6 +76,7 @@ class KeySlot:
     refused_at: float = 0.0
     turn: float = 0.0
     account: str = ""
+    may_try: bool = False
     refused_models: dict[str, float] = field(default_factory=dict)
     confirmed_invalid: bool = False
     #: Where it takes turns; filed by the candidate index.
@@ -119,7 +121,7 @@ class KeySlot:
 
     def is_awake(self, now: float) -> bool:
         """Tell whether the key may be called at all now."""
-        return self.wake_at <= now and self.record.state in USABLE
+        return self.wake_at <= now and (self.record.state in USABLE or self.may_try)
 
     def rests_for(self, model: str, now: float) -> str:
         """Return why *model* may not be asked for with it now: a failure class or a reason."""

@@ -1,13 +1,15 @@
 """Keys that were refused as credentials are asked again, by a call that costs nothing.
 
 A key is out of use from the first refusal on. A probe that is refused too
-confirms it; one that is accepted brings the key back. Probes grow rarer.
+confirms it; one that is accepted brings the key back. Where a provider offers
+no such call, or says nothing by it, one request may try the key. Probes and
+trials grow rarer.
 """
 
 import asyncio
 
 from apikeyrouter.domain.components.key_manager import KeyManager
-from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.routing.route_table import RouteTable
@@ -28,7 +30,7 @@ class KeyProber:
         """Begin to probe *slot*; once is enough."""
         adapter = self._routes.providers[slot.provider_id].adapter
         task = self._tasks.get(slot.id)
-        if isinstance(adapter, WireAdapter) and (task is None or task.done()):
+        if task is None or task.done():
             probing = self._probe(slot, adapter)
             self._tasks[slot.id] = asyncio.get_running_loop().create_task(probing)
 
@@ -40,19 +42,23 @@ class KeyProber:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _probe(self, slot: KeySlot, adapter: WireAdapter) -> None:
+    async def _probe(self, slot: KeySlot, adapter: ProviderAdapter) -> None:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PROBE_S * 2.0 ** (min(slot.streak, 12) - 1))
         while slot.record.state is KeyState.INVALID:
             await asyncio.sleep(pause_s)
             probed = slot.version
             if probed.state is not KeyState.INVALID:
                 return
-            accepted = await adapter.probe(slot.secret)
+            accepted = None
+            if isinstance(adapter, WireAdapter):
+                accepted = await adapter.probe(slot.secret)
             # Meanwhile the key may have been revoked, or may bear another secret.
             if slot.version != probed:
                 continue
             if accepted:
                 self._manager.restore(slot, "a probe was accepted", expect=probed)
                 return
+            if accepted is None:
+                self._manager.offer_trial(slot, expect=probed)
             slot.confirmed_invalid = slot.confirmed_invalid or accepted is False
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2.0)

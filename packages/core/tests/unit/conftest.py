@@ -15,9 +15,17 @@ from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 class RouterBench:
     """A router, and a clock in our hand."""
 
-    def __init__(self, keys: int = 2, *, per_model: bool = False, **facts: Any) -> None:
+    def __init__(
+        self,
+        keys: int = 2,
+        *,
+        per_model: bool = False,
+        settings: dict[str, Any] | None = None,
+        **facts: Any,
+    ) -> None:
         self.now = 1000.0
-        self.router = ApiKeyRouter(config={"log_level": "CRITICAL"}, clock=lambda: self.now)
+        config = {"log_level": "CRITICAL", **(settings or {})}
+        self.router = ApiKeyRouter(config=config, clock=lambda: self.now)
         asyncio.run(self._furnish(keys, per_model, facts))
 
     async def _furnish(self, keys: int, per_model: bool, facts: dict[str, Any]) -> None:

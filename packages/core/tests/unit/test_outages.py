@@ -6,6 +6,7 @@ import pytest
 
 from apikeyrouter.domain.failures.circuit import FIRST_PAUSE_S, LONGEST_PAUSE_S, Circuit
 from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.observation import DAY_S
 
 pytestmark = pytest.mark.unit
 BenchOf = Any
@@ -93,3 +94,28 @@ def test_calls_that_are_refused_together_are_refused_once(bench_of: BenchOf) -> 
         attempt.fail(Failure(F.KEY_BUDGET, "over", 402))
     cooldown = bench.router.key_manager.slot("k1").wake_at
     assert cooldown - bench.now == pytest.approx(15 * 60.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits"),
+    [(F.RATE_LIMITED, [3.0, 6.0, 12.0]), (F.IN_FLIGHT_BUDGET, [6.0, 12.0, 24.0])],
+)
+def test_untold_rests_begin_as_the_operator_has_set(
+    bench_of: BenchOf, kind: FailureClass, waits: list[float]
+) -> None:
+    bench = bench_of(1, settings={"default_cooldown_seconds": 3.0}, limits=AMPLE)
+    seen = []
+    for _ in waits:
+        bench.attempt().fail(Failure(kind, "slow", 429))
+        seen.append(rests(bench)["p/k1"])
+        bench.now += seen[-1]
+    assert seen == waits
+
+
+@pytest.mark.parametrize("kind", [F.RATE_LIMITED, F.OVERLOADED])
+def test_told_year_is_kept_to_a_day(bench_of: BenchOf, kind: FailureClass) -> None:
+    bench = bench_of(1, limits=AMPLE)
+    bench.attempt().fail(Failure(kind, "later", 429, retry_after_s=365 * DAY_S))
+    assert rests(bench) == {"p/k1": DAY_S}
+    bench.now += DAY_S
+    assert bench.served_by() == {"k1"}

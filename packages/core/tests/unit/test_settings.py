@@ -29,7 +29,7 @@ def test_nothing_is_needed() -> None:
         "config_file": None,
         "max_decisions": 10_000,
         "max_transitions": 10_000,
-        "default_cooldown_seconds": 60.0,
+        "default_cooldown_seconds": 1.0,
         "quota_default_cooldown_seconds": 900.0,
         "max_queue_wait_seconds": 30.0,
         "request_timeout_seconds": 600.0,

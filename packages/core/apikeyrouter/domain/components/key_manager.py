@@ -8,13 +8,13 @@ at once, and it is undone if it cannot be stored. One order of a key is stored
 at a time, so that the last word is what the store keeps.
 """
 
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.key_material import check_material, derived_id
 from apikeyrouter.domain.key_slot import KeySlot, KeyVersion, Standing
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
 from apikeyrouter.domain.models.declared_limits import check_limits
@@ -33,9 +33,9 @@ __all__ = [
     "KeyManager",
     "KeyNotFoundError",
     "KeyRegistrationError",
+    "derived_id",
 ]
 
-_LONGEST_MATERIAL = 4096
 #: What a record says of its state once its secret is new.
 _FRESH = {"state": KeyState.AVAILABLE, "cooldown_until": None}
 _STANDING = ("state", "state_updated_at", "cooldown_until")
@@ -112,7 +112,7 @@ class KeyManager:
             KeyRegistrationError: Unusable material, or an id that is taken.
         """
         metadata = dict(metadata or {})
-        _check_material(key_material)
+        check_material(key_material)
         key_id = str(metadata.pop("id", None) or derived_id(provider_id, key_material))
         if key_id in self.slot_by_id or key_id in self._reserved:
             raise KeyRegistrationError(
@@ -204,7 +204,7 @@ class KeyManager:
 
         What an operator orders meanwhile, such as to revoke it, holds for the new secret too.
         """
-        _check_material(new_material)
+        check_material(new_material)
         slot = self.slot(key_id)
         orders = slot.orders
         sealed = self._sealer.encrypt(new_material, key_id)
@@ -239,7 +239,11 @@ class KeyManager:
             raise KeyNotFoundError(f"no key '{key_id}'") from None
 
     def recover(self, slot: KeySlot, now: float) -> bool:
-        """Move a slot whose wait is over back to use; tell whether it moved."""
+        """Move a slot whose wait is over back to use; tell whether it moved.
+
+        An invalid one that is called is on trial: that request alone tries it.
+        """
+        slot.may_try = False
         state = slot.record.state
         if slot.wake_at > now or state not in (KeyState.THROTTLED, KeyState.EXHAUSTED):
             return False
@@ -288,6 +292,14 @@ class KeyManager:
             self._record(transition)
             self.on_change(slot)
         return transition
+
+    def offer_trial(self, slot: KeySlot, *, expect: KeyVersion) -> None:
+        """Let one request try an invalid key, of which its provider says nothing otherwise."""
+        if slot.version == expect and slot.record.state is KeyState.INVALID:
+            slot.may_try = True
+            # An account that was found disabled waits for this as well.
+            self.on_wake(slot)
+            self.on_change(slot)
 
     def restore(self, slot: KeySlot, trigger: str, *, expect: KeyVersion) -> bool:
         """Make an invalid key available: its provider took it after all; tell whether it moved."""
@@ -356,6 +368,7 @@ class KeyManager:
             trigger=trigger,
         )
         record.state = to
+        slot.may_try = False
         record.state_updated_at = transition.transition_timestamp
         slot.moves += 1
         self._emit(KeyMoved(slot.id, slot.provider_id, transition.from_state, to.value, trigger))
@@ -380,22 +393,3 @@ class KeyManager:
             raise KeyRegistrationError(f"weight of key '{record.id}' must be above 0")
         record._opener = lambda: self._sealer.decrypt(record.key_material, record.id)
         return slot
-
-
-def derived_id(provider_id: str, secret: str) -> str:
-    """Derive a stable id that tells nothing of the secret; loading a file twice changes nothing."""
-    digest = hashlib.sha256(f"{provider_id}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{provider_id}-{digest[:10]}"
-
-
-def _check_material(material: str) -> None:
-    if not isinstance(material, str) or not material.strip():
-        raise KeyRegistrationError("key material is empty; pass the provider's secret")
-    if len(material) > _LONGEST_MATERIAL:
-        raise KeyRegistrationError(
-            f"key material has {len(material)} characters; at most {_LONGEST_MATERIAL} make a key"
-        )
-    if not material.isprintable() or any(c.isspace() for c in material) or not material.isascii():
-        raise KeyRegistrationError(
-            "key material holds spaces, line breaks or characters outside ASCII; copy it again"
-        )

@@ -9,7 +9,13 @@ from dataclasses import replace
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
-from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame, Consequence, wait_for
+from apikeyrouter.domain.failures.table import (
+    CONSEQUENCES,
+    LONGEST_TOLD_S,
+    Blame,
+    Consequence,
+    wait_for,
+)
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
 from apikeyrouter.domain.models.events import CircuitMoved
@@ -87,7 +93,7 @@ def _open_circuit(
         _tell_circuit(desk, grant, "open", kind)
     elif grant.is_probe:
         desk.wake()
-    told_s = failure.retry_after_s or 0.0
+    told_s = min(failure.retry_after_s or 0.0, LONGEST_TOLD_S)
     if told_s > 0.0:
         desk.awareness.tell_to_wait(grant.scope(), now + told_s, kind, "told to wait")
         desk.engine.routes.rest_scope(grant.scope())
@@ -176,8 +182,10 @@ def _cool_key(
 
 
 def _wait_s(desk: AttemptContext, failure: Failure, consequence: Consequence, streak: int) -> float:
-    """Return the wait; where an account is empty, the operator's setting is the first one."""
+    """Return the wait; an untold one begins as the operator has set it."""
     first_s = None
+    if consequence.key_state is KeyState.THROTTLED:
+        first_s = consequence.cool_s * desk.cooldown_s
     if consequence.key_state is KeyState.EXHAUSTED:
         first_s = min(consequence.cool_s, desk.quota_cooldown_s)
     return wait_for(failure, consequence, streak=max(1, streak), first_s=first_s)

@@ -3,8 +3,8 @@
 A failure is blamed on what failed: the key, the scope whose limit it was, the
 model within it, the provider, or the request itself. The row says what is
 cooled and for how long, whether another candidate is tried, and whether that
-spends a retry. A wait that a provider told is never shortened; jitter is not
-added here.
+spends a retry. A wait that a provider told is never shortened below a day;
+jitter is not added here.
 """
 
 import math
@@ -18,6 +18,8 @@ from apikeyrouter.domain.models.observation import DAY_S, HOUR_S
 
 #: From here on every wait has reached its cap.
 _MOST_DOUBLINGS = 32
+#: A told wait is believed no longer than this; then a call finds out.
+LONGEST_TOLD_S = DAY_S
 
 
 class Blame(StrEnum):
@@ -126,12 +128,12 @@ def wait_for(
             operator's setting.
 
     Returns:
-        The told wait, whatever its length, and the longer one if an instant is
-        told too; else a growing one. A told wait of 0 tells nothing.
+        The told wait, and the longer one if an instant is told too, but a day
+        at most; else a growing one. A told wait of 0 tells nothing.
     """
     told_s = max(failure.retry_after_s or 0.0, failure.opens_in_s or 0.0)
     if told_s > 0.0:
-        return told_s
+        return min(told_s, LONGEST_TOLD_S)
     first = first_s if first_s is not None else consequence.cool_s
     refusals_before = min(max(streak - 1, 0), _MOST_DOUBLINGS)
     return min(max(first, consequence.longest_s), first * consequence.growth**refusals_before)

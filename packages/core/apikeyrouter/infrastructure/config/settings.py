@@ -55,7 +55,9 @@ class RouterSettings(BaseSettings):
         config_file: The configuration file to read when none is named.
         max_decisions: Routing decisions kept for `explain`; the oldest go first.
         max_transitions: State transitions kept; the oldest go first.
-        default_cooldown_seconds: Rest of a throttled key whose provider named no moment.
+        default_cooldown_seconds: First rest of a throttled key whose provider named no moment,
+            1 by default; each further refusal in a row doubles it. Asked to slow down, or where
+            calls in flight cost too much, a key rests twice as long.
         quota_default_cooldown_seconds: Rest of an exhausted key whose provider named no moment.
         max_queue_wait_seconds: Longest wait for capacity; 0 turns waiting off.
         request_timeout_seconds: Longest life of one request.
@@ -80,7 +82,7 @@ class RouterSettings(BaseSettings):
     config_file: str | None = None
     max_decisions: int = Field(default=10_000, ge=0)
     max_transitions: int = Field(default=10_000, ge=0)
-    default_cooldown_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    default_cooldown_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     quota_default_cooldown_seconds: float = Field(default=900.0, gt=0, allow_inf_nan=False)
     max_queue_wait_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     request_timeout_seconds: float = Field(default=600.0, gt=0, allow_inf_nan=False)

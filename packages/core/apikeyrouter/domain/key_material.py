@@ -1,0 +1,27 @@
+"""What can be a credential at all, and the name that follows from it."""
+
+import hashlib
+
+from apikeyrouter.errors import KeyRegistrationError
+
+_LONGEST_MATERIAL = 4096
+
+
+def derived_id(provider_id: str, secret: str) -> str:
+    """Derive a stable id that tells nothing of the secret; loading a file twice changes nothing."""
+    digest = hashlib.sha256(f"{provider_id}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{provider_id}-{digest[:10]}"
+
+
+def check_material(material: str) -> None:
+    """Raise `KeyRegistrationError` unless *material* can stand in a header as it is."""
+    if not isinstance(material, str) or not material.strip():
+        raise KeyRegistrationError("key material is empty; pass the provider's secret")
+    if len(material) > _LONGEST_MATERIAL:
+        raise KeyRegistrationError(
+            f"key material has {len(material)} characters; at most {_LONGEST_MATERIAL} make a key"
+        )
+    if not material.isprintable() or any(c.isspace() for c in material) or not material.isascii():
+        raise KeyRegistrationError(
+            "key material holds spaces, line breaks or characters outside ASCII; copy it again"
+        )
