@@ -6,6 +6,7 @@ from pathlib import Path
 
 from apikeyrouter import ApiKeyRouter, ApiKeyRouterError, ConfigurationError, RoutingObjective
 from apikeyrouter.domain.models.routing_decision import ObjectiveType
+from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.openai_compatible import (
     CATALOGUE,
@@ -129,10 +130,26 @@ async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
 
 def _adapter_of(name: str, provider: ProviderConfig) -> OpenAIAdapter:
     if name in CATALOGUE and provider.kind in (None, "openai"):
-        return make_adapter(name, base_url=provider.base_url)
+        return make_adapter(
+            name, base_url=provider.base_url,
+            stream_usage=provider.stream_usage, connection=_connection_of(provider),
+        )  # fmt: skip
     if provider.base_url is None:
         raise ConfigurationError(f"providers.{name}: base_url is missing: say where it is")
-    return custom_adapter(name, provider.base_url)
+    return custom_adapter(
+        name, provider.base_url,
+        stream_usage=provider.stream_usage, connection=_connection_of(provider),
+    )  # fmt: skip
+
+
+def _connection_of(provider: ProviderConfig) -> ConnectionOptions:
+    usual = ConnectionOptions()
+    return ConnectionOptions(
+        proxy=provider.proxy,
+        ca_file=provider.ca_file,
+        first_token_timeout_s=provider.first_token_timeout or usual.first_token_timeout_s,
+        stall_timeout_s=provider.stall_timeout or usual.stall_timeout_s,
+    )
 
 
 def _metadata_of(key: KeyConfig) -> dict[str, object]:

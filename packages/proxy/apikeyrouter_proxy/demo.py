@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from apikeyrouter import ApiKeyRouter, RouterSettings
+from apikeyrouter.infrastructure.adapters.connection_options import DIRECT
 from apikeyrouter.infrastructure.config.model import (
     KeyConfig,
     ProviderConfig,
@@ -200,7 +201,7 @@ def _config_for(simulator: RunningSimulator) -> RouterConfig:
     return RouterConfig(
         server=ServerConfig(max_queue_wait=_MAX_WAIT_S),
         providers={
-            name: ProviderConfig(kind="openai", base_url=simulator.base_url(name))
+            name: ProviderConfig(kind="openai", base_url=simulator.base_url(name), proxy=DIRECT)
             for name in providers
         },
         keys=[

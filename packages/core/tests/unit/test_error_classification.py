@@ -529,6 +529,9 @@ WAITS = {
         {"retry-after": "3"}, 3.0,
     ),
     "untold": ("openai", 429, _openai("Slow down"), None, None),
+    "a year, asked again after a day": (
+        "openai", 429, _openai("Slow down"), {"retry-after": "31536000"}, 86400.0,
+    ),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from apikeyrouter import NoEligibleKeysError, UnknownModelError
 from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.infrastructure.adapters.error_classification import UNTRUSTED
 
 #: Clients sleep through waits up to this long; beyond it they are told not to retry.
 LONGEST_HINT_S = 60.0
@@ -99,7 +100,7 @@ def for_failure(failure: Failure, provider_id: str) -> ErrorAnswer:
     What no provider said is told in words of our own, without addresses.
     """
     status, kind, code = _told_of(failure)
-    words = _MESSAGES.get(failure.kind)
+    words = _MESSAGES_BY_CODE.get(failure.code or "") or _MESSAGES.get(failure.kind)
     if words is None:
         words = failure.message or f"provider '{provider_id}' refused the request without a reason"
     else:
@@ -147,6 +148,10 @@ _MESSAGES = {
     _F.NETWORK: "provider '{}' closed the connection before its answer was complete",
     _F.TIMEOUT: "provider '{}' did not answer in time",
     _F.OUT_OF_TIME: "provider '{}' did not answer within the time that this request may take",
+}
+_MESSAGES_BY_CODE = {
+    UNTRUSTED: "provider '{}' cannot be reached: its certificate is not trusted here; "
+    "if it is your own, name its authority's file as the provider's ca_file",
 }
 #: Told to whoever bears no token of a client.
 NOT_KNOWN = refusal(

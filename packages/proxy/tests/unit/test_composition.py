@@ -7,6 +7,7 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError
 from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app
 from apikeyrouter_proxy.composition import furnish, read_config
@@ -182,3 +183,33 @@ def _without(text: str, names: list[str]) -> str:
         if section not in names:
             kept.append(line)
     return "\n".join(kept)
+
+
+async def test_provider_is_reached_and_waited_for_as_its_entry_says() -> None:
+    entry = {
+        "base_url": "http://host/v1", "kind": "openai", "stream_usage": False,
+        "first_token_timeout": "20s", "stall_timeout": "500ms", "proxy": "direct",
+    }  # fmt: skip
+    config = RouterConfig.model_validate({"providers": {"lab": entry, "openai": {}}})
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
+        await furnish(router, config)
+        lab, usual = (router.routes.providers[name].adapter for name in ("lab", "openai"))
+    for adapter, expected in ((lab, (False, 20.0, 0.5)), (usual, (True, 300.0, 120.0))):
+        assert isinstance(adapter, OpenAIAdapter)
+        told = (adapter.stream_options, adapter.first_token_timeout_s, adapter.stall_timeout_s)
+        assert told == expected
+
+
+@pytest.mark.parametrize("name", ["lab", "openai"])
+@pytest.mark.parametrize(
+    ("field", "value"), [("proxy", "socks5://u:hidden@host:1"), ("ca_file", "/nowhere.pem")]
+)
+async def test_way_to_a_provider_that_cannot_be_is_told_with_its_name(
+    name: str, field: str, value: str
+) -> None:
+    entry = {"kind": "openai", "base_url": "https://host/v1", field: value}
+    config = RouterConfig.model_validate({"providers": {name: entry}})
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
+        with pytest.raises(ConfigurationError, match=f"provider '{name}': {field} ") as caught:
+            await furnish(router, config)
+    assert "hidden" not in str(caught.value) + repr(config)

@@ -90,7 +90,8 @@ def _open_circuit(
     grant.slot.note_failure(now)
     at_once = failure.kind is FailureClass.UNREACHABLE
     if circuit.note_failure(now, kind, began_at=began_at, at_once=at_once):
-        _tell_circuit(desk, grant, "open", kind)
+        detail = failure.message if failure.status is None else ""
+        _tell_circuit(desk, grant, "open", kind, detail)
     elif grant.is_probe:
         desk.wake()
     told_s = min(failure.retry_after_s or 0.0, LONGEST_TOLD_S)
@@ -215,6 +216,8 @@ def _move(desk: AttemptContext, grant: Grant, to: KeyState, failure: Failure, no
         desk.manager.move(slot, to, failure.kind.value, now, expect=expect)
 
 
-def _tell_circuit(desk: AttemptContext, grant: Grant, state: str, trigger: str) -> None:
+def _tell_circuit(
+    desk: AttemptContext, grant: Grant, state: str, trigger: str, detail: str = ""
+) -> None:
     pool = grant.pool
-    desk.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger))
+    desk.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail))

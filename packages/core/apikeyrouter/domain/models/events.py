@@ -51,12 +51,17 @@ class AttemptEnded(msgspec.Struct, frozen=True):
 
 
 class CircuitMoved(msgspec.Struct, frozen=True):
-    """A provider's circuit for one model opened, half-opened or closed."""
+    """A provider's circuit for one model opened, half-opened or closed.
+
+    Attributes:
+        detail: What was met on the way, where no answer came at all.
+    """
 
     provider_id: str
     model: str
     to_state: str
     trigger: str
+    detail: str = ""
 
 
 Event = KeyMoved | LimitLearned | ScopesJoined | AttemptEnded | CircuitMoved

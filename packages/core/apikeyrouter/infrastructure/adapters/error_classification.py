@@ -50,9 +50,14 @@ _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`")
 _SHORTEST_DAY_S = HOUR_S
 #: Spending caps that end with the calendar month.
 _MONTHLY = frozenset({"enforced_spend_limit_reached"})
+#: Code of a failure whose certificate is signed by no authority that is trusted here.
+UNTRUSTED = "untrusted_certificate"
+#: Whatever a provider says: after so long it is asked again.
+_LONGEST_WAIT_S = DAY_S
 #: What an operating system says when no connection came about.
 _NEVER_SENT = (
     aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
     ConnectionRefusedError,
     socket.gaierror,
@@ -90,6 +95,8 @@ def classify_exception(exc: BaseException) -> Failure:
     served.
     """
     text = masked(f"{type(exc).__name__}: {exc}")
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return Failure(_F.UNREACHABLE, text, code=UNTRUSTED)
     if isinstance(exc, _NEVER_SENT):
         return Failure(_F.UNREACHABLE, text)
     if isinstance(exc, asyncio.TimeoutError):
@@ -213,14 +220,15 @@ def _limits_of(
 def _wait_told(
     error: ErrorBody, figures: Figures, headers: Mapping[str, str], now: float, dialect: str
 ) -> float | None:
-    """Return the longest of the waits that the answer tells, or else the one its figures imply."""
+    """Return the longest of the waits that the answer tells, or else what its figures imply."""
     told = (
         read_retry_after(headers, now, dialect),
         read_retry_after(error.headers, now, dialect),
         wait_in(error.message[:_READ_CHARS]),
         retry_delay_in(error.details),
     )
-    return max((wait for wait in told if wait is not None), default=figures.wait_s())
+    wait_s = max((wait for wait in told if wait is not None), default=figures.wait_s())
+    return min(wait_s, _LONGEST_WAIT_S) if wait_s is not None else None
 
 
 def _wait_until_told(

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, WireAdapter
 from apikeyrouter.domain.models.calendars import Calendar
@@ -20,6 +20,8 @@ from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters import error_classification, rate_limit_headers
+from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
+from apikeyrouter.infrastructure.adapters.error_bodies import masked
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
 
 #: Bodies pass as they are, so they must come uncompressed.
@@ -28,6 +30,11 @@ _IDENTITY = {"accept-encoding": "identity"}
 OWN_HEADERS: Mapping[str, str] = {"user-agent": "apikeyrouter", "accept": "application/json"}
 #: Longest wait for an answer that nobody is waiting for, such as a probe's.
 _PATIENCE_S = 15.0
+#: With these the same request is to be sent again; others would make it another one.
+_REDIRECTS = (307, 308)
+_MOST_REDIRECTS = 3
+_MOST_TELLING_NONE = 64
+_LONGEST_LOCATION = 200
 _F = FailureClass
 _E = ErrorCategory
 #: What callers of the library are told, and whether asking again later can help.
@@ -89,10 +96,11 @@ class HttpAdapter(WireAdapter):
         per_model: Limits are per model, not for the account as a whole.
         stream_options: It understands `stream_options.include_usage`.
         models: Patterns of the models it serves; `None` when that is not known.
+        connection: How it is reached, and how long it may be silent.
         transport: Shared with others, and closed by whoever made it; its own if `None`.
 
     Raises:
-        ConfigurationError: The base URL is none.
+        ConfigurationError: The base URL is none, or its proxy or authorities are.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class HttpAdapter(WireAdapter):
         per_model: bool = False,
         stream_options: bool = True,
         models: tuple[str, ...] | None = None,
+        connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
@@ -121,7 +130,12 @@ class HttpAdapter(WireAdapter):
         self._credential_header = credential_header.lower()
         self._credential_prefix = credential_prefix
         self._headers = {**_IDENTITY, **{k.lower(): v for k, v in (headers or {}).items()}}
-        self._transport = transport or Transport()
+        connection = connection or ConnectionOptions()
+        self.first_token_timeout_s = connection.first_token_timeout_s
+        self.stall_timeout_s = connection.stall_timeout_s
+        #: Models whose streams refused to tell usage.
+        self._telling_none: set[str] = set()
+        self._transport = transport or Transport(connection)
         self._owns_transport = transport is None
 
     async def send(self, request: WireRequest, secret: str) -> WireResponse:
@@ -135,10 +149,32 @@ class HttpAdapter(WireAdapter):
             self._credential_header: self._credential_prefix + secret,
         }
         url = self._url_of(request)
+        for _ in range(_MOST_REDIRECTS):
+            response = await self._transport.request(request.method, url, headers, request.body)
+            if response.status not in _REDIRECTS:
+                return response
+            moved = _moved_to(url, response.headers)
+            if moved is None:
+                return response
+            response.close()
+            url = moved
         return await self._transport.request(request.method, url, headers, request.body)
+
+    def asks_usage(self, model: str) -> bool:
+        """Tell whether usage is to be asked for in a stream of *model*."""
+        return self.stream_options and model not in self._telling_none
+
+    def stop_asking_usage(self, model: str) -> None:
+        """Remember that usage in a stream of *model* was refused; of many models: of all."""
+        self._telling_none.add(model)
+        if len(self._telling_none) > _MOST_TELLING_NONE:
+            self.stream_options = False
+            self._telling_none.clear()
 
     def classify(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:
         """Say what an answer that is not 2xx means."""
+        if 300 <= status < 400:
+            return _redirected(status, headers)
         return error_classification.classify(
             self.kind, status, headers, body, now, dialect=self.dialect
         )
@@ -214,6 +250,27 @@ class HttpAdapter(WireAdapter):
         if request.query:
             return f"{self.base_url}/{request.path}?{request.query}"
         return f"{self.base_url}/{request.path}"
+
+
+def _moved_to(url: str, headers: Headers) -> str | None:
+    """Return where *url* has moved to on its own host; `None` elsewhere: no other gets the key."""
+    location = headers.get("location")
+    if not location:
+        return None
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+        is_same = (here.scheme, here.hostname, here.port) == (
+            there.scheme, there.hostname, there.port,
+        )  # fmt: skip
+    except ValueError:
+        return None
+    return there.geturl() if is_same and "@" not in there.netloc else None
+
+
+def _redirected(status: int, headers: Headers) -> Failure:
+    location = masked(headers.get("location") or "nowhere")[:_LONGEST_LOCATION]
+    message = f"the provider redirects to {location}: set its base_url to where it is now"
+    return Failure(FailureClass.SERVER_ERROR, message, status, code="redirected")
 
 
 def _checked(base_url: str) -> str:

@@ -1,6 +1,6 @@
 """One request by the parts that the client library's session is made of.
 
-A session merges headers, cookies, timers, traces, proxies, redirects and
+A session merges headers, cookies, timers, traces, redirects and
 middlewares into every request, none of which is wanted here; without them a
 request costs a fifth less. The parts are the library's own and not promised to
 stay, so this way is taken only with releases that it is known to work with, and
@@ -15,6 +15,8 @@ import aiohttp
 from aiohttp.helpers import TimerNoop
 from yarl import URL
 
+from apikeyrouter.infrastructure.adapters.connection_options import Proxy
+
 #: Releases whose parts are known to fit.
 IS_KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 _NO_TIMER = TimerNoop()
@@ -27,6 +29,7 @@ async def send_lean(
     headers: Mapping[str, str],
     body: bytes | None,
     *,
+    proxy: Proxy | None,
     read_ahead_bytes: int,
     longest_header_bytes: int,
 ) -> aiohttp.ClientResponse:
@@ -42,6 +45,7 @@ async def send_lean(
         method, url,
         headers=headers, data=body, loop=asyncio.get_running_loop(), session=session,
         timer=_NO_TIMER, response_class=aiohttp.ClientResponse, traces=[],
+        proxy=proxy.url if proxy else None, proxy_headers=proxy.headers if proxy else None,
     )  # fmt: skip
     try:
         connection = await connector.connect(request, traces=[], timeout=session.timeout)

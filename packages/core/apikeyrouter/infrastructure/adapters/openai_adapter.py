@@ -19,6 +19,7 @@ from apikeyrouter.domain.models.system_response import (
 )
 from apikeyrouter.domain.models.token_usage import TokenUsage
 from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.http_adapter import (
     OWN_HEADERS,
     HttpAdapter,
@@ -56,6 +57,7 @@ class OpenAIAdapter(HttpAdapter):
         per_model: bool | None = None,
         stream_options: bool = True,
         models: tuple[str, ...] | None = None,
+        connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
         super().__init__(
@@ -69,6 +71,7 @@ class OpenAIAdapter(HttpAdapter):
             per_model=base_url.rstrip("/") == BASE_URL if per_model is None else per_model,
             stream_options=stream_options,
             models=models,
+            connection=connection,
             transport=transport,
         )
 

@@ -13,6 +13,7 @@ from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
 
@@ -87,9 +88,16 @@ _UNKNOWN = ProviderRow("", per_model=False)
 
 
 def make_adapter(
-    name: str, *, base_url: str | None = None, transport: Transport | None = None
+    name: str,
+    *,
+    base_url: str | None = None,
+    stream_usage: bool | None = None,
+    connection: ConnectionOptions | None = None,
+    transport: Transport | None = None,
 ) -> OpenAIAdapter:
     """Build the adapter of a catalogue row, at another *base_url* if one is given.
+
+    Other arguments are those of `adapter_of`.
 
     Raises:
         ConfigurationError: No such row, or the base URL is none.
@@ -100,7 +108,13 @@ def make_adapter(
             f"unknown provider '{name}'; known are {', '.join(CATALOGUE)}, "
             "any other needs kind and base_url"
         )
-    return adapter_of(row, base_url=base_url, transport=transport)
+    try:
+        return adapter_of(
+            row, base_url=base_url,
+            stream_usage=stream_usage, connection=connection, transport=transport,
+        )  # fmt: skip
+    except ConfigurationError as error:
+        raise ConfigurationError(f"provider '{name}': {error}") from None
 
 
 def custom_adapter(
@@ -109,6 +123,8 @@ def custom_adapter(
     *,
     row: ProviderRow = _UNKNOWN,
     headers: Mapping[str, str] | None = None,
+    stream_usage: bool | None = None,
+    connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
 ) -> OpenAIAdapter:
     """Build the adapter of a provider that is in no row but speaks OpenAI.
@@ -122,7 +138,10 @@ def custom_adapter(
         ConfigurationError: The base URL is none; the message names the provider.
     """
     try:
-        return adapter_of(row, base_url=base_url, headers=headers, transport=transport)
+        return adapter_of(
+            row, base_url=base_url, headers=headers,
+            stream_usage=stream_usage, connection=connection, transport=transport,
+        )  # fmt: skip
     except ConfigurationError as error:
         raise ConfigurationError(f"provider '{name}': {error}") from None
 
@@ -132,9 +151,15 @@ def adapter_of(
     *,
     base_url: str | None = None,
     headers: Mapping[str, str] | None = None,
+    stream_usage: bool | None = None,
+    connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
 ) -> OpenAIAdapter:
-    """Build the adapter that *row* describes, at another *base_url* if one is given."""
+    """Build the adapter that *row* describes, at another *base_url* if one is given.
+
+    Args:
+        stream_usage: Whether usage is asked for in streams; as the row says if `None`.
+    """
     return OpenAIAdapter(
         base_url or row.base_url,
         credential_header=row.credential_header,
@@ -144,7 +169,8 @@ def adapter_of(
         admission=row.admission,
         calendars=row.calendars,
         per_model=row.per_model,
-        stream_options=row.stream_options,
+        stream_options=row.stream_options if stream_usage is None else stream_usage,
         models=row.models,
+        connection=connection,
         transport=transport,
     )

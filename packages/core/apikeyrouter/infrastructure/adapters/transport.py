@@ -22,6 +22,11 @@ from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
 from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.infrastructure.adapters.connection_options import (
+    ConnectionOptions,
+    ProxyChoice,
+    trusted_context,
+)
 from apikeyrouter.infrastructure.adapters.lean_request import IS_KNOWN, send_lean
 
 #: What can go wrong between us and a provider.
@@ -48,13 +53,18 @@ class Transport:
     It may be made outside of any loop. After `close` it can be used again.
 
     Args:
-        trust_env: Obey `HTTPS_PROXY` and its like, and `~/.netrc`.
+        options: Proxy and trusted authorities; the environment's and the system's if `None`.
         is_lean: Take the short way where the client library is known to have it.
+
+    Raises:
+        ConfigurationError: The proxy or the file of authorities is none.
     """
 
-    def __init__(self, *, trust_env: bool = False, is_lean: bool = True) -> None:
-        self._trust_env = trust_env
-        self._is_lean = is_lean and IS_KNOWN and not trust_env
+    def __init__(self, options: ConnectionOptions | None = None, *, is_lean: bool = True) -> None:
+        options = options or ConnectionOptions()
+        self._proxies = ProxyChoice(options.proxy)
+        self._tls = trusted_context(options.ca_file)
+        self._is_lean = is_lean and IS_KNOWN
         self._session: aiohttp.ClientSession | None = None
         #: Its connections are never used again.
         self._unpooled: aiohttp.ClientSession | None = None
@@ -108,14 +118,19 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         # Almost every caller sends them all, and then there is nothing to keep from being added.
         lacking = [name for name in _ADDED if name not in headers]
+        target = _url(url)
+        proxy = self._proxies.for_url(target) if self._proxies else None
+        if proxy is not None and target.scheme == "http":
+            headers = {**headers, **proxy.headers}
         if self._is_lean and not lacking and len(body) <= _LARGE_BODY_BYTES:
             return await send_lean(
-                session, method, _url(url), headers, body or None,
+                session, method, target, headers, body or None, proxy=proxy,
                 read_ahead_bytes=_READ_AHEAD_BYTES, longest_header_bytes=_LONGEST_HEADER_BYTES,
             )  # fmt: skip
         return await session.request(
-            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
+            method, target, data=_payload(body), headers=headers, allow_redirects=False,
             skip_auto_headers=lacking or None,
+            proxy=proxy.url if proxy else None, proxy_headers=proxy.headers if proxy else None,
         )  # fmt: skip
 
     async def _open(self) -> aiohttp.ClientSession:
@@ -139,6 +154,7 @@ class Transport:
                 ttl_dns_cache=_DNS_TTL_S,
                 force_close=not is_pooled,
                 keepalive_timeout=_KEEP_ALIVE_S if is_pooled else None,
+                ssl=self._tls or True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -147,7 +163,6 @@ class Transport:
             read_bufsize=_READ_AHEAD_BYTES,
             max_line_size=_LONGEST_HEADER_BYTES,
             max_field_size=_LONGEST_HEADER_BYTES,
-            trust_env=self._trust_env,
         )
 
 

@@ -89,11 +89,21 @@ class ProviderConfig(_Fact):
 
     Attributes:
         models: Patterns; `None` asks the provider, and admits any when it does not say.
+        stream_usage: Whether usage is asked for in streams; `None` where it is understood.
+        first_token_timeout: A stream that carries nothing within these seconds has failed.
+        stall_timeout: A stream that is silent for these seconds has broken off.
+        proxy: URL of an HTTP proxy, or `direct`; `None` takes the environment's.
+        ca_file: PEM file of authorities to trust besides the system's.
     """
 
     kind: ProviderKind | None = None
     base_url: BaseUrl | None = None
     models: Patterns | None = None
+    stream_usage: bool | None = None
+    first_token_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    stall_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    proxy: Annotated[Text | None, Field(repr=False)] = None
+    ca_file: Text | None = None
 
 
 class KeyConfig(_Fact):
