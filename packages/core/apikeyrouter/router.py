@@ -257,14 +257,17 @@ class ApiKeyRouter:
             SystemError: The provider failed it, at once or midway.
         """
         intent = _intent_of(request_intent)
-        options = {"include_usage": True, **(intent.parameters.get("stream_options") or {})}
-        parameters = {**intent.parameters, "stream": True, "stream_options": options}
-        intent = intent.model_copy(update={"parameters": parameters})
+        intent = _with(intent, stream=True)
         demand = self._demand_of(intent, objective)
         demand.stream = True
 
         def request_for(attempt: Attempt) -> WireRequest:
-            return _wire(attempt).prepare(_for_model(intent, attempt.model))
+            adapter, wanted = _wire(attempt), _for_model(intent, attempt.model)
+            if "stream_options" in intent.parameters or not adapter.asks_usage(attempt.model):
+                return adapter.prepare(wanted)
+            request = adapter.prepare(_with(wanted, stream_options={"include_usage": True}))
+            request.asks_usage = True
+            return request
 
         answer = await self.forward(demand, request_for)
         if answer.failure is not None or answer.stream is None:
@@ -472,6 +475,10 @@ def _intent_of(intent: RequestIntent | dict[str, Any]) -> RequestIntent:
 
 def _for_model(intent: RequestIntent, model: str) -> RequestIntent:
     return intent if intent.model == model else intent.model_copy(update={"model": model})
+
+
+def _with(intent: RequestIntent, **parameters: Any) -> RequestIntent:
+    return intent.model_copy(update={"parameters": {**intent.parameters, **parameters}})
 
 
 def _objective_of(objective: RoutingObjective | str | None) -> RoutingObjective | None:

@@ -270,16 +270,21 @@ class _Outgoing:
     def has_spliced_usage(self, attempt: Attempt) -> bool:
         """Tell whether the usage event is our own wish, not the client's."""
         adapter = attempt.provider.adapter
-        return self._splices and isinstance(adapter, WireAdapter) and adapter.stream_options
+        return (
+            self._splices and isinstance(adapter, WireAdapter) and adapter.asks_usage(attempt.model)
+        )
 
     def request_for(self, attempt: Attempt) -> WireRequest:
         """Return the same bytes, with what has to change spliced in."""
         body = self._body
         if attempt.model != self._seen.model:
             body = with_model(body, attempt.model)
-        if self.has_spliced_usage(attempt):
+        asks_usage = self.has_spliced_usage(attempt)
+        if asks_usage:
             body = with_usage(body, self._seen)
-        return WireRequest(self._endpoint, body, self._headers, query=self._query)
+        return WireRequest(
+            self._endpoint, body, self._headers, query=self._query, asks_usage=asks_usage
+        )
 
 
 async def _break_off(send: Send, told: bytes) -> None:
