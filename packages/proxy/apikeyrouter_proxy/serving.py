@@ -19,6 +19,7 @@ import uvicorn
 
 from apikeyrouter import ConfigurationError
 from apikeyrouter_proxy.app import ProxyApp
+from apikeyrouter_proxy.http_protocol import FrontProtocol
 
 #: Records of past requests are many and hold no cycles: looking through them often is in vain.
 _COLLECT_AFTER = (20_000, 20, 50)
@@ -137,6 +138,8 @@ def server_for(
         log_level=log_level,
         access_log=False,
         server_header=False,
+        http=FrontProtocol,
+        ws="none",
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=math.ceil(patience_s) + CANCEL_GRACE_S,

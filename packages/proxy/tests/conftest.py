@@ -44,18 +44,18 @@ class RunningProxy:
             settings=RouterSettings(log_level="CRITICAL"),
             proxy_settings=ProxySettings(_env_file=None, **settings),
         )
-        self._server = server_for(self.app, host="127.0.0.1", port=0, patience_s=2)
+        self.server = server_for(self.app, host="127.0.0.1", port=0, patience_s=2)
         listener = bind("127.0.0.1", 0)
         self.url = url_of(listener)
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, daemon=True
+            target=self.server.run, kwargs={"sockets": [listener]}, daemon=True
         )
         self._thread.start()
-        while not self._server.started and self._thread.is_alive():
+        while not self.server.started and self._thread.is_alive():
             time.sleep(0.005)
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self.server.should_exit = True
         self._thread.join(10)
 
 

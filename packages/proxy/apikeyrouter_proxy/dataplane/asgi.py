@@ -11,6 +11,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+#: Key of the function among a scope's extensions that cuts the connection off.
+ABORT = "apikeyrouter.abort"
 _LONGEST_ID = 128
 #: For names of requests: nothing is protected by them.
 _random = random.Random()  # noqa: S311
@@ -38,6 +40,14 @@ class Request:
         self.answer_headers: HeaderList = [(b"x-request-id", self.id.encode())]
         self.is_begun = False
 
+    def abort(self) -> bool:
+        """Cut the connection off, whatever was still to be sent; tell whether the server can."""
+        abort = self.scope.get("extensions", {}).get(ABORT)
+        if abort is None:
+            return False
+        abort()
+        return True
+
     async def begin(self, send: Send, status: int, headers: HeaderList) -> None:
         """Send the head of the answer."""
         self.is_begun = True
@@ -64,6 +74,11 @@ def _id_of(headers: dict[bytes, bytes]) -> str:
         text = given.decode()
         if text.isprintable() and " " not in text:
             return text
+    return new_id()
+
+
+def new_id() -> str:
+    """Make up a name for a request."""
     return f"req-{_random.getrandbits(96):024x}"
 
 

@@ -46,6 +46,8 @@ from apikeyrouter_proxy.dataplane.watching import DisconnectPoller, Watch
 
 #: A client at its own limit of calls at once should ask again so soon: one of them will end.
 _SLOT_FREES_S = 0.25
+#: A stream ends at its deadline; whose client does not take even that is cut off so much later.
+_CUT_OFF_AFTER_S = 0.5
 _USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
 
 
@@ -149,13 +151,23 @@ class Forwarder:
             await send_refusal(send, request, told, answer)
             return
         if answer.stream is not None:
-            await self._send_stream(send, answer, answer.stream, request)
+            await self._send_stream(send, answer, answer.stream, request, demand)
             return
         await request.answer(send, answer.status, response_headers(answer), answer.body)
 
     async def _send_stream(
-        self, send: Send, answer: Answer, stream: MeteredStream, request: Request
+        self,
+        send: Send,
+        answer: Answer,
+        stream: MeteredStream,
+        request: Request,
+        demand: Demand,
     ) -> None:
+        # Nobody can be told anything who does not read: what is left then is to hang up.
+        left_s = (demand.deadline or 0.0) - self._router.now() + _CUT_OFF_AFTER_S
+        cut_off = asyncio.get_running_loop().call_later(
+            left_s, _cut_off, request, asyncio.current_task()
+        )
         try:
             await request.begin(send, answer.status, response_headers(answer))
             async for chunk in stream:
@@ -173,6 +185,7 @@ class Forwarder:
             await _break_off(send, UNEXPECTED.body)
             raise
         finally:
+            cut_off.cancel()
             stream.close()
         await send({"type": "http.response.body", "body": b""})
 
@@ -285,6 +298,11 @@ class _Outgoing:
         return WireRequest(
             self._endpoint, body, self._headers, query=self._query, asks_usage=asks_usage
         )
+
+
+def _cut_off(request: Request, serving: "asyncio.Task[None] | None") -> None:
+    if not request.abort() and serving is not None:
+        serving.cancel()
 
 
 async def _break_off(send: Send, told: bytes) -> None:
