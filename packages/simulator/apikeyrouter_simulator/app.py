@@ -113,6 +113,8 @@ class _Call:
             await self._refuse(400, request[:300])
             return
         if key.facts.models and request.model not in key.facts.models:
+            self._world.fail(key, "404")
+            self._world.note(key.name, request.model, 404, now)
             message = f"The model `{request.model}` does not exist or you do not have access to it."
             await self._refuse(404, message, code="model_not_found")
             return
@@ -136,6 +138,7 @@ class _Call:
             status, message, _, code = _REFUSING[condition.kind]
             await self._refuse(status, message, code=code)
             return
+        self._world.listed(key)
         names = key.facts.models or ["sim-small", "sim-large"]
         await asgi.answer(self._send, 200, [asgi.JSON], openai.models(names))
 

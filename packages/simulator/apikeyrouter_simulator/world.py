@@ -239,6 +239,11 @@ class World:
             tally.failed += 1
             tally.failed_by[kind] = tally.failed_by.get(kind, 0) + 1
 
+    def listed(self, key: SimKey) -> None:
+        """Count one call that asked for the models."""
+        for tally in (key.tally, key.scope.tally):
+            tally.listed += 1
+
     def note(self, key: str, model: str, status: int, now: float) -> None:
         """Remember one call for the log."""
         self.log.append(
@@ -259,7 +264,7 @@ class World:
         keys = {f"{key.provider}/{key.name}": key.tally.data() for key in self.keys.values()}
         totals = {
             name: sum(tally[name] for tally in keys.values())
-            for name in ("accepted", "refused", "failed", "cancelled", "in_flight")
+            for name in ("accepted", "refused", "failed", "cancelled", "listed", "in_flight")
         }
         return {
             "seconds": now - self.begun_at,

@@ -37,6 +37,15 @@ def test_refusals_are_counted_by_reason(simulator: RunningSimulator) -> None:
     assert (tally["accepted"], tally["refused"], tally["refused_by"]) == (2, 1, {"rpm": 1})
 
 
+def test_unknown_models_and_lists_are_counted(simulator, client: OpenAI) -> None:
+    client.models.list()
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="bogus", messages=HELLO)
+    tally = simulator.stats()["keys"]["acorn/a1"]
+    assert (tally["listed"], tally["failed_by"]) == (1, {"404": 1})
+    assert simulator.log()[-1]["status"] == 404
+
+
 def test_possible_is_told_in_requests_too(simulator: RunningSimulator) -> None:
     with OpenAI(api_key="sk-tokens", base_url=simulator.base_url(), max_retries=0) as client:
         used = ask(client).usage.total_tokens
