@@ -56,7 +56,7 @@ class Control:
             return world.stats(now)
         if what == "goodput" and method == "GET":
             clients = parse_qs(scope["query_string"].decode()).get("clients")
-            return _goodput_data(world.goodput(now, clients=int(clients[0]) if clients else None))
+            return goodput_data(world.goodput(now, clients=int(clients[0]) if clients else None))
         if what == "log" and method == "GET":
             query = parse_qs(scope["query_string"].decode())
             limit = int(query.get("limit", ["1000"])[0])
@@ -112,7 +112,7 @@ def _condition_data(active: Active) -> dict[str, Any]:
     return {"id": active.number, "left": active.left, **written}
 
 
-def _goodput_data(goodput: Goodput) -> dict[str, Any]:
+def goodput_data(goodput: Goodput) -> dict[str, Any]:
     """Return it as plain data; an ideal without bound is null."""
     scopes = {
         f"{provider}/{name}": {
