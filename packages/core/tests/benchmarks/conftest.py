@@ -1,4 +1,8 @@
-"""What the benchmarks share. They print; they gate on nothing."""
+"""What the benchmarks share. They print; they gate on nothing.
+
+A figure in microseconds says as much about the machine as about the code, so each is printed
+beside its ratio to a plain loop timed in the same run.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -8,6 +12,8 @@ import pytest
 from apikeyrouter import ApiKeyRouter, ProviderAdapter
 from apikeyrouter.domain.models.system_response import ResponseMetadata, SystemResponse, TokenUsage
 
+#: Turns of the reference loop.
+TURNS = 1000
 LIMITS = {"rpm": 10_000_000, "rpd": 1_000_000_000, "tpm": 1_000_000_000, "tpd": 10_000_000_000}
 ANSWER_USAGE = TokenUsage(input_tokens=5, output_tokens=5)
 
@@ -43,12 +49,39 @@ def furnished() -> Callable[[int], Awaitable[ApiKeyRouter]]:
 def p95() -> Callable[[Callable[[], object], int], float]:
     """Time single calls and return the 95th percentile in microseconds."""
 
-    def measure(call: Callable[[], object], count: int) -> float:
-        times = []
-        for _ in range(count):
-            started = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - started)
-        return sorted(times)[int(count * 0.95)] * 1e6
+    return lambda call, count: _timed_us(call, count)[int(count * 0.95)]
 
-    return measure
+
+def _reference_loop() -> int:
+    total = 0
+    for number in range(TURNS):
+        total += number & 7
+    return total
+
+
+def _timed_us(call: Callable[[], object], count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - started) * 1e6)
+    return sorted(times)
+
+
+@pytest.fixture
+def report() -> Callable[..., float]:
+    """Print microseconds and their ratio to the reference loop, timed now; return the ratio."""
+
+    def say(what: str, microseconds: float) -> float:
+        loop = _timed_us(_reference_loop, 200)[100]
+        ratio = microseconds / loop
+        print(f"\n{what}: {microseconds:.1f} us = {ratio:.2f} x a loop of {TURNS} turns")
+        return ratio
+
+    return say
+
+
+@pytest.fixture
+def median() -> Callable[[Callable[[], object], int], float]:
+    """Time single calls and return the median in microseconds."""
+    return lambda call, count: _timed_us(call, count)[count // 2]
