@@ -8,7 +8,7 @@ at once, and it is undone if it cannot be stored. One order of a key is stored
 at a time, so that the last word is what the store keeps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -221,6 +221,20 @@ class KeyManager:
             order.before = Standing(KeyState.AVAILABLE)
         self.on_change(slot)
         return slot.record
+
+    async def declare_limits(self, key_id: str, limits: Mapping[str, float]) -> KeySlot:
+        """Keep *limits* with the key, beside those that were declared before.
+
+        Raises:
+            KeyNotFoundError: No such key.
+        """
+        slot = self.slot(key_id)
+        async with self._lock(key_id):
+            facts = slot.record.metadata
+            facts = {**facts, "limits": {**(facts.get("limits") or {}), **limits}}
+            await self._store.save_key(slot.snapshot().model_copy(update={"metadata": facts}))
+            slot.record.metadata = facts
+        return slot
 
     async def check_and_recover_states(self) -> list[APIKey]:
         """Move every key whose wait is over back to use; return those moved."""

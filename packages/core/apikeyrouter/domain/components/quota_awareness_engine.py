@@ -137,9 +137,7 @@ class QuotaAwarenessEngine:
             ConfigurationError: An unknown name, or a figure that is no limit.
         """
         check_limits(limits)
-        slot = self._manager.slot(key_id)
-        metadata = slot.record.metadata
-        metadata["limits"] = {**(metadata.get("limits") or {}), **limits}
+        slot = await self._manager.declare_limits(key_id, limits)
         now = self._clock()
         for scope in self.book.scopes_of(slot):
             self.book.declare(scope, dict(limits), now)
