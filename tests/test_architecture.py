@@ -14,6 +14,7 @@ FLOORS = {
     "domain.interfaces": 2,
     "domain.key_slot": 3,
     "domain.key_material": 3,
+    "domain.quota_scope": 3,
     "domain.token_estimate": 3,
     "domain.ledger": 3,
     "domain.accounts": 4,

@@ -11,6 +11,7 @@ from apikeyrouter.errors import (
     ApiKeyRouterError,
     ConfigurationError,
     NoEligibleKeysError,
+    OwnLimitError,
     UnknownModelError,
 )
 from apikeyrouter.infrastructure.config.settings import RouterSettings
@@ -29,6 +30,7 @@ __all__ = [
     "Message",
     "NoEligibleKeysError",
     "ObjectiveType",
+    "OwnLimitError",
     "ProviderAdapter",
     "RequestIntent",
     "ResponseChunk",

@@ -8,7 +8,8 @@
     ├── KeyNotFoundError            no key bears this id
     ├── InvalidStateTransitionError a key may not move from here to there
     ├── NoEligibleKeysError         nobody can serve this request (in time)
-    │   └── UnknownModelError       nobody serves this model at all
+    │   ├── UnknownModelError       nobody serves this model at all
+    │   └── OwnLimitError           a limit of the caller's own is used up
     └── BudgetExceededError         a hard budget refuses the spend
 
 `SystemError` (domain/models/system_error.py) belongs to the family too and
@@ -83,6 +84,10 @@ class UnknownModelError(NoEligibleKeysError):
         super().__init__(f"no key serves model '{model}'{hint}")
         self.model = model
         self.nearest = nearest
+
+
+class OwnLimitError(NoEligibleKeysError):
+    """A limit of the caller's own, such as its client's, is used up; no key could help."""
 
 
 class BudgetExceededError(ApiKeyRouterError):

@@ -25,8 +25,10 @@ from apikeyrouter.domain.interfaces.observability_manager import ObservabilityMa
 from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Ledger, Scope
+from apikeyrouter.domain.ledger.backend import LedgerBackend
+from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
 from apikeyrouter.domain.models.api_key import APIKey
+from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded, Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
@@ -35,8 +37,11 @@ from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingOb
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue
+from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
-from apikeyrouter.domain.routing.route_table import ProviderEntry, RouteTable
+from apikeyrouter.domain.routing.provider_entry import ProviderEntry
+from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.route_table import RouteTable
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError
 from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
@@ -92,6 +97,8 @@ class ApiKeyRouter:
         )
         #: Also told of every event, such as a table that shows the router at work.
         self.listeners: list[Callable[[Event], None]] = []
+        #: Has the last word on reservations where several processes share a ledger.
+        self.ledger_backend: LedgerBackend | None = None
         self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._outbox = WriteBehind(self.state_store, on_error=self._note_store_error)
         self._build()
@@ -101,22 +108,22 @@ class ApiKeyRouter:
         secret = settings.encryption_key
         sealer = EncryptionService(secret.get_secret_value() if secret else None)
         ledger = Ledger()
-        pacing = LimitSearch(ledger, emit=self._emit)
+        search = LimitSearch(ledger, emit=self._emit)
         self._book = AccountRegistry(
-            ledger, pacing, clock=self._clock, emit=self._emit, on_room=self._on_room
+            ledger, search, clock=self._clock, emit=self._emit, on_capacity=self._on_capacity
         )
         self.key_manager = KeyManager(
             self.state_store, sealer,
             clock=self._clock, emit=self._emit, record=self._outbox.put, lock=KeyLock(),
         )  # fmt: skip
         self.routes = RouteTable(
-            ledger, self._book, clock=self._clock, default_objective=RoutingObjective()
+            self._book, clock=self._clock, default_objective=RoutingObjective()
         )
         self.routing_engine = RoutingEngine(
             self.routes, ledger, clock=self._clock, find_record=self._records.get
         )
         self.quota_awareness_engine = QuotaAwarenessEngine(
-            ledger, self._book, self.key_manager, pacing, clock=self._clock, emit=self._emit
+            ledger, self._book, self.key_manager, search, clock=self._clock, emit=self._emit
         )
         self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock)
         self.routes.on_change = self._room.nudge
@@ -124,8 +131,9 @@ class ApiKeyRouter:
         self.key_manager.on_change = self._on_key
         self.key_manager.on_wake = self.quota_awareness_engine.clear_account_cooldowns
         are_wanted = self.observability_manager.wants(AttemptEnded)
-        self._desk = AttemptContext(
+        self._context = AttemptContext(
             engine=self.routing_engine,
+            ledger=ledger,
             awareness=self.quota_awareness_engine,
             manager=self.key_manager,
             clock=self._clock,
@@ -135,7 +143,6 @@ class ApiKeyRouter:
             cooldown_s=settings.default_cooldown_seconds,
             quota_cooldown_s=settings.quota_default_cooldown_seconds,
             on_invalid=self._prober.watch,
-            wake=self._room.nudge,
             keep=self._outbox.put,
         )
 
@@ -217,6 +224,21 @@ class ApiKeyRouter:
         """Declare limits (`rpm`, `tpm`, …) of a key's account; reports still correct them."""
         await self.quota_awareness_engine.update_capacity(key_id, limits)
 
+    def open_account(self, account_id: str, limits: Mapping[str, float]) -> LedgerAccount:
+        """Return an account of its own limits (`rpm`, `tpm`, …) for requests to draw on.
+
+        Args:
+            account_id: How refusals name it, such as `client search-team`.
+
+        Raises:
+            ConfigurationError: An unknown name, or a figure that is no limit.
+        """
+        check_limits(limits)
+        account = LedgerAccount(account_id)
+        self._book.declare(account, dict(limits), self._clock())
+        account.on_capacity = self._room.nudge
+        return account
+
     def configure_objective(self, objective: RoutingObjective | str) -> None:
         """Set what choices should be good at unless a request says otherwise."""
         self.routes.set_default_objective(_objective_of(objective) or RoutingObjective())
@@ -290,12 +312,17 @@ class ApiKeyRouter:
         if failure is not None:
             raise system_error_of(failure)
 
-    def attempts(self, demand: Demand) -> AttemptLoop:
+    def attempts(self, demand: Demand, *, accounts: tuple[LedgerAccount, ...] = ()) -> AttemptLoop:
         """Return the attempts for one request, to be made by the caller's own loop.
 
             async for attempt in router.attempts(Demand(model="gpt-4o", request_id="r1")):
-                ...                      # call with attempt.slot.secret
-                attempt.settle(120, 80)  # or attempt.fail(failure), or attempt.cancel()
+                with attempt:                # ends it as cancelled if nothing else does
+                    ...                      # call with attempt.slot.secret
+                    attempt.settle(120, 80)  # or attempt.fail(failure), or attempt.cancel()
+
+        Args:
+            accounts: Further accounts that each attempt reserves on, such as a client's
+                limits (see `open_account`).
 
         Raises:
             NoEligibleKeysError: While iterating: nobody has room in time.
@@ -311,23 +338,28 @@ class ApiKeyRouter:
             request_id=demand.request_id,
             model=demand.model,
             client=demand.client,
-            objective=demand.objective or self.routes.default_objective,
+            objective=demand.objective or self.routes.scorings.default.objective,
             arrived_at=now,
         )
         self._remember(record)
-        return AttemptLoop(self._desk, self._room, demand, record, wait_s=wait_s)
+        request = Request(demand, record, accounts)
+        return AttemptLoop(
+            self._context, self._room, request, wait_s=wait_s, backend=self.ledger_backend
+        )
 
     async def forward(
         self,
         demand: Demand,
         request_for: Callable[[Attempt], WireRequest],
         *,
+        accounts: tuple[LedgerAccount, ...] = (),
         withhold_usage: Callable[[Attempt], bool] | None = None,
     ) -> Answer:
         """Pass raw bytes to whichever key has room, and its answer back.
 
         Args:
             request_for: Builds the outgoing request for the key and model of an attempt.
+            accounts: Further accounts to reserve on, such as a client's limits.
             withhold_usage: Tells whether the usage event was our own wish.
 
         Returns:
@@ -337,7 +369,7 @@ class ApiKeyRouter:
         Raises:
             NoEligibleKeysError: Nobody has room in time.
         """
-        attempts = self.attempts(demand)
+        attempts = self.attempts(demand, accounts=accounts)
         deadline = self._loop_deadline(demand)
         async for attempt in attempts:
             answer = await exchange(
@@ -353,11 +385,6 @@ class ApiKeyRouter:
     def now(self) -> float:
         """Return the instant by the router's clock."""
         return self._clock()
-
-    def usage_of(self, request_id: str) -> tuple[int | None, int | None]:
-        """Return the input and output tokens that a request used; `None` while not known."""
-        record = self._records.get(request_id)
-        return (record.input_tokens, record.output_tokens) if record else (None, None)
 
     # -- questions ----------------------------------------------------------
 
@@ -377,9 +404,13 @@ class ApiKeyRouter:
             "keys": [key_summary(slot, self._book, now) for slot in slots],
             "scopes": [scope_summary(scope, now) for scope in self._book],
             "circuits": [
-                {"provider_id": provider, "model": model, "open_until": circuit.open_until}
-                for (provider, model), circuit in self.routes.circuits().items()
-                if circuit.is_open
+                {
+                    "provider_id": pool.provider_id,
+                    "model": pool.model,
+                    "open_until": pool.circuit.open_until,
+                }
+                for pool in self.routes.pools()
+                if pool.circuit.is_open
             ],
             "waiting": self._room.queue.waiting,
             "waiting_tokens": self._room.queue.waiting_tokens,
@@ -453,11 +484,9 @@ class ApiKeyRouter:
             self.routes.refresh_slot(slot)
         else:
             self.routes.add_slot(slot)
-        self._room.nudge()
 
-    def _on_room(self, scope: Scope) -> None:
+    def _on_capacity(self, scope: QuotaScope) -> None:
         self.routes.refresh_scope(scope)
-        self._room.nudge()
 
     def _note_store_error(self, error: Exception) -> None:
         self.observability_manager.log(

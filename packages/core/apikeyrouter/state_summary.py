@@ -5,9 +5,9 @@ from typing import Any
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Scope
 from apikeyrouter.domain.ledger.report import window_state
 from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 
 def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, Any]:
@@ -30,21 +30,21 @@ def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, A
     }
 
 
-def scope_summary(scope: Scope, now: float) -> dict[str, Any]:
+def scope_summary(scope: QuotaScope, now: float) -> dict[str, Any]:
     """Return what is known of one scope, and what is left of its windows."""
     return {
         "id": scope.id,
         "provider_id": scope.provider_id,
-        "account": scope.account,
+        "account": scope.membership.account,
         "group": scope.group,
-        "basis": scope.basis,
-        "confidence": scope.confidence,
-        "in_flight": scope.in_flight,
-        "served": scope.served,
-        "refused": scope.refused,
-        "wakes_in_s": _seconds_until(scope.wake_at, now),
-        "why": scope.why if scope.wake_at > now else "",
-        "windows": [window_state(window, now).model_dump() for window in scope.windows],
+        "basis": scope.membership.basis,
+        "confidence": scope.membership.confidence,
+        "in_flight": scope.account.in_flight,
+        "served": scope.statistics.served,
+        "refused": scope.statistics.refused,
+        "wakes_in_s": _seconds_until(scope.cooldown.until, now),
+        "why": scope.cooldown.why if scope.cooldown.until > now else "",
+        "windows": [window_state(window, now).model_dump() for window in scope.account.windows],
     }
 
 

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
-from apikeyrouter.domain.ledger.ledger import Scope as LimitScope
-from apikeyrouter.infrastructure.config.model import RouterConfig, refuse_open_service
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.infrastructure.config.model import ClientConfig, RouterConfig, refuse_open_service
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
@@ -40,7 +39,7 @@ class ProxyApp:
         self.models = ModelLists(router)
         self.ending = ShutdownState()
         self._is_furnished = False
-        clients = ClientRegister((client, self._limits_of(client)) for client in config.clients)
+        clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
         info = Info(router, clients, self.models)
         gets = {"/health": info.health, "/ready": info.ready, "/v1/models": info.list_models}
         posts = {
@@ -111,13 +110,11 @@ class ProxyApp:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _limits_of(self, client: Any) -> LimitScope:
-        """Give a client windows of its own, the same kind as a provider's."""
-        scope = LimitScope(f"client/{client.name}", "client", client.name)
-        self.router.quota_awareness_engine.book.declare(
-            scope, dict(client.limits), self.router.now()
-        )
-        return scope
+    def _accounts_of(self, client: ClientConfig) -> tuple[LedgerAccount, ...]:
+        """Give a client's limits an account of their own, if it has any."""
+        if not client.limits:
+            return ()
+        return (self.router.open_account(f"client '{client.name}'", client.limits),)
 
 
 async def _refuse_socket(send: Send) -> None:

@@ -11,7 +11,7 @@ import asyncio
 from apikeyrouter import ApiKeyRouter, WireAdapter
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import USABLE
-from apikeyrouter.domain.routing.route_table import ProviderEntry
+from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 
 _FRESH_S = 30.0
 _PATIENCE_S = 10.0

@@ -2,8 +2,10 @@
 
 An `Attempt` carries the hold, says what became of it, and thereby teaches the
 ledger, the key, the candidate and the circuit. What follows from a failure is decided
-by the table, and done by `blame`.
+by the table, and done by `consequences`.
 """
+
+from typing import Self
 
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
@@ -14,14 +16,14 @@ from apikeyrouter.domain.failures.consequences import (
 )
 from apikeyrouter.domain.failures.table import Consequence
 from apikeyrouter.domain.key_slot import KeyVersion
+from apikeyrouter.domain.ledger.ledger import amounts_of
 from apikeyrouter.domain.models.api_key import KeyState
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.events import AttemptEnded
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.domain.routing.decision_record import DecisionRecord
-from apikeyrouter.domain.routing.route_table import ProviderEntry
+from apikeyrouter.domain.routing.provider_entry import ProviderEntry
+from apikeyrouter.domain.routing.request import Request
 
 _TOO_MANY = 429
 #: A provider that does not answer within this is failing, whatever its caller's patience.
@@ -44,31 +46,37 @@ class Attempt:
     """
 
     __slots__ = (
-        "_desk", "_has_answered", "consequence", "demand", "failure", "grant", "is_open",
+        "_context", "_has_answered", "consequence", "demand", "failure", "grant", "is_open",
         "is_streaming", "provider", "record", "slot", "started_at",
     )  # fmt: skip
 
-    def __init__(
-        self, desk: AttemptContext, grant: Grant, demand: Demand, record: DecisionRecord
-    ) -> None:
-        self._desk = desk
+    def __init__(self, context: AttemptContext, grant: Grant, request: Request) -> None:
+        self._context = context
         self.grant = grant
-        self.demand = demand
-        self.record = record
+        self.demand = request.demand
+        self.record = request.record
         self.started_at = grant.note.at
         self.is_open = True
         self.is_streaming = False
         self._has_answered = False
         self.failure: Failure | None = None
         self.consequence: Consequence | None = None
-        self.provider: ProviderEntry = desk.engine.routes.providers[grant.pool.provider_id]
+        self.provider: ProviderEntry = context.engine.routes.providers[grant.pool.provider_id]
         self.slot = slot = grant.slot
         slot.in_flight += 1
         if slot.record.state is not KeyState.AVAILABLE:
-            desk.manager.recover(slot, self.started_at)
+            context.manager.recover(slot, self.started_at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End as cancelled what nobody has ended, unless a stream is to end it."""
+        if self.is_open and not self.is_streaming:
+            self.cancel()
 
     def __del__(self) -> None:
-        # Whoever makes calls of its own may forget to end one, such as when it is cancelled.
+        # Whoever makes calls of its own may forget to end one.
         if getattr(self, "is_open", False):
             self.cancel()
 
@@ -79,11 +87,11 @@ class Attempt:
 
     def now(self) -> float:
         """Return the instant by the router's clock."""
-        return self._desk.clock()
+        return self._context.clock()
 
     def wall(self) -> float:
         """Return the wall clock's epoch second, by which providers name instants."""
-        return self._desk.wall()
+        return self._context.wall()
 
     def wants_limits(self, now: float) -> bool:
         """Tell whether the answer's figures are worth reading.
@@ -91,9 +99,9 @@ class Attempt:
         A report is skipped when the scope's last one is milliseconds old and
         half of every limit was left: it could change no decision.
         """
-        scope = self.grant.hold.scope
-        seen_at = scope.observed_at
-        return seen_at is None or now - seen_at > _FRESH_REPORT_S or scope.last_strain > _ROOMY
+        account = self.grant.hold.account
+        seen_at = account.observed_at
+        return seen_at is None or now - seen_at > _FRESH_REPORT_S or account.last_strain > _ROOMY
 
     @property
     def tries_next(self) -> bool:
@@ -102,27 +110,28 @@ class Attempt:
 
     def answered(self, limits: tuple[ObservedLimit, ...] = (), account: str = "") -> None:
         """Note that the provider let the request in: its head has come."""
-        desk, grant = self._desk, self.grant
-        hold, slot, awareness = grant.hold, self.slot, desk.awareness
-        now = desk.clock()
+        context, grant = self._context, self.grant
+        slot, awareness = self.slot, context.awareness
+        now = context.clock()
         self._has_answered = True
-        hold.confirm()
+        grant.reservation.confirm()
         grant.candidate.health.note_success(now - self.started_at, now)
         slot.note_success(now - self.started_at, now)
         if slot.record.state is KeyState.INVALID and self.started_at >= slot.refused_at:
             refused = KeyVersion(KeyState.INVALID, grant.generation)
-            desk.manager.restore(slot, "a request was accepted", expect=refused)
-        scope = hold.scope
+            context.manager.restore(slot, "a request was accepted", expect=refused)
         if account and account != slot.account:
             awareness.note_account(slot, account)
-            scope = grant.scope()
+        scope = grant.scope()
         if limits:
-            awareness.learn(scope, limits, now, hold)
+            awareness.learn(scope, limits, now, grant.hold)
         awareness.note_success(scope, now)
+        if not grant.pool.has_worked:
+            context.engine.routes.prove(grant.pool)
         circuit = grant.pool.circuit
         circuit.answered_at = now
         if circuit.failures or circuit.awaits_answer or circuit.is_open:
-            close_circuit(desk, grant)
+            close_circuit(context, grant)
 
     def settle(
         self,
@@ -136,19 +145,17 @@ class Attempt:
             cached_tokens: How many of the input tokens came from a prompt cache.
         """
         now = self._end("ok", "")
-        hold, pool = self.grant.hold, self.grant.pool
         if not self._has_answered:
             self.answered()
-        ledger = self._desk.awareness.ledger
-        self._desk.keep(self.record)
+        self._context.keep(self.record)
         if input_tokens is None:
-            ledger.settle(hold, hold.amounts, now)
+            self._context.ledger.keep(self.grant.reservation, now)
             self._tell("ok", now)
             return
         used_out = output_tokens or 0
-        ledger.settle(hold, pool.actual(hold, input_tokens, used_out, cached_tokens), now)
-        hold.scope.served_tokens += input_tokens + used_out
-        pool.learn_sizes(self.demand, input_tokens, used_out)
+        self._settle_at(Usage(input_tokens, used_out, cached_tokens), now)
+        self.grant.scope().statistics.served_tokens += input_tokens + used_out
+        self.grant.pool.learn_sizes(self.demand, input_tokens, used_out)
         self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
         self._tell("ok", now, input_tokens, used_out)
 
@@ -157,7 +164,7 @@ class Attempt:
 
         A provider is to blame only where it had long enough.
         """
-        lasted_s = self._desk.clock() - self.started_at
+        lasted_s = self._context.clock() - self.started_at
         kind = FailureClass.TIMEOUT if lasted_s >= _LONG_ENOUGH_S else FailureClass.OUT_OF_TIME
         return Failure(kind, f"no answer within {lasted_s:.1f} s, when the request's time was over")
 
@@ -166,13 +173,13 @@ class Attempt:
         now = self._end("cancelled", "")
         if self.grant.is_probe:
             self.grant.pool.circuit.release_probe()
-            self._desk.wake()
-        ledger = self._desk.awareness.ledger
+            self._context.engine.routes.on_change()
+        ledger = self._context.ledger
         if sent:
-            ledger.settle(self.grant.hold, self.grant.hold.amounts, now)
+            ledger.keep(self.grant.reservation, now)
         else:
-            ledger.cancel(self.grant.hold, now)
-        self._desk.keep(self.record)
+            ledger.cancel(self.grant.reservation, now)
+        self._context.keep(self.record)
         self._tell("cancelled", now)
 
     def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
@@ -184,33 +191,53 @@ class Attempt:
             usage: What an answer that broke off has told of its use.
         """
         now = self._end(failure.kind.value, failure.message)
-        desk, grant = self._desk, self.grant
-        ledger, hold = desk.awareness.ledger, grant.hold
-        if usage is not None:
-            used = (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
-            ledger.settle(hold, grant.pool.actual(hold, *used), now)
-        elif self._has_answered or failure.may_be_served:
-            ledger.settle(hold, hold.amounts, now)
-        else:
-            counted = failure.status is not None and failure.status != _TOO_MANY
-            ledger.cancel(hold, now, counted=counted)
-        if failure.account:
-            desk.awareness.note_account(grant.slot, failure.account)
-        if failure.limits:
-            desk.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
+        context, grant = self._context, self.grant
         consequence = consequence_of(failure, grant)
+        self._settle_failed(failure, consequence, usage, now)
+        if failure.account:
+            context.awareness.note_account(grant.slot, failure.account)
+        if failure.limits:
+            context.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
         self.failure, self.consequence = failure, consequence
-        apply_consequence(desk, grant, failure, consequence, self.started_at, now)
+        apply_consequence(context, grant, failure, consequence, self.started_at, now)
         self._tell(failure.kind.value, now)
         if not consequence.try_next:
-            desk.keep(self.record)
+            context.keep(self.record)
         return consequence
+
+    def _settle_failed(
+        self, failure: Failure, consequence: Consequence, usage: Usage | None, now: float
+    ) -> None:
+        """End the reservation: what was or may have been served stays charged."""
+        ledger, reservation = self._context.ledger, self.grant.reservation
+        if usage is not None:
+            self._settle_at(usage, now)
+        elif self._has_answered or failure.may_be_served:
+            ledger.keep(reservation, now)
+        else:
+            # A refusal may count as a request all the same. Of its client's requests only that
+            # counts which no other attempt follows.
+            is_counted = failure.status is not None and failure.status != _TOO_MANY
+            counted = (is_counted, *(not consequence.try_next for _ in reservation.holds[1:]))
+            ledger.cancel(reservation, now, counted=counted)
+
+    def _settle_at(self, usage: Usage, now: float) -> None:
+        """End the reservation at what was used, as the provider charges it, or plainly."""
+        reservation, pool = self.grant.reservation, self.grant.pool
+        told = usage.input_tokens, usage.output_tokens
+        actuals = [pool.actual(reservation.first.amounts, *told, usage.cached_tokens)]
+        if len(reservation.holds) > 1:
+            plain = amounts_of(
+                requests=1, tokens=sum(told), input_tokens=told[0], output_tokens=told[1]
+            )
+            actuals += [plain for _ in reservation.holds[1:]]
+        self._context.ledger.settle(reservation, actuals, now)
 
     def _end(self, outcome: str, message: str) -> float:
         if not self.is_open:
             raise RuntimeError("an attempt ends once; this one has ended already")
         self.is_open = False
-        now = self._desk.clock()
+        now = self._context.clock()
         self.grant.note.end(outcome, message, now)
         self.grant.slot.in_flight -= 1
         return now
@@ -218,10 +245,10 @@ class Attempt:
     def _tell(
         self, outcome: str, now: float, input_tokens: int = 0, output_tokens: int = 0
     ) -> None:
-        if not self._desk.tells_attempts():
+        if not self._context.tells_attempts():
             return
         grant = self.grant
-        self._desk.emit(
+        self._context.emit(
             AttemptEnded(
                 request_id=self.demand.request_id,
                 key_id=grant.slot.id,

@@ -7,6 +7,7 @@ from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Ledger
 from apikeyrouter.domain.models.events import Event
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 
@@ -24,6 +25,7 @@ class AttemptContext:
     """
 
     engine: RoutingEngine
+    ledger: Ledger
     awareness: QuotaAwarenessEngine
     manager: KeyManager
     clock: Callable[[], float]
@@ -34,7 +36,5 @@ class AttemptContext:
     cooldown_s: float
     quota_cooldown_s: float
     on_invalid: Callable[[KeySlot], None]
-    #: Lets the queue look again: something got better without room coming back.
-    wake: Callable[[], None]
     #: Takes the record of a request that has come to its end.
     keep: Callable[[DecisionRecord], None]

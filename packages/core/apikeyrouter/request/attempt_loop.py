@@ -15,11 +15,16 @@ from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.backend import LedgerBackend
+from apikeyrouter.domain.ledger.ledger import Shortfall
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.queueing.admission_queue import Refusal
+from apikeyrouter.domain.quota_scope import QuotaScope
+from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, reason_of
-from apikeyrouter.errors import NoEligibleKeysError
+from apikeyrouter.domain.routing.request import NOBODY, Request
+from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError
 from apikeyrouter.request.waiting_room import WaitingRoom
 
 RETRIES = 3
@@ -27,7 +32,10 @@ RETRIES = 3
 MAX_KEY_SWITCHES = 100
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
-_NOBODY: frozenset[KeySlot] = frozenset()
+#: So many accounts of a provider are asked for a model that nobody has seen working there.
+_ACCOUNTS_ASKED = 2
+#: Who is at its own limit of calls at once should ask again so soon: one of them will end.
+_CALL_ENDS_S = 0.25
 
 
 class AttemptLoop:
@@ -41,40 +49,53 @@ class AttemptLoop:
     """
 
     __slots__ = (
+        "_backend",
         "_blocked",
-        "_desk",
+        "_context",
         "_just_failed",
         "_key_switches_left",
+        "_lacking",
         "_last",
         "_refused_by",
         "_retries",
         "_room",
         "_wait_s",
-        "demand",
-        "record",
+        "request",
     )  # fmt: skip
 
     def __init__(
         self,
-        desk: AttemptContext,
+        context: AttemptContext,
         room: WaitingRoom,
-        demand: Demand,
-        record: DecisionRecord,
+        request: Request,
         *,
         wait_s: float,
+        backend: LedgerBackend | None = None,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._room = room
-        self.demand = demand
-        self.record = record
+        self.request = request
         self._wait_s = wait_s
+        self._backend = backend
         self._retries = RETRIES
         self._key_switches_left = MAX_KEY_SWITCHES
         self._last: Attempt | None = None
         #: Keys that will not serve this request; keys that failed it just now.
-        self._refused_by: frozenset[KeySlot] = _NOBODY
-        self._just_failed: frozenset[KeySlot] = _NOBODY
+        self._refused_by: frozenset[KeySlot] = NOBODY
+        self._just_failed: frozenset[KeySlot] = NOBODY
+        #: Accounts by pool that do not have the model.
+        self._lacking: dict[CandidatePool, set[QuotaScope]] = {}
         self._blocked: Blocked | None = None
+
+    @property
+    def demand(self) -> Demand:
+        """What is asked for."""
+        return self.request.demand
+
+    @property
+    def record(self) -> DecisionRecord:
+        """What is kept of the request's way."""
+        return self.request.record
 
     @property
     def failure(self) -> Failure | None:
@@ -93,13 +114,28 @@ class AttemptLoop:
     async def __anext__(self) -> Attempt:
         if self._last is not None and not self._goes_on(self._last):
             if self._last.tries_next:
-                self._desk.keep(self.record)
+                self._context.keep(self.record)
             raise StopAsyncIteration
-        grant = self._grant_now(self._refused_by | self._just_failed if self._last else _NOBODY)
+        grant = self._grant_now(self._refused_by | self._just_failed)
         if grant is None:
             grant = await self._grant_later()
-        self._last = Attempt(self._desk, grant, self.demand, self.record)
+        while self._backend is not None and await self._is_refused(self._backend, grant):
+            grant = self._grant_now(self._refused_by) or await self._grant_later()
+        self._last = Attempt(self._context, grant, self.request)
         return self._last
+
+    async def _is_refused(self, backend: LedgerBackend, grant: Grant) -> bool:
+        """Ask the shared ledger; tell whether another key must be chosen."""
+        try:
+            lack = await backend.confirm(grant.reservation)
+        except BaseException:
+            grant.return_unused(self._context.clock())
+            raise
+        if lack is None:
+            return False
+        grant.return_unused(self._context.clock())
+        self._refused_by |= frozenset(grant.candidate.slots)
+        return True
 
     def _goes_on(self, last: Attempt) -> bool:
         """Tell whether another attempt may help, and count it against its budget."""
@@ -108,7 +144,7 @@ class AttemptLoop:
         consequence = last.consequence
         if consequence is None or not consequence.try_next:
             return False
-        if self.demand.deadline is not None and self._desk.clock() >= self.demand.deadline:
+        if self.demand.deadline is not None and self._context.clock() >= self.demand.deadline:
             return False
         if consequence.spends_retry:
             self._retries -= 1
@@ -119,17 +155,29 @@ class AttemptLoop:
             self._refused_by |= frozenset(last.grant.candidate.slots)
         elif not consequence.same_key_retry:
             self._refused_by |= {last.slot}
+        self._note_lacking(last)
         self._key_switches_left -= 1
         return self._key_switches_left >= 0
 
+    def _note_lacking(self, last: Attempt) -> None:
+        """Ask a provider no further for a model that several of its accounts do not have."""
+        failure, pool = last.failure, last.grant.pool
+        if failure is None or failure.kind is not FailureClass.MODEL_UNAVAILABLE:
+            return
+        lacking = self._lacking.setdefault(pool, set())
+        lacking.add(last.grant.scope())
+        if len(lacking) >= _ACCOUNTS_ASKED and not pool.has_worked:
+            self.request.skipped |= {pool}
+
     def _grant_now(self, avoid: frozenset[KeySlot]) -> Grant | None:
         """Return a key with room; else `None`, and why is kept. Nobody overtakes who waits."""
-        desk, demand = self._desk, self.demand
+        engine, request = self._context.engine, self.request
         self._blocked = None
-        route = desk.engine.routes.route_for(demand)
+        route = engine.routes.route_for(request.demand)
         if self._room.queue.waiting and self._room.queue.has_line(route):
             return None
-        outcome = desk.engine.decide(route, demand, self.record, desk.clock(), avoid=avoid)
+        request.avoid = avoid
+        outcome = engine.decide(route, request, self._context.clock())
         if isinstance(outcome, Grant):
             return outcome
         self._blocked = outcome
@@ -147,28 +195,28 @@ class AttemptLoop:
         """Give a failing provider a moment before the same key is tried again."""
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (RETRIES - 1 - self._retries))
         await asyncio.sleep(pause_s * (1.0 + 0.2 * random.random()))  # noqa: S311 - no secret
-        self._just_failed = _NOBODY
+        self._just_failed = NOBODY
 
     async def _wait(self, blocked: Blocked | None) -> Grant:
-        now = self._desk.clock()
+        now = self._context.clock()
         deadline = now + self._wait_s
         if self.demand.deadline is not None:
             deadline = min(deadline, self.demand.deadline)
         wakes_at = blocked.wakes_at if blocked is not None else math.inf
+        if blocked is not None and blocked.own is not None and self._last is None:
+            raise self._refuse_own(blocked.own, now)
         if deadline <= now or (blocked is not None and blocked.is_too_late_for(deadline)):
             raise self._refuse(Refusal("", wakes_at, blocked), now)
-        outcome = await self._room.wait(
-            self.demand, self.record,
-            deadline=deadline, wakes_at=wakes_at, avoid=self._refused_by,
-        )  # fmt: skip
-        self._wait_s -= self._desk.clock() - now
+        self.request.avoid = self._refused_by
+        outcome = await self._room.wait(self.request, deadline=deadline, wakes_at=wakes_at)
+        self._wait_s -= self._context.clock() - now
         if isinstance(outcome, Grant):
             return outcome
-        raise self._refuse(outcome, self._desk.clock())
+        raise self._refuse(outcome, self._context.clock())
 
     def _refuse(self, refusal: Refusal, now: float) -> Exception:
         """Say why nobody takes it: the failure that ended it, else what is short."""
-        self._desk.keep(self.record)
+        self._context.keep(self.record)
         if refusal.blocked is not None:
             self.record.excluded = refusal.blocked.excluded
         if self.failure is not None and (
@@ -182,7 +230,19 @@ class AttemptLoop:
             message,
             retry_after=max(0.0, retry_after) if retry_after is not None else None,
             request_id=self.demand.request_id,
-            cause=self._desk.engine.common_cause(self.demand),
+            cause=self._context.engine.common_cause(self.demand),
+        )
+
+    def _refuse_own(self, lack: Shortfall, now: float) -> OwnLimitError:
+        """Say which limit of the caller's own is used up: no key could help."""
+        self._context.keep(self.record)
+        wait_s = _CALL_ENDS_S if lack.for_calls else lack.fits_at - now
+        message = f"{lack.account_id} has used up its own limit: {reason_of(lack, now)}"
+        self.record.refusal = message
+        return OwnLimitError(
+            message,
+            retry_after=max(0.0, wait_s) if wait_s < math.inf else None,
+            request_id=self.demand.request_id,
         )
 
     def _tell(self, refusal: Refusal, now: float) -> str:

@@ -5,10 +5,8 @@ import math
 from collections.abc import Callable
 
 from apikeyrouter.domain.components.routing_engine import Grant
-from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal
-from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.request import Request
 
 #: Timers fire a little early against the clock; waking twice costs more than this.
 _TIMER_SLACK_S = 0.001
@@ -34,12 +32,10 @@ class WaitingRoom:
 
     async def wait(
         self,
-        demand: Demand,
-        record: DecisionRecord,
+        request: Request,
         *,
         deadline: float,
         wakes_at: float,
-        avoid: frozenset[KeySlot],
     ) -> Grant | Refusal:
         """Stand in line until there is room, or until *deadline*.
 
@@ -50,10 +46,11 @@ class WaitingRoom:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Grant | Refusal] = loop.create_future()
         ticket = self.queue.join(
-            demand, record,
-            deadline=deadline, deliver=lambda told: self._deliver(outcome, told),
-            now=self._clock(), avoid=avoid,
-        )  # fmt: skip
+            request,
+            deadline=deadline,
+            deliver=lambda told: self._deliver(outcome, told),
+            now=self._clock(),
+        )
         if isinstance(ticket, Refusal):
             return ticket
         self._arm(min(wakes_at, deadline))
@@ -63,6 +60,8 @@ class WaitingRoom:
             return await outcome
         except asyncio.CancelledError:
             self.queue.leave(ticket)
+            # Whoever stood behind it may fit where it did not.
+            self.nudge()
             if outcome.done() and not outcome.cancelled():
                 self._return(outcome.result())
             raise

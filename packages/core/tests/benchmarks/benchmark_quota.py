@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from apikeyrouter.domain.ledger.algorithms import make_window
-from apikeyrouter.domain.ledger.ledger import Ledger, Scope, amounts_of
+from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount, amounts_of
 from apikeyrouter.domain.models.observation import Algorithm, Dimension
 
 pytestmark = pytest.mark.benchmark
@@ -13,10 +13,12 @@ pytestmark = pytest.mark.benchmark
 
 def test_reserve_and_settle_over_four_windows(benchmark) -> None:
     ledger = Ledger()
-    scope = Scope("s", "p", "a")
+    account = LedgerAccount("s")
     for dimension in (Dimension.REQUESTS, Dimension.TOKENS):
         for period in (60.0, 86400.0):
-            scope.windows.append(make_window(Algorithm.TOKEN_BUCKET, dimension, 1e12, period, 0.0))
+            account.windows.append(
+                make_window(Algorithm.TOKEN_BUCKET, dimension, 1e12, period, 0.0)
+            )
     amounts = amounts_of(requests=1, tokens=100)
     actual = amounts_of(requests=1, tokens=60)
     now = 0.0
@@ -24,7 +26,7 @@ def test_reserve_and_settle_over_four_windows(benchmark) -> None:
     def once() -> None:
         nonlocal now
         now += 0.001
-        ledger.settle(ledger.reserve(scope, amounts, now), actual, now)
+        ledger.settle(ledger.reserve(((account, amounts),), now), (actual,), now)
 
     benchmark(once)
 

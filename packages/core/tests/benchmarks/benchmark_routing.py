@@ -7,6 +7,7 @@ import pytest
 
 from apikeyrouter import Demand, Message, RequestIntent
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.request import Request
 
 pytestmark = pytest.mark.benchmark
 INTENT = RequestIntent(model="m", messages=[Message(role="user", content="Hello!")])
@@ -21,9 +22,9 @@ def test_decide_reserve_settle(benchmark, p95, furnished, keys: int) -> None:
 
     def once() -> None:
         now = time.time()
-        record = DecisionRecord("r", "m", "", engine.routes.default_objective, now)
-        grant = engine.decide(route, demand, record, now)
-        ledger.settle(grant.hold, grant.pool.actual(grant.hold, 20, 10), now)
+        record = DecisionRecord("r", "m", "", engine.routes.scorings.default.objective, now)
+        grant = engine.decide(route, Request(demand, record), now)
+        ledger.settle(grant.reservation, [grant.pool.actual(grant.hold.amounts, 20, 10)], now)
 
     for _ in range(200):
         once()

@@ -96,7 +96,8 @@ class Pair:
         return body
 
     def used(self) -> tuple[int | None, int | None]:
-        return self.router.usage_of("r")
+        trace = self.router.get_request_trace("r") or {}
+        return trace.get("input_tokens"), trace.get("output_tokens")
 
 
 @pytest.fixture

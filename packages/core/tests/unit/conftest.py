@@ -39,12 +39,15 @@ class RouterBench:
         return asyncio.run(anext(aiter(self.router.attempts(demand))))
 
     def attempt_on(self, key: str, model: str = "m") -> Attempt:
-        """Ask until *key* is chosen; it must be chosen soon."""
-        for _ in range(100):
+        """Ask until *key* is chosen; whoever is chosen before it stays busy meanwhile."""
+        others: list[Attempt] = []
+        for _ in range(20):
             attempt = self.attempt(model)
             if attempt.slot.id == key:
+                for other in others:
+                    other.cancel(sent=False)
                 return attempt
-            attempt.cancel(sent=False)
+            others.append(attempt)
         raise AssertionError(f"'{key}' is not chosen")
 
     def attempts_on(self, key: str, count: int) -> list[Attempt]:

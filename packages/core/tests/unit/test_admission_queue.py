@@ -12,6 +12,7 @@ from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal, Ticket
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.request import Request
 
 pytestmark = pytest.mark.unit
 
@@ -39,9 +40,9 @@ class Waiting:
         self.queue = AdmissionQueue(self.engine, max_waiting=500)
         demand = Demand(model="m", request_id="first", input_tokens=1, output_cap=1)
         grant = self.decide(demand)
-        self.scope = grant.hold.scope
-        self.router.quota_awareness_engine.ledger.settle(grant.hold, grant.hold.amounts, self.now)
-        for window in self.scope.windows:
+        self.scope = grant.scope()
+        self.router.quota_awareness_engine.ledger.keep(grant.reservation, self.now)
+        for window in self.scope.account.windows:
             window.used = window.capacity
 
     async def _furnish(self, limits: dict[str, float]) -> None:
@@ -50,12 +51,12 @@ class Waiting:
 
     def decide(self, demand: Demand) -> Grant:
         route = self.engine.routes.route_for(demand)
-        got = self.engine.decide(route, demand, self.record(demand), self.now)
+        got = self.engine.decide(route, Request(demand, self.record(demand)), self.now)
         assert isinstance(got, Grant)
         return got
 
     def record(self, demand: Demand) -> DecisionRecord:
-        objective = self.engine.routes.default_objective
+        objective = self.engine.routes.scorings.default.objective
         return DecisionRecord(demand.request_id, demand.model, demand.client, objective, self.now)
 
     def join(
@@ -67,14 +68,14 @@ class Waiting:
         def deliver(outcome: Grant | Refusal) -> None:
             if isinstance(outcome, Grant):
                 ledger = self.router.quota_awareness_engine.ledger
-                ledger.settle(outcome.hold, outcome.hold.amounts, self.now)
+                ledger.keep(outcome.reservation, self.now)
                 self.served.append(name)
             else:
                 self.refused[name] = outcome
 
         return self.queue.join(
-            demand, self.record(demand),
-            deadline=self.now + wait_s, deliver=deliver, now=self.now, avoid=avoid,
+            Request(demand, self.record(demand), avoid=frozenset(avoid)),
+            deadline=self.now + wait_s, deliver=deliver, now=self.now,
         )  # fmt: skip
 
     def run(self, seconds: float) -> None:
@@ -167,7 +168,7 @@ def test_those_who_wait_are_told_at_once_of_a_wait_beyond_their_deadline() -> No
 
 def test_nobody_is_sent_away_while_a_provider_recovers() -> None:
     waiting = Waiting()
-    pool = next(iter(waiting.scope.candidates))
+    pool = next(iter(waiting.scope.index.candidates))
     pool.circuit.note_failure(waiting.now, at_once=True)
     pool.circuit.note_success()
     pool.circuit.ramp = 0

@@ -29,7 +29,7 @@ def used_after(failure: Failure, usage: Usage | None = None) -> tuple[float, flo
     router = ApiKeyRouter(config={"log_level": "CRITICAL"}, clock=lambda: 1000.0)
     attempt = asyncio.run(_attempt(router))
     attempt.fail(failure, usage)
-    windows = attempt.grant.hold.scope.windows
+    windows = attempt.grant.hold.account.windows
     used = {window.dimension.value: window.used for window in windows}
     return used["requests"], used["tokens"]
 

@@ -6,12 +6,12 @@ import pytest
 
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.algorithms import make_window
-from apikeyrouter.domain.ledger.ledger import Scope
 from apikeyrouter.domain.ledger.report import predict
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, MINUTE_S, Algorithm, Dimension
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective, instant
+from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
 from apikeyrouter.domain.routing.scoring import make_score
 
@@ -21,8 +21,10 @@ SLOT = KeySlot(
 )
 
 
-def scope_with(*windows: Window) -> Scope:
-    return Scope("s", "p", "a", windows=list(windows))
+def scope_with(*windows: Window) -> QuotaScope:
+    scope = QuotaScope("s", "p", Membership("a"))
+    scope.account.windows.extend(windows)
+    return scope
 
 
 def window_of(algorithm: Algorithm, capacity: float, period_s: float, **more: Any) -> Window:
@@ -89,7 +91,7 @@ def test_the_first_of_several_windows_to_run_dry_is_told() -> None:
     assert predict(SLOT, [scope_with(minute, day)], 40.0).window == "requests per day"
 
 
-def lane_with(window: Window, **more: Any) -> Candidate:
+def candidate_with(window: Window, **more: Any) -> Candidate:
     candidate = Candidate(pool=None, scope=scope_with(window), priority=0, **more)
     candidate.add(SLOT)
     return candidate
@@ -116,7 +118,7 @@ def test_what_would_expire_is_spent_and_what_would_run_out_is_spared(
         window = window_of(Algorithm.FIXED, 1000, HOUR_S, reset_at=40.0 + resets_in_s)
         now = use(window, per_s, 40)
         window.used = used
-        scores.append(score(lane_with(window), now))
+        scores.append(score(candidate_with(window), now))
     assert scores[0] < scores[1]
 
 
@@ -127,12 +129,12 @@ def test_every_objective_puts_what_runs_low_at_the_end_of_the_order(
     score = make_score(RoutingObjective(primary=objective))
     low, fresh = (window_of(Algorithm.TOKEN_BUCKET, 100, MINUTE_S) for _ in range(2))
     low.used = 99.0
-    assert score(lane_with(low), 0.0) > 1.0 >= score(lane_with(fresh), 0.0)
+    assert score(candidate_with(low), 0.0) > 1.0 >= score(candidate_with(fresh), 0.0)
 
 
 def test_weighted_objectives_add() -> None:
     window = window_of(Algorithm.TOKEN_BUCKET, 100, MINUTE_S)
-    fast, slow = lane_with(window), lane_with(window)
+    fast, slow = candidate_with(window), candidate_with(window)
     fast.health.latency_s, slow.health.latency_s = 0.1, 4.0
     slow.health.success = fast.health.success = 1.0
     only_reliable = make_score(RoutingObjective(primary="reliability"))

@@ -13,7 +13,6 @@ from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import (
     Ledger,
     Reservation,
-    Scope,
     amounts_of,
 )
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
@@ -21,6 +20,7 @@ from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.events import ScopesJoined
 from apikeyrouter.domain.models.observation import Dimension, ObservedLimit
 from apikeyrouter.domain.models.routing_decision import instant
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 pytestmark = pytest.mark.unit
 ONE = amounts_of(requests=1)
@@ -37,7 +37,7 @@ class World:
         pacing = LimitSearch(ledger, emit=lambda _: None)
         self.ledger = ledger
         self.book = AccountRegistry(
-            ledger, pacing, clock=lambda: self.now, emit=self._note, on_room=lambda _: None
+            ledger, pacing, clock=lambda: self.now, emit=self._note, on_capacity=lambda _: None
         )
         self.learning = LimitLearning(ledger, self.book, pacing, emit=lambda _: None)
         self.inference = ScopeInference(self.book)
@@ -57,19 +57,19 @@ class World:
     def _note(self, event: Any) -> None:
         self.events.append(event)
 
-    def scope(self, name: str) -> Scope:
+    def scope(self, name: str) -> QuotaScope:
         return self.book.scope_for(self.slots[name], ALL_MODELS)
 
     def call(self, name: str) -> None:
         """Make one call with a key if it may, and learn from the answer's headers."""
         scope = self.scope(name)
-        hold = self.ledger.reserve(scope, ONE, self.now)
+        hold = self.ledger.reserve(((scope.account, ONE),), self.now)
         if not isinstance(hold, Reservation):
             return
         bucket = self.provider[self.account_of[name]]
         if bucket.room(self.now) < 1.0:
             self.ledger.cancel(hold, self.now)
-            scope.wake_at = bucket.fits_at(1.0, self.now)
+            scope.cooldown.until = bucket.fits_at(1.0, self.now)
             return
         bucket.take(1.0, self.now)
         told = ObservedLimit(
@@ -77,8 +77,8 @@ class World:
             bucket.resets_in(self.now), 60.0,
         )  # fmt: skip
         hold.confirm()
-        self.ledger.settle(hold, ONE, self.now)
-        surprise = self.learning.learn(scope, (told,), self.now, hold=hold)
+        self.ledger.settle(hold, [ONE], self.now)
+        surprise = self.learning.learn(scope, (told,), self.now, hold=hold.first)
         self.inference.note(scope, self.now, is_surprised=surprise > 0.0)
 
     def run(self, seconds: float, *, per_s: float = 20.0, third_party: str = "") -> None:
@@ -138,10 +138,13 @@ def test_an_inference_can_be_inspected_and_grows_surer() -> None:
     while world.groups() != {frozenset("ab")}:
         world.run(0.1)
     scope = world.scope("b")
-    assert (scope.basis, scope.account) == ("inferred", world.scope("a").account)
-    early = scope.confidence
+    assert (scope.membership.basis, scope.membership.account) == (
+        "inferred",
+        world.scope("a").membership.account,
+    )
+    early = scope.membership.confidence
     world.run(10.0)
-    assert 0.8 < early < scope.confidence < 1.0
+    assert 0.8 < early < scope.membership.confidence < 1.0
 
 
 def test_an_inference_that_evidence_turns_against_is_undone_and_not_made_again_at_once() -> None:

@@ -9,12 +9,12 @@ from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.ledger import (
     Ledger,
     Reservation,
-    Scope,
     amounts_of,
 )
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.events import LimitLearned
 from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
+from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 
 pytestmark = pytest.mark.unit
 ONE = amounts_of(requests=1, concurrency=1)
@@ -28,31 +28,35 @@ class Silent:
         self.events: list[LimitLearned] = []
         self.ledger = Ledger()
         self.pacing = LimitSearch(self.ledger, emit=self.events.append)
-        self.scope = Scope("s", "p", "a")
+        self.scope = QuotaScope("s", "p", Membership("a"))
         self.served = self.refused = 0
 
     def call(self, now: float, lets_in: Callable[[float], bool]) -> bool:
         """Make one call if we may; tell whether we might."""
-        got = self.ledger.reserve(self.scope, ONE, now)
+        if self.scope.cooldown.until > now:
+            return False
+        got = self.ledger.reserve(((self.scope.account, ONE),), now)
         if not isinstance(got, Reservation):
             return False
         if lets_in(now):
-            self.ledger.settle(got, ONE, now)
-            self.scope.served += 1
-            self.scope.streak = 0
+            self.ledger.settle(got, [ONE], now)
+            self.scope.statistics.served += 1
+            self.scope.statistics.refusals_in_row = 0
             self.served += 1
             if self.scope.is_searched:
                 self.pacing.answered(self.scope, now)
             return True
         self.ledger.cancel(got, now)
         self.refused += 1
-        self.scope.streak += 1
-        self.scope.wake_at = now + min(60.0, 2.0 ** (self.scope.streak - 1))
+        self.scope.statistics.refusals_in_row += 1
+        self.scope.cooldown.until = now + min(
+            60.0, 2.0 ** (self.scope.statistics.refusals_in_row - 1)
+        )
         self.pacing.refused(self.scope, now, told=False, is_first=True)
         return False
 
     def windows(self) -> dict[str, float]:
-        return {window.name: window.capacity for window in self.scope.windows}
+        return {window.name: window.capacity for window in self.scope.account.windows}
 
 
 def limited(window: Window) -> Callable[[float], bool]:
@@ -82,9 +86,9 @@ def test_search_closes_in_on_a_hidden_limit_and_costs_few_refusals(
 
 def test_first_refusal_sets_the_pace_that_a_minute_of_a_full_bucket_would_have() -> None:
     silent = Silent()
-    silent.scope.served = 0
+    silent.scope.statistics.served = 0
     silent.pacing.begin(silent.scope, 0.0)
-    silent.scope.served = 600
+    silent.scope.statistics.served = 600
     silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
     (event,) = silent.events
     assert (event.before, event.provenance) == (None, "inferred")
@@ -105,7 +109,7 @@ def test_few_calls_at_once_first_and_one_more_with_each_answer() -> None:
 def test_calls_at_once_fall_to_what_was_let_in_and_come_back_one_by_one() -> None:
     silent = Silent()
     silent.pacing.begin(silent.scope, 0.0)
-    holds = [silent.ledger.reserve(silent.scope, ONE, 0.0) for _ in range(6)]
+    holds = [silent.ledger.reserve(((silent.scope.account, ONE),), 0.0) for _ in range(6)]
     silent.ledger.cancel(holds.pop(), 0.0)
     silent.ledger.cancel(holds.pop(), 0.0)
     silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
@@ -123,8 +127,8 @@ def test_refusal_that_a_known_limit_explains_or_that_tells_figures_changes_no_pa
         Algorithm.TOKEN_BUCKET, Dimension.REQUESTS, 10, 60.0, 0.0, provenance=Provenance.HEADER
     )
     known.take(10, 0.0)
-    silent.scope.windows.append(known)
-    silent.scope.served = 10
+    silent.scope.account.windows.append(known)
+    silent.scope.statistics.served = 10
     silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
     silent.pacing.refused(silent.scope, 1.0, told=True, is_first=True)
     assert silent.windows() == {"requests per minute": 10.0}
@@ -132,13 +136,13 @@ def test_refusal_that_a_known_limit_explains_or_that_tells_figures_changes_no_pa
 
 def test_beside_known_limits_the_second_unexplained_refusal_counts() -> None:
     silent = Silent()
-    silent.scope.windows.append(
+    silent.scope.account.windows.append(
         make_window(
             Algorithm.TOKEN_BUCKET, Dimension.TOKENS, 1e6, 60.0, 0.0, provenance=Provenance.HEADER
         )
     )
     for at, names in ((10.0, 1), (20.0, 2)):
-        silent.scope.served += 50
+        silent.scope.statistics.served += 50
         silent.pacing.refused(silent.scope, at, told=False, is_first=True)
         assert len(silent.windows()) == names
 
@@ -148,7 +152,7 @@ def test_asked_to_slow_down_it_halves_and_grows_back_and_goes() -> None:
     window = make_window(
         Algorithm.TOKEN_BUCKET, Dimension.REQUESTS, 6000, 60.0, 0.0, provenance=Provenance.HEADER
     )
-    silent.scope.windows.append(window)
+    silent.scope.account.windows.append(window)
     for second in range(30):
         window.take(10, float(second + 1))
     silent.pacing.slowed(silent.scope, 30.0)
@@ -157,12 +161,14 @@ def test_asked_to_slow_down_it_halves_and_grows_back_and_goes() -> None:
     rates, now = [], 30.0
     while silent.scope.is_searched and now < 300.0:
         now += 0.05
-        while isinstance(got := silent.ledger.reserve(silent.scope, ONE, now), Reservation):
-            silent.ledger.settle(got, ONE, now)
+        while isinstance(
+            got := silent.ledger.reserve(((silent.scope.account, ONE),), now), Reservation
+        ):
+            silent.ledger.settle(got, [ONE], now)
             silent.pacing.answered(silent.scope, now)
             if not silent.scope.is_searched:
                 break
-        rates.append(silent.scope.windows[-1].rate)
+        rates.append(silent.scope.account.windows[-1].rate)
     assert not silent.scope.is_searched
     assert 20.0 < now - 30.0 < 90.0
     assert rates == sorted(rates)
@@ -171,7 +177,7 @@ def test_asked_to_slow_down_it_halves_and_grows_back_and_goes() -> None:
 def test_what_the_provider_tells_takes_the_place_of_what_was_guessed() -> None:
     silent = Silent()
     silent.pacing.begin(silent.scope, 0.0)
-    silent.scope.served = 60
+    silent.scope.statistics.served = 60
     silent.pacing.refused(silent.scope, 1.0, told=False, is_first=True)
     assert "paced requests" in silent.windows()
     silent.pacing.told(silent.scope)

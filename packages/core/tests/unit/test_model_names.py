@@ -38,7 +38,7 @@ def routes_of(providers: Providers) -> ApiKeyRouter:
 
 
 def levels(route: Route) -> list[list[str]]:
-    return [[f"{pool.provider_id}:{pool.model}" for pool in level] for level in route.levels]
+    return [[f"{pool.provider_id}:{pool.model}" for pool in level.pools] for level in route.levels]
 
 
 def ask(router: ApiKeyRouter, model: str, provider_id: str | None = None) -> list[list[str]]:
@@ -114,7 +114,7 @@ def test_provider_that_is_named_apart_is_asked_whatever_it_lists() -> None:
 
 def keys_for(router: ApiKeyRouter, model: str) -> set[str]:
     demand = Demand(model=model, request_id="r")
-    pools = [pool for level in router.routes.route_for(demand).levels for pool in level]
+    pools = [pool for level in router.routes.route_for(demand).levels for pool in level.pools]
     return {slot.id for pool in pools for slot in pool.slots()}
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.ledger import (
     Ledger,
+    LedgerAccount,
     Reservation,
-    Scope,
     Shortfall,
     amounts_of,
 )
@@ -152,15 +152,15 @@ def test_returned_tokens_never_exceed_what_a_settled_bucket_has(steps: list[tupl
     )
 )
 def test_after_any_endings_nothing_is_held(endings: list[tuple[float, str, int]]) -> None:
-    ledger, scope, now = Ledger(), Scope("s", "p", "a"), 0.0
+    ledger, account, now = Ledger(), LedgerAccount("a"), 0.0
     for algorithm in Algorithm:
         dimension = Dimension.CONCURRENCY if algorithm is Algorithm.CONCURRENT else Dimension.TOKENS
-        scope.windows.append(make_window(algorithm, dimension, 50.0, PERIOD, 0.0))
+        account.windows.append(make_window(algorithm, dimension, 50.0, PERIOD, 0.0))
     held: list[Reservation] = []
     amounts = amounts_of(requests=1, tokens=5, concurrency=1)
     for passed, ending, which in endings:
         now += passed
-        got = ledger.reserve(scope, amounts, now)
+        got = ledger.reserve(((account, amounts),), now)
         if isinstance(got, Reservation):
             held.append(got)
         elif isinstance(got, Shortfall):
@@ -169,9 +169,9 @@ def test_after_any_endings_nothing_is_held(endings: list[tuple[float, str, int]]
             _end(ledger, held.pop(which % len(held)), ending, now)
     for hold in held:
         _end(ledger, hold, "c", now)
-    assert (ledger.open_count, scope.in_flight, len(scope.open)) == (0, 0, 0)
-    assert all(abs(window.unconfirmed) < 1e-6 for window in scope.windows)
-    assert scope.windows[-1].used == 0.0
+    assert (ledger.open_count, account.in_flight, len(account.open)) == (0, 0, 0)
+    assert all(abs(window.unconfirmed) < 1e-6 for window in account.windows)
+    assert account.windows[-1].used == 0.0
 
 
 def oracle_fits_at(oracle: object, asked: float, now: float) -> float:
@@ -197,17 +197,19 @@ def test_ledger_never_admits_what_the_oracle_refuses_and_wastes_less_than_one_pe
     algorithm: Algorithm, asks: list[int]
 ) -> None:
     """Each asks for more as soon as it may; both take requests in order."""
-    ledger, scope, oracle = Ledger(), Scope("s", "p", "a"), ORACLES[algorithm]()
-    scope.windows.append(window_of(algorithm))
+    ledger, account, oracle = Ledger(), LedgerAccount("a"), ORACLES[algorithm]()
+    account.windows.append(window_of(algorithm))
     best = ORACLES[algorithm]()
     now = best_now = 0.0
     for asked in asks:
-        while isinstance(got := ledger.reserve(scope, amounts_of(tokens=asked), now), Shortfall):
+        while isinstance(
+            got := ledger.reserve(((account, amounts_of(tokens=asked)),), now), Shortfall
+        ):
             assert now < got.fits_at < math.inf
             now = got.fits_at
         assert oracle.room(now) + 1e-3 >= asked
         oracle.take(asked, now)
-        ledger.settle(got, got.amounts, now)
+        ledger.keep(got, now)
         best_now = oracle_fits_at(best, asked, best_now)
         best.take(asked, best_now)
     assert now <= best_now * 1.01 + 0.01
@@ -223,20 +225,20 @@ def test_what_does_not_fit_now_never_claims_to_fit_now(
     used: float, asked: float, passed: float
 ) -> None:
     """Of a large bucket the last bit of a float comes back in less than a clock can tell."""
-    ledger, now = Ledger(), 1.8e9
-    scope = Scope("s", "p", "a")
+    now = 1.8e9
+    account = LedgerAccount("a")
     window = make_window(Algorithm.TOKEN_BUCKET, Dimension.TOKENS, 1e6, 60.0, now)
-    scope.windows.append(window)
+    account.windows.append(window)
     window.take(used, now)
-    lack = ledger.shortfall(scope, amounts_of(tokens=asked), now + passed)
+    lack = account.shortfall(amounts_of(tokens=asked), now + passed)
     assert lack is None or lack.fits_at > now + passed
     room = window.room(now + passed)
-    barely = ledger.shortfall(scope, amounts_of(tokens=room), now + passed)
+    barely = account.shortfall(amounts_of(tokens=room), now + passed)
     assert barely is None or barely.fits_at > now + passed
 
 
 def _end(ledger: Ledger, hold: Reservation, ending: str, now: float) -> None:
     if ending == "s":
-        ledger.settle(hold, amounts_of(requests=1, tokens=3), now)
+        ledger.settle(hold, [amounts_of(requests=1, tokens=3)], now)
     else:
-        ledger.cancel(hold, now, counted=ending == "x")
+        ledger.cancel(hold, now, counted=[ending == "x"])

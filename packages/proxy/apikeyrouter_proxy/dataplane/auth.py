@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from apikeyrouter.domain.key_slot import matches
-from apikeyrouter.domain.ledger.ledger import Scope
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.infrastructure.config.model import ClientConfig
 from apikeyrouter.infrastructure.config.values import is_loopback
 
@@ -18,14 +18,14 @@ class Client:
     """Someone who may call, and what of.
 
     Attributes:
-        scope: The client's own limits, as windows of the same kind as a provider's.
+        accounts: The client's own limits, as windows of the same kind as a provider's.
     """
 
     name: str
     models: tuple[str, ...] | None
     weight: float
     priority: int
-    scope: Scope
+    accounts: tuple[LedgerAccount, ...]
 
     def may_use(self, model: str) -> bool:
         """Tell whether the client may ask for *model*."""
@@ -35,7 +35,7 @@ class Client:
 class ClientRegister:
     """Clients by the hash of their token; tokens themselves are not kept."""
 
-    def __init__(self, clients: Iterable[tuple[ClientConfig, Scope]]) -> None:
+    def __init__(self, clients: Iterable[tuple[ClientConfig, tuple[LedgerAccount, ...]]]) -> None:
         self._by_hash = [
             (
                 _hash(config.token.get_secret_value().encode()),
@@ -44,10 +44,10 @@ class ClientRegister:
                     tuple(config.models) if config.models is not None else None,
                     config.weight,
                     config.priority,
-                    scope,
+                    accounts,
                 ),
             )
-            for config, scope in clients
+            for config, accounts in clients
         ]
 
     def __len__(self) -> int:

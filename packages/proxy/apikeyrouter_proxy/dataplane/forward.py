@@ -8,11 +8,16 @@ dialect, before the first byte; after it, in the stream.
 import asyncio
 from collections.abc import Callable
 
-from apikeyrouter import ApiKeyRouter, NoEligibleKeysError, SystemError, UnknownModelError
+from apikeyrouter import (
+    ApiKeyRouter,
+    NoEligibleKeysError,
+    OwnLimitError,
+    SystemError,
+    UnknownModelError,
+)
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
-from apikeyrouter.domain.ledger.ledger import Reservation, Shortfall, amounts_of
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.wire import WireRequest
@@ -44,8 +49,6 @@ from apikeyrouter_proxy.dataplane.peek import (
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 from apikeyrouter_proxy.dataplane.watching import DisconnectPoller, Watch
 
-#: A client at its own limit of calls at once should ask again so soon: one of them will end.
-_SLOT_FREES_S = 0.25
 #: A stream ends at its deadline; whose client does not take even that is cut off so much later.
 _CUT_OFF_AFTER_S = 0.5
 _USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
@@ -114,33 +117,35 @@ class Forwarder:
             message = f"client '{client.name}' may not use model '{seen.model}'"
             await send_refusal(send, request, refusal(403, message, code="model_not_allowed"))
             return
-        hold = self._hold_for(client, demand)
-        if isinstance(hold, Shortfall):
-            await send_refusal(send, request, _over_own_limit(hold, demand, self._router))
-            return
         outgoing = _Outgoing(self._endpoint, body, seen, request)
         watch = Watch(receive, self._patrol)
         try:
-            await self._answer(demand, outgoing, request, send)
+            await self._answer(demand, outgoing, client, request, send)
         except asyncio.CancelledError:
             if not watch.client_left:
                 raise
         finally:
             watch.stop()
-            if hold is not None:
-                self._settle(hold, request.id)
 
     async def _answer(
-        self, demand: Demand, outgoing: "_Outgoing", request: Request, send: Send
+        self,
+        demand: Demand,
+        outgoing: "_Outgoing",
+        client: Client | None,
+        request: Request,
+        send: Send,
     ) -> None:
         try:
             answer = await self._router.forward(
-                demand, outgoing.request_for, withhold_usage=outgoing.has_spliced_usage
-            )
+                demand, outgoing.request_for,
+                accounts=client.accounts if client is not None else (),
+                withhold_usage=outgoing.has_spliced_usage,
+            )  # fmt: skip
         except NoEligibleKeysError as error:
             if isinstance(error, UnknownModelError):
                 self._on_unknown()
-            await send_refusal(send, request, for_no_key(error))
+            told = _over_own_limit(error) if isinstance(error, OwnLimitError) else for_no_key(error)
+            await send_refusal(send, request, told)
             return
         except asyncio.CancelledError:
             if self._ending.is_due:
@@ -240,26 +245,6 @@ class Forwarder:
             _apply_timeout(demand, wait, self._router)
         return demand
 
-    def _hold_for(self, client: Client | None, demand: Demand) -> Reservation | Shortfall | None:
-        if client is None or not client.scope.windows:
-            return None
-        tokens = demand.input_tokens + (demand.output_cap or 0)
-        amounts = amounts_of(
-            requests=1, tokens=tokens, input_tokens=demand.input_tokens,
-            output_tokens=demand.output_cap or 0, concurrency=1,
-        )  # fmt: skip
-        ledger = self._router.quota_awareness_engine.ledger
-        return ledger.reserve(client.scope, amounts, self._router.now())
-
-    def _settle(self, hold: Reservation, request_id: str) -> None:
-        used_in, used_out = self._router.usage_of(request_id)
-        actual = hold.amounts if used_in is None else amounts_of(
-            requests=1, tokens=used_in + (used_out or 0), input_tokens=used_in,
-            output_tokens=used_out or 0,
-        )  # fmt: skip
-        ledger = self._router.quota_awareness_engine.ledger
-        ledger.settle(hold, actual, self._router.now())
-
 
 class _TooLargeError(Exception):
     """The body exceeds what is configured."""
@@ -322,11 +307,9 @@ def _is_clients_fault(answer: Answer) -> bool:
     return CONSEQUENCES[failure.kind].blame is Blame.REQUEST and answer.status != 401
 
 
-def _over_own_limit(lack: Shortfall, demand: Demand, router: ApiKeyRouter) -> ErrorAnswer:
-    wait_s = _SLOT_FREES_S if lack.for_calls else lack.fits_at - router.now()
-    message = f"client '{demand.client}' has used up its own limit: {lack.what}"
-    answer = refusal(429, message, kind="rate_limit_error", code="rate_limit_exceeded")
-    answer.headers = retry_hints(wait_s if wait_s < float("inf") else None)
+def _over_own_limit(error: OwnLimitError) -> ErrorAnswer:
+    answer = refusal(429, str(error), kind="rate_limit_error", code="rate_limit_exceeded")
+    answer.headers = retry_hints(error.retry_after)
     return answer
 
 

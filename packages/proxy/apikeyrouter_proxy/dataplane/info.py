@@ -82,7 +82,7 @@ class Info:
             route = self._router.routes.route_for(Demand(model=name, request_id=""))
         except UnknownModelError:
             return None
-        return _card(name, route.levels[0][0].provider_id)
+        return _card(name, route.levels[0].pools[0].provider_id)
 
     async def _admit(self, request: Request, send: Send) -> Client | bool | None:
         """Find who asks; False when that was refused."""

@@ -10,14 +10,14 @@ sent, they part again.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Scope
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.observation import Dimension
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 INFERRED = "inferred"
 #: Scopes of equal limits that are watched beside each other.
@@ -40,7 +40,7 @@ _DOUBTS_TO_PART = 2
 _APART_FOR_S = 600.0
 
 _Family = tuple[str, str, Dimension, float, float, str]
-_Watches = dict[Scope, "_Watch"]
+_Watches = dict[QuotaScope, "_Watch"]
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class _Count:
     """What one scope saw counted by a moment, and what each watched scope had sent by then."""
 
     counted: float
-    sent_by: dict[Scope, float]
+    sent_by: dict[QuotaScope, float]
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class _Watch:
     window: Window
     surprised_at: float
     begun: _Count | None = None
-    groups: list[frozenset[Scope]] | None = None
+    groups: list[frozenset[QuotaScope]] | None = None
     compared: int = 0
 
     def begin(self) -> None:
@@ -73,7 +73,7 @@ class _Watch:
         self.begun = self.groups = None
         self.compared = 0
 
-    def rule_out(self, foreign: float, sent_by_others: Mapping[Scope, float]) -> None:
+    def rule_out(self, foreign: float, sent_by_others: Mapping[QuotaScope, float]) -> None:
         """Keep the groups whose calls are what was counted beyond our own."""
         groups = self.groups
         if groups is None:
@@ -88,7 +88,7 @@ class _Watch:
         if not self.groups:
             self.groups, self.compared = None, 0
 
-    def decided(self, scope: Scope) -> frozenset[Scope] | None:
+    def decided(self, scope: QuotaScope) -> frozenset[QuotaScope] | None:
         """Return the group that is left, with *scope* in it; `None` while it is not sure."""
         if self.compared < _AGREEMENTS or self.groups is None or len(self.groups) != 1:
             return None
@@ -124,16 +124,16 @@ class ScopeInference:
         self._book = book
         #: Scopes of one provider that have a limit of the same kind and size.
         self._families: dict[_Family, _Watches] = {}
-        self._doubts: dict[Scope, _Doubt] = {}
+        self._doubts: dict[QuotaScope, _Doubt] = {}
         self._parted: dict[str, _Parted] = {}
 
-    def note(self, scope: Scope, now: float, *, is_surprised: bool) -> None:
+    def note(self, scope: QuotaScope, now: float, *, is_surprised: bool) -> None:
         """Fold in that a report of *scope* was held against its windows.
 
         Args:
             is_surprised: More was counted than our own keys of the scope sent.
         """
-        if scope.basis == INFERRED:
+        if scope.membership.basis == INFERRED:
             self._doubt(scope, now)
         if not is_surprised and not scope.is_watched:
             return
@@ -153,7 +153,7 @@ class ScopeInference:
         if _compare(family, scope, watch, now):
             self._join_if_agreed(family, watch.decided(scope), now)
 
-    def _begin(self, family: _Watches, scope: Scope, window: Window, now: float) -> None:
+    def _begin(self, family: _Watches, scope: QuotaScope, window: Window, now: float) -> None:
         """Watch one more; all begin anew, so that each knows what it sent."""
         if scope not in family and len(family) >= _WATCHED:
             self._forget(family, min(family, key=lambda s: family[s].surprised_at))
@@ -162,14 +162,16 @@ class ScopeInference:
         for watch in family.values():
             watch.begin()
 
-    def _forget(self, family: _Watches, scope: Scope) -> None:
+    def _forget(self, family: _Watches, scope: QuotaScope) -> None:
         family.pop(scope, None)
         scope.is_watched = False
         # Groups that still have it in them could be told from others no more.
         for watch in family.values():
             watch.begin()
 
-    def _join_if_agreed(self, family: _Watches, group: frozenset[Scope] | None, now: float) -> None:
+    def _join_if_agreed(
+        self, family: _Watches, group: frozenset[QuotaScope] | None, now: float
+    ) -> None:
         """Join *group* once every member has come to it."""
         if group is None or any(
             member not in family or family[member].decided(member) != group for member in group
@@ -181,7 +183,7 @@ class ScopeInference:
         if len(group) < 2:
             return
         # The operator's or the provider's name for the account wins, then the busiest.
-        first = min(group, key=lambda s: (s.basis in ("own", INFERRED), -s.served, s.id))
+        first = min(group, key=_rank_of)
         for scope in group:
             if scope is first:
                 continue
@@ -189,13 +191,16 @@ class ScopeInference:
                 parted = self._parted.get(slot.id)
                 if parted is None or parted.until <= now:
                     self._book.join(
-                        slot, first.account, basis=INFERRED, confidence=_CONFIDENCE_AT_FIRST
+                        slot,
+                        first.membership.account,
+                        basis=INFERRED,
+                        confidence=_CONFIDENCE_AT_FIRST,
                     )
-        for window in first.windows:
+        for window in first.account.windows:
             window.forget_drift()
         self._doubts.pop(first, None)
 
-    def _doubt(self, scope: Scope, now: float) -> None:
+    def _doubt(self, scope: QuotaScope, now: float) -> None:
         """Part a joined scope whose provider counts less than its keys sent."""
         window = _telling_window(scope)
         if window is None:
@@ -211,7 +216,9 @@ class ScopeInference:
         against = doubt.against + 1 if share > _DOUBT else 0
         self._doubts[scope] = _Doubt(sent, window.disproved, now, against)
         if not against:
-            scope.confidence = min(_MOST_CONFIDENCE, 1.0 - 0.5 * (1.0 - scope.confidence))
+            member = scope.membership
+            surer = min(_MOST_CONFIDENCE, 1.0 - 0.5 * (1.0 - member.confidence))
+            scope.membership = replace(member, confidence=surer)
         if against < _DOUBTS_TO_PART:
             return
         del self._doubts[scope]
@@ -219,9 +226,8 @@ class ScopeInference:
             if self._book.membership(slot).basis == INFERRED:
                 self._part(slot, now)
         rest = [self._book.membership(slot) for slot in self._book.slots_of(scope)]
-        scope.basis, scope.confidence = (
-            (rest[0].basis, rest[0].confidence) if rest else ("own", 1.0)
-        )
+        basis, confidence = (rest[0].basis, rest[0].confidence) if rest else ("own", 1.0)
+        scope.membership = replace(scope.membership, basis=basis, confidence=confidence)
 
     def _part(self, slot: KeySlot, now: float) -> None:
         parted = self._parted.setdefault(slot.id, _Parted())
@@ -230,7 +236,7 @@ class ScopeInference:
         self._book.part(slot, basis=INFERRED)
 
 
-def _compare(family: _Watches, scope: Scope, watch: _Watch, now: float) -> bool:
+def _compare(family: _Watches, scope: QuotaScope, watch: _Watch, now: float) -> bool:
     """Hold what *scope* saw counted against what each other sent; tell whether it was telling."""
     sent_by = {other: _sent(other_watch.window) for other, other_watch in family.items()}
     count = _Count(watch.window.counted(now), sent_by)
@@ -247,7 +253,7 @@ def _compare(family: _Watches, scope: Scope, watch: _Watch, now: float) -> bool:
     return True
 
 
-def _groups_of(others: Iterable[Scope]) -> Iterable[frozenset[Scope]]:
+def _groups_of(others: Iterable[QuotaScope]) -> Iterable[frozenset[QuotaScope]]:
     """Return every group of *others*; of many only each alone, and all together."""
     scopes = tuple(others)
     sizes: Iterable[int] = range(1, len(scopes) + 1)
@@ -256,14 +262,20 @@ def _groups_of(others: Iterable[Scope]) -> Iterable[frozenset[Scope]]:
     return (frozenset(group) for size in sizes for group in combinations(scopes, size))
 
 
-def _telling_window(scope: Scope) -> Window | None:
+def _rank_of(scope: QuotaScope) -> tuple[bool, int, str]:
+    """Rank by whose name an account should bear: one that was given, else the busiest's."""
+    is_own = scope.membership.basis in ("own", INFERRED)
+    return is_own, -scope.statistics.served, scope.id
+
+
+def _telling_window(scope: QuotaScope) -> Window | None:
     """Return the window whose count tells most: requests, which are never estimated."""
-    told = [w for w in scope.windows if w.observed_at is not None and w.period_s > 0.0]
+    told = [w for w in scope.account.windows if w.observed_at is not None and w.period_s > 0.0]
     requests = (w for w in told if w.dimension is Dimension.REQUESTS)
     return next(requests, None) or next(iter(told), None)
 
 
-def _family_of(scope: Scope, window: Window) -> _Family:
+def _family_of(scope: QuotaScope, window: Window) -> _Family:
     return (
         scope.provider_id, scope.group, window.dimension, window.capacity, window.period_s,
         window.label,

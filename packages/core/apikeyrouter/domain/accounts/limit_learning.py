@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
-from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, Scope
+from apikeyrouter.domain.ledger.ledger import Hold, Ledger
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.events import Event, LimitLearned
@@ -26,6 +26,7 @@ from apikeyrouter.domain.models.observation import (
     ObservedLimit,
     Provenance,
 )
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 #: Resets told in whole seconds, and read a moment later, still name the same instant.
 _SAME_INSTANT_S = 1.1
@@ -52,23 +53,23 @@ class LimitLearning:
         self,
         ledger: Ledger,
         book: AccountRegistry,
-        pacing: LimitSearch,
+        search: LimitSearch,
         *,
         emit: Callable[[Event], None],
     ) -> None:
         self._ledger = ledger
-        self._pacing = pacing
+        self._search = search
         self._book = book
         self._emit = emit
         self._ballots: dict[Window, _Ballot] = {}
 
     def learn(
         self,
-        scope: Scope,
+        scope: QuotaScope,
         limits: tuple[ObservedLimit, ...],
         now: float,
         *,
-        hold: Reservation | None = None,
+        hold: Hold | None = None,
     ) -> float:
         """Fold in what one answer told.
 
@@ -97,15 +98,14 @@ class LimitLearning:
             eased = eased or moved < 0.0
             surprise = max(surprise, moved / window.capacity if window.capacity > 0 else 0.0)
         if limits:
-            scope.observed_at = now
-            scope.strained_at = -1.0
+            scope.account.note_report(now)
         if eased:
             scope.notify_capacity()
         return surprise
 
-    def _known(self, scope: Scope, told: ObservedLimit) -> Window | None:
+    def _known(self, scope: QuotaScope, told: ObservedLimit) -> Window | None:
         """Find the window that *told* speaks of: same dimension, same label, same period."""
-        for window in scope.windows:
+        for window in scope.account.windows:
             if (
                 window.capacity == told.limit
                 and window.dimension is told.dimension
@@ -115,7 +115,7 @@ class LimitLearning:
                 return window
         same = [
             window
-            for window in scope.windows
+            for window in scope.account.windows
             if window.dimension is told.dimension and window.label == told.label
         ]
         if told.period_s is not None:
@@ -127,9 +127,7 @@ class LimitLearning:
         reported = [window for window in same if window.provenance is not Provenance.DECLARED]
         return next(iter(reported or same), None)
 
-    def _open(
-        self, scope: Scope, told: ObservedLimit, now: float, hold: Reservation | None
-    ) -> None:
+    def _open(self, scope: QuotaScope, told: ObservedLimit, now: float, hold: Hold | None) -> None:
         assert told.limit is not None  # noqa: S101 - checked by the caller
         algorithm = told.algorithm
         if told.dimension is Dimension.CONCURRENCY:
@@ -137,7 +135,7 @@ class LimitLearning:
         else:
             period = told.period_s or told.inferred_period() or _plain_period(told)
         window = self._book.window_for(
-            scope, told.dimension, told.limit, period, now,
+            scope.provider_id, told.dimension, told.limit, period, now,
             provenance=told.source, algorithm=algorithm, label=told.label,
         )  # fmt: skip
         if isinstance(window, FixedWindow):
@@ -147,16 +145,16 @@ class LimitLearning:
                 window.align(now + told.reset_s + _RESET_SLACK_S, now)
             elif window.reset_at == math.inf:
                 window.align(now + period, now)
-        self._ledger.adopt(window, scope, now, hold)
+        self._ledger.adopt(window, scope.account, now, hold)
         if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
             self._ballots[window] = _Ballot()
             window = self._vote(scope, window, told, now)
         self._hold_against(window, told, now, hold)
-        self._pacing.told(scope)
+        self._search.told(scope)
         self._tell(scope, window, None)
         scope.notify_capacity()
 
-    def _resize(self, scope: Scope, window: Window, told: ObservedLimit, now: float) -> None:
+    def _resize(self, scope: QuotaScope, window: Window, told: ObservedLimit, now: float) -> None:
         assert told.limit is not None  # noqa: S101 - checked by the caller
         before = window.capacity
         window.room(now)
@@ -166,22 +164,22 @@ class LimitLearning:
             scope.notify_capacity()
 
     def _hold_against(
-        self, window: Window, told: ObservedLimit, now: float, hold: Reservation | None
+        self, window: Window, told: ObservedLimit, now: float, hold: Hold | None
     ) -> float:
         if told.remaining is None or told.dimension is Dimension.CONCURRENCY:
             return 0.0
         used = window.capacity - told.remaining
         since = age_s = 0.0
         if hold is not None:
-            line = hold.line_of(window)
-            since = window.charged - line.charged_after if line is not None else 0.0
+            charge = hold.charge_on(window)
+            since = window.charged - charge.charged_after if charge is not None else 0.0
             age_s = max(0.0, now - hold.taken_at)
         # The report is rounded: down to whole units, or to the nearest step.
         step = told.rounding
         high = used if step <= 1.0 else used + 0.5 * step
         return window.observe(high - step, high, since=since, age_s=age_s, now=now)
 
-    def _vote(self, scope: Scope, window: Window, told: ObservedLimit, now: float) -> Window:
+    def _vote(self, scope: QuotaScope, window: Window, told: ObservedLimit, now: float) -> Window:
         """Let the reset say how the window refills; return the window now in force."""
         ballot = self._ballots.get(window)
         if isinstance(window, FixedWindow):
@@ -223,18 +221,18 @@ class LimitLearning:
         if period is not None and period != window.period_s:
             window.repace(period)
 
-    def _fix(self, scope: Scope, old: Window, ballot: _Ballot, now: float) -> Window:
+    def _fix(self, scope: QuotaScope, old: Window, ballot: _Ballot, now: float) -> Window:
         period = _next_period(ballot.longest_reset_s)
         new = FixedWindow(
             old.dimension, old.capacity, period, now,
             reset_at=ballot.reset_at + _RESET_SLACK_S, provenance=old.provenance, label=old.label,
         )  # fmt: skip
-        self._ledger.replace(old, new, scope, now)
+        self._ledger.replace(old, new, scope.account, now)
         del self._ballots[old]
         self._tell(scope, new, old.capacity)
         return new
 
-    def _tell(self, scope: Scope, window: Window, before: float | None) -> None:
+    def _tell(self, scope: QuotaScope, window: Window, before: float | None) -> None:
         self._emit(
             LimitLearned(
                 scope_id=scope.id,

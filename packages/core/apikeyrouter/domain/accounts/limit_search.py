@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from apikeyrouter.domain.ledger.algorithms import Concurrent
-from apikeyrouter.domain.ledger.ledger import Ledger, Scope
+from apikeyrouter.domain.ledger.ledger import Ledger
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import CAUTIOUS, Window
 from apikeyrouter.domain.models.events import Event, LimitLearned
 from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 #: Calls at once on a scope of which nothing is known; one more for each that succeeds.
 FIRST_CALLS = 8
@@ -143,13 +144,13 @@ class LimitSearch:
     def __init__(self, ledger: Ledger, *, emit: Callable[[Event], None]) -> None:
         self._ledger = ledger
         self._emit = emit
-        self._search_of: dict[Scope, _Search] = {}
+        self._search_of: dict[QuotaScope, _Search] = {}
 
-    def begin(self, scope: Scope, now: float) -> None:
+    def begin(self, scope: QuotaScope, now: float) -> None:
         """Let few calls at once through until something is learned of *scope*."""
         self._hold_back(scope, self._search(scope, now), FIRST_CALLS, now)
 
-    def answered(self, scope: Scope, now: float) -> None:
+    def answered(self, scope: QuotaScope, now: float) -> None:
         """Fold in one call that was let in. Only asked while `scope.is_searched`."""
         search = self._search(scope, now)
         if search.has_stood_still:
@@ -166,7 +167,7 @@ class LimitSearch:
                 self._drop_pace(scope, search)
         scope.is_searched = search.ramp is not None or search.pace is not None
 
-    def refused(self, scope: Scope, now: float, *, told: bool, is_first: bool) -> None:
+    def refused(self, scope: QuotaScope, now: float, *, told: bool, is_first: bool) -> None:
         """Fold in one refusal.
 
         Args:
@@ -184,27 +185,27 @@ class LimitSearch:
         if not knows_limits:
             search.is_met = True
             search.raised_at = now
-            self._hold_back(scope, search, scope.in_flight, now)
+            self._hold_back(scope, search, scope.account.in_flight, now)
         if not is_first:
             return
         puzzled_before = now - search.puzzled_at < _PUZZLED_FOR_S
         search.puzzled_at = now
-        let_in, elapsed = scope.served - search.served, now - search.since
+        let_in, elapsed = scope.statistics.served - search.served, now - search.since
         tells_little = knows_limits or let_in < _TELLING_CALLS
         if let_in <= 0 or (tells_little and not puzzled_before):
             return
-        search.since, search.served, search.has_stood_still = now, scope.served, True
+        search.since, search.served, search.has_stood_still = now, scope.statistics.served, True
         self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, knows_limits)
         if search.pace is not None:
             search.pace.is_rough = let_in < _TELLING_CALLS
 
-    def slowed(self, scope: Scope, now: float) -> None:
+    def slowed(self, scope: QuotaScope, now: float) -> None:
         """Halve the pace of *scope*: its provider asked for it."""
         search = self._search(scope, now)
         recent = search.pace.rate if search.pace is not None else self._recent(scope, search, now)
         self._slow_to(scope, search, recent / 2.0, recent, now, is_passing=True)
 
-    def told(self, scope: Scope) -> None:
+    def told(self, scope: QuotaScope) -> None:
         """Give way to limits that the provider has told."""
         search = self._search_of.get(scope)
         if search is None:
@@ -213,7 +214,7 @@ class LimitSearch:
             self._drop_pace(scope, search)
         scope.is_searched = search.ramp is not None or search.pace is not None
 
-    def follow(self, old: Scope, new: Scope) -> None:
+    def follow(self, old: QuotaScope, new: QuotaScope) -> None:
         """Go on searching for *new* where *old* was; it bears other keys' name for the same."""
         search = self._search_of.pop(old, None)
         if search is not None:
@@ -221,17 +222,17 @@ class LimitSearch:
         else:
             self._search_of.pop(new, None)
 
-    def forget(self, scope: Scope) -> None:
+    def forget(self, scope: QuotaScope) -> None:
         """Let go of a scope that is no more."""
         self._search_of.pop(scope, None)
 
-    def _search(self, scope: Scope, now: float) -> _Search:
+    def _search(self, scope: QuotaScope, now: float) -> _Search:
         search = self._search_of.get(scope)
         if search is None:
-            search = self._search_of[scope] = _Search(now, scope.served)
+            search = self._search_of[scope] = _Search(now, scope.statistics.served)
         return search
 
-    def _hold_back(self, scope: Scope, search: _Search, calls: int, now: float) -> None:
+    def _hold_back(self, scope: QuotaScope, search: _Search, calls: int, now: float) -> None:
         calls = max(1, calls)
         if search.ramp is not None:
             search.ramp.resize(min(calls, search.ramp.capacity), Provenance.INFERRED)
@@ -241,10 +242,10 @@ class LimitSearch:
                 Dimension.CONCURRENCY, calls, 0.0, now,
                 provenance=Provenance.INFERRED, label=CAUTIOUS,
             )  # fmt: skip
-            self._ledger.adopt(search.ramp, scope, now, None)
+            self._ledger.adopt(search.ramp, scope.account, now, None)
         scope.is_searched = True
 
-    def _open_up(self, scope: Scope, search: _Search, ramp: Window, now: float) -> None:
+    def _open_up(self, scope: QuotaScope, search: _Search, ramp: Window, now: float) -> None:
         if not search.is_met:
             # Known limits are no reason to hold back; that the other keys' answers are on
             # their way is one not to give everything that waits to the first that came.
@@ -259,12 +260,18 @@ class LimitSearch:
             scope.notify_capacity()
 
     def _slow_to(
-        self, scope: Scope, search: _Search, to: float, ceiling: float, now: float, is_passing: bool
+        self,
+        scope: QuotaScope,
+        search: _Search,
+        to: float,
+        ceiling: float,
+        now: float,
+        is_passing: bool,
     ) -> None:
         pace, before = search.pace, None
         if pace is None:
             pace = search.pace = Pace(to, ceiling, now, is_passing=is_passing)
-            self._ledger.adopt(pace, scope, now, None)
+            self._ledger.adopt(pace, scope.account, now, None)
             # Calls that are under way were let in by the pace before it.
             pace.used = pace.capacity
         else:
@@ -281,22 +288,22 @@ class LimitSearch:
             )
         )
 
-    def _recent(self, scope: Scope, search: _Search, now: float) -> float:
+    def _recent(self, scope: QuotaScope, search: _Search, now: float) -> float:
         """Return the requests a second of late."""
-        for window in scope.windows:
+        for window in scope.account.windows:
             if window.dimension is Dimension.REQUESTS and window.pace(now)[0] > 0:
                 return window.pace(now)[0]
-        return (scope.served - search.served) / max(1.0, now - search.since)
+        return (scope.statistics.served - search.served) / max(1.0, now - search.since)
 
-    def _drop_ramp(self, scope: Scope, search: _Search) -> None:
+    def _drop_ramp(self, scope: QuotaScope, search: _Search) -> None:
         assert search.ramp is not None  # noqa: S101 - the callers have looked
-        scope.windows.remove(search.ramp)
+        scope.account.windows.remove(search.ramp)
         search.ramp = None
         scope.notify_capacity()
 
-    def _drop_pace(self, scope: Scope, search: _Search) -> None:
+    def _drop_pace(self, scope: QuotaScope, search: _Search) -> None:
         assert search.pace is not None  # noqa: S101 - the callers have looked
-        scope.windows.remove(search.pace)
+        scope.account.windows.remove(search.pace)
         search.pace = None
         scope.notify_capacity()
 
@@ -318,15 +325,15 @@ def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, fl
     return per_s * (_EXACT if elapsed >= _EXACT_AFTER_S else _ROUGH), per_s
 
 
-def _knows_limits(scope: Scope) -> bool:
-    return any(window.provenance is not Provenance.INFERRED for window in scope.windows)
+def _knows_limits(scope: QuotaScope) -> bool:
+    return any(window.provenance is not Provenance.INFERRED for window in scope.account.windows)
 
 
-def _tight_windows(scope: Scope, now: float) -> list[Window]:
+def _tight_windows(scope: QuotaScope, now: float) -> list[Window]:
     """Return the known limits that explain a refusal: there is little left of them."""
     return [
         window
-        for window in scope.windows
+        for window in scope.account.windows
         if window.provenance is not Provenance.INFERRED
         and window.algorithm is not Algorithm.CONCURRENT
         and window.pressure(now) >= _EXPLAINS_FROM

@@ -7,12 +7,11 @@ come to share an account share its scopes from then on.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
-from apikeyrouter.domain.ledger.ledger import Ledger, Scope
+from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.declared_limits import DECLARABLE
@@ -22,19 +21,11 @@ from apikeyrouter.domain.models.observation import (
     Dimension,
     Provenance,
 )
+from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 
 ALL_MODELS = "*"
 #: What an operator has said stays.
 _BY_HAND = ("configured", "alone")
-
-
-@dataclass(slots=True, frozen=True)
-class Membership:
-    """Whose account a key is of, how that is known, and how surely."""
-
-    account: str
-    basis: str
-    confidence: float
 
 
 class AccountRegistry:
@@ -43,19 +34,19 @@ class AccountRegistry:
     def __init__(
         self,
         ledger: Ledger,
-        pacing: LimitSearch,
+        search: LimitSearch,
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
-        on_room: Callable[[Scope], None],
+        on_capacity: Callable[[QuotaScope], None],
     ) -> None:
         self._ledger = ledger
-        self._pacing = pacing
+        self._search = search
         self._clock = clock
         self._emit = emit
-        self._on_room = on_room
+        self._on_capacity = on_capacity
         #: Scopes by group, of each account by provider and name.
-        self._accounts: dict[tuple[str, str], dict[str, Scope]] = {}
+        self._accounts: dict[tuple[str, str], dict[str, QuotaScope]] = {}
         self._membership: dict[str, Membership] = {}
         #: The keys of an account by provider and name, in order of arrival.
         self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
@@ -66,10 +57,10 @@ class AccountRegistry:
         #: Told when a key moved from one account to another.
         self.on_move: Callable[[KeySlot], None] = lambda _: None
 
-    def __iter__(self) -> Iterator[Scope]:
+    def __iter__(self) -> Iterator[QuotaScope]:
         return (scope for scopes in self._accounts.values() for scope in scopes.values())
 
-    def scope_for(self, slot: KeySlot, group: str) -> Scope:
+    def scope_for(self, slot: KeySlot, group: str) -> QuotaScope:
         """Return the scope that *slot* draws on for *group*; made at first sight."""
         member = self.membership(slot)
         scopes = self._accounts.setdefault((slot.provider_id, member.account), {})
@@ -78,19 +69,19 @@ class AccountRegistry:
             scope = scopes[group] = self._found(slot, member, group)
         return scope
 
-    def scopes_of(self, slot: KeySlot) -> list[Scope]:
+    def scopes_of(self, slot: KeySlot) -> list[QuotaScope]:
         """Return every scope of the key's account, one a group in use."""
         account = self.membership(slot).account
         return list(self._accounts.get((slot.provider_id, account), {}).values())
 
-    def drop_idle(self, scope: Scope, now: float) -> None:
+    def drop_idle(self, scope: QuotaScope, now: float) -> None:
         """Forget a scope that nobody asks for and that holds and waits for nothing."""
-        if scope.candidates or scope.open or scope.wake_at > now:
+        if scope.index.candidates or scope.account.open or scope.cooldown.until > now:
             return
-        scopes = self._accounts.get((scope.provider_id, scope.account), {})
+        scopes = self._accounts.get((scope.provider_id, scope.membership.account), {})
         if scopes.get(scope.group) is scope:
             del scopes[scope.group]
-            self._pacing.forget(scope)
+            self._search.forget(scope)
 
     def membership(self, slot: KeySlot) -> Membership:
         """Return whose account *slot* is of, and how we know."""
@@ -105,9 +96,9 @@ class AccountRegistry:
             self._enlist(slot, member)
         return member
 
-    def slots_of(self, scope: Scope) -> list[KeySlot]:
+    def slots_of(self, scope: QuotaScope) -> list[KeySlot]:
         """Return the keys that draw on the account of *scope*."""
-        return list(self._slots_of.get((scope.provider_id, scope.account), ()))
+        return list(self._slots_of.get((scope.provider_id, scope.membership.account), ()))
 
     def join(self, slot: KeySlot, account: str, *, basis: str, confidence: float) -> bool:
         """Move *slot* to *account* unless something surer is known; tell whether it moved."""
@@ -121,7 +112,7 @@ class AccountRegistry:
         self._move(slot, Membership(account, basis, confidence))
         if basis != "told":
             for scope in self.scopes_of(slot):
-                scope.basis, scope.confidence = basis, confidence
+                scope.membership = Membership(account, basis, confidence)
         self._emit(ScopesJoined(account, slot.id, True, basis, confidence))
         return True
 
@@ -140,7 +131,7 @@ class AccountRegistry:
         """Move the ends of days and months: the wall clock now reads *ahead_s* beyond ours."""
         now, self.wall_ahead_s = self._clock(), ahead_s
         for scope in self:
-            dated = [window for window in scope.windows if isinstance(window, FixedWindow)]
+            dated = [window for window in scope.account.windows if isinstance(window, FixedWindow)]
             for window in dated:
                 window.follow_wall(ahead_s, now)
             if dated:
@@ -169,7 +160,7 @@ class AccountRegistry:
         if not mates:
             del self._slots_of[name]
             for scope in self._accounts.pop(name, {}).values():
-                self._pacing.forget(scope)
+                self._search.forget(scope)
 
     def _carry_over(self, slot: KeySlot, before: tuple[str, str], *, is_last: bool) -> None:
         """Take along what is known: a told wait always, and the limits when nobody stays behind.
@@ -181,53 +172,49 @@ class AccountRegistry:
         for group, old in list(self._accounts.get(before, {}).items()):
             is_new = group not in known
             new = self.scope_for(slot, group)
-            if old.wake_at > new.wake_at:
-                new.wake_at, new.why, new.cause, new.streak = (
-                    old.wake_at, old.why, old.cause, old.streak,
-                )  # fmt: skip
+            if new.cooldown.take_over(old.cooldown):
+                new.statistics.refusals_in_row = old.statistics.refusals_in_row
             if is_last and is_new:
-                new.windows = list(old.windows)
-                new.observed_at, new.is_searched = old.observed_at, old.is_searched
-                new.served, new.refused = old.served, old.refused
-                new.take_over(old)
-                self._pacing.follow(old, new)
+                new.statistics, new.is_searched = old.statistics, old.is_searched
+                new.account.take_over(old.account)
+                self._search.follow(old, new)
 
-    def _found(self, slot: KeySlot, member: Membership, group: str) -> Scope:
+    def _found(self, slot: KeySlot, member: Membership, group: str) -> QuotaScope:
         now = self._clock()
         name = f"{slot.provider_id}/{member.account}"
-        scope = Scope(
+        scope = QuotaScope(
             id=name if group == ALL_MODELS else f"{name}/{group}",
             provider_id=slot.provider_id,
-            account=member.account,
+            membership=member,
             group=group,
-            basis=member.basis,
-            confidence=member.confidence,
-            on_room=self._on_room,
+            on_capacity=self._on_capacity,
         )
-        self.declare(scope, slot.record.metadata.get("limits") or {}, now)
-        if not scope.windows:
-            self._pacing.begin(scope, now)
+        self.declare(scope.account, slot.record.metadata.get("limits") or {}, now, slot.provider_id)
+        if not scope.account.windows:
+            self._search.begin(scope, now)
         return scope
 
-    def declare(self, scope: Scope, limits: dict[str, float], now: float) -> None:
-        """Put declared *limits* (`rpm`, `tpm`, …) on *scope*; what reports say corrects them."""
+    def declare(
+        self, account: LedgerAccount, limits: dict[str, float], now: float, provider_id: str = ""
+    ) -> None:
+        """Put declared *limits* (`rpm`, `tpm`, …) on *account*; what reports say corrects them."""
         for name, capacity in limits.items():
             dimension, period_s = DECLARABLE[name]
-            known = scope.window(dimension, period_s)
+            known = account.window(dimension, period_s)
             if known is not None:
                 known.resize(capacity, Provenance.DECLARED)
                 known.declared = float(capacity)
             elif dimension is Dimension.CONCURRENCY:
-                self._ledger.adopt(Concurrent(dimension, capacity, 0.0, now), scope, now, None)
+                self._ledger.adopt(Concurrent(dimension, capacity, 0.0, now), account, now, None)
             else:
                 window = self.window_for(
-                    scope, dimension, capacity, period_s, now, provenance=Provenance.DECLARED
+                    provider_id, dimension, capacity, period_s, now, provenance=Provenance.DECLARED
                 )
-                self._ledger.adopt(window, scope, now, None)
+                self._ledger.adopt(window, account, now, None)
 
     def window_for(
         self,
-        scope: Scope,
+        provider_id: str,
         dimension: Dimension,
         capacity: float,
         period_s: float,
@@ -237,13 +224,13 @@ class AccountRegistry:
         algorithm: Algorithm | None = None,
         label: str = "",
     ) -> Window:
-        """Build a window as the scope's provider runs those of this period.
+        """Build a window as the provider runs those of this period.
 
         Args:
             algorithm: When it is known; else the provider's calendar decides, and
                 continuous refill is what most providers have.
         """
-        calendar = self.calendars.get(scope.provider_id, {}).get(period_s)
+        calendar = self.calendars.get(provider_id, {}).get(period_s)
         if calendar is not None and algorithm in (None, Algorithm.FIXED):
             return FixedWindow(
                 dimension, capacity, period_s, now,

@@ -12,13 +12,14 @@ from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, Scope
+from apikeyrouter.domain.ledger.ledger import Hold, Ledger
 from apikeyrouter.domain.ledger.report import predict, quota_state_of
 from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.events import Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit, Provenance
 from apikeyrouter.domain.models.quota_state import ExhaustionPrediction, QuotaState, TimeWindow
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 #: What an operator, or a probe, can put right: money, credentials, addresses.
 _PUT_RIGHT_BY_HAND = frozenset(
@@ -39,7 +40,7 @@ class QuotaAwarenessEngine:
         ledger: Ledger,
         book: AccountRegistry,
         manager: KeyManager,
-        pacing: LimitSearch,
+        search: LimitSearch,
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
@@ -48,33 +49,33 @@ class QuotaAwarenessEngine:
         self.book = book
         self._manager = manager
         self._clock = clock
-        self._pacing = pacing
+        self._search = search
         self._inference = ScopeInference(book)
-        self._learning = LimitLearning(ledger, book, pacing, emit=emit)
+        self._learning = LimitLearning(ledger, book, search, emit=emit)
 
     # -- hot verbs ----------------------------------------------------------
 
     def learn(
         self,
-        scope: Scope,
+        scope: QuotaScope,
         limits: tuple[ObservedLimit, ...],
         now: float,
-        hold: Reservation | None = None,
+        hold: Hold | None = None,
     ) -> None:
         """Fold in the limits that one answer of *scope* told; *hold* is that call's."""
         surprise = self._learning.learn(scope, limits, now, hold=hold)
-        if surprise > 0.0 or scope.is_watched or scope.basis == INFERRED:
+        if surprise > 0.0 or scope.is_watched or scope.membership.basis == INFERRED:
             self._inference.note(scope, now, is_surprised=surprise > 0.0)
 
-    def note_success(self, scope: Scope, now: float) -> None:
+    def note_success(self, scope: QuotaScope, now: float) -> None:
         """Fold in one call that was let in: the next untold wait is short, a new scope opens up."""
-        scope.served += 1
-        scope.streak = 0
+        scope.statistics.served += 1
+        scope.statistics.refusals_in_row = 0
         if scope.is_searched:
-            self._pacing.answered(scope, now)
+            self._search.answered(scope, now)
 
     def note_refusal(
-        self, scope: Scope, failure: Failure, now: float, *, is_first: bool = True
+        self, scope: QuotaScope, failure: Failure, now: float, *, is_first: bool = True
     ) -> None:
         """Fold in one refusal for lack of quota.
 
@@ -83,9 +84,9 @@ class QuotaAwarenessEngine:
         """
         if failure.kind is FailureClass.SLOW_DOWN:
             if is_first:
-                self._pacing.slowed(scope, now)
+                self._search.slowed(scope, now)
         elif failure.kind is FailureClass.RATE_LIMITED:
-            self._pacing.refused(scope, now, told=bool(failure.limits), is_first=is_first)
+            self._search.refused(scope, now, told=bool(failure.limits), is_first=is_first)
 
     def note_account(self, slot: KeySlot, account: str) -> None:
         """Take the provider's word for whose account *slot* is of."""
@@ -93,16 +94,13 @@ class QuotaAwarenessEngine:
             slot.account = account
             self.book.join(slot, account, basis="told", confidence=1.0)
 
-    def tell_to_wait(self, scope: Scope, until: float, cause: str, how: str = "") -> None:
+    def tell_to_wait(self, scope: QuotaScope, until: float, cause: str, how: str = "") -> None:
         """Let nobody call *scope* before *until*; never shortens a wait.
 
         Args:
             cause: A failure class, or whatever else is waited for.
         """
-        if until > scope.wake_at:
-            scope.wake_at = until
-            scope.cause = cause
-            scope.why = f"{cause}: {how}" if how else cause
+        scope.cooldown.extend(until, cause, how)
 
     def clear_account_cooldowns(self, slot: KeySlot) -> None:
         """Let the account of *slot* be called again: its key was put right.
@@ -110,10 +108,9 @@ class QuotaAwarenessEngine:
         A limit's wait stays; it knows nothing of who asks.
         """
         for scope in self.book.scopes_of(slot):
-            if scope.cause in _PUT_RIGHT_BY_HAND:
-                scope.wake_at = 0.0
-                scope.why = scope.cause = ""
-                scope.streak = 0
+            if scope.cooldown.cause in _PUT_RIGHT_BY_HAND:
+                scope.cooldown.end()
+                scope.statistics.refusals_in_row = 0
                 scope.notify_capacity()
 
     # -- management verbs ---------------------------------------------------
@@ -140,7 +137,7 @@ class QuotaAwarenessEngine:
         slot = await self._manager.declare_limits(key_id, limits)
         now = self._clock()
         for scope in self.book.scopes_of(slot):
-            self.book.declare(scope, dict(limits), now)
+            self.book.declare(scope.account, dict(limits), now, scope.provider_id)
             scope.notify_capacity()
         return await self.get_quota_state(key_id)
 
@@ -182,6 +179,6 @@ class QuotaAwarenessEngine:
         return [
             (scope.id, window.name, window.declared, window.capacity, window.provenance)
             for scope in self.book
-            for window in scope.windows
+            for window in scope.account.windows
             if window.declared is not None and window.declared != window.capacity
         ]

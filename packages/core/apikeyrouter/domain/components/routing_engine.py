@@ -5,18 +5,20 @@ may wait is told the instant at which it is worth asking again.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, Scope, Shortfall
+from apikeyrouter.domain.ledger.ledger import Hold, Ledger, Reservation, Shortfall
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
+from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
+from apikeyrouter.domain.routing.contest import Contest, Entrant
 from apikeyrouter.domain.routing.decision_record import (
     EXCLUDED_KEPT,
     FIGURES_KEPT,
@@ -25,8 +27,10 @@ from apikeyrouter.domain.routing.decision_record import (
     DecisionRecord,
     explain,
 )
-from apikeyrouter.domain.routing.ranking import Picked, Ranking
-from apikeyrouter.domain.routing.route_table import Route, RouteTable
+from apikeyrouter.domain.routing.ranking import Picked
+from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.route_table import Level, Route, RouteTable
+from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import NoEligibleKeysError, UnknownModelError
 
 __all__ = ["Blocked", "Grant", "NoEligibleKeysError", "RoutingEngine"]
@@ -36,6 +40,7 @@ class Grant(msgspec.Struct, frozen=True):
     """A key that takes the request now.
 
     Attributes:
+        reservation: What is set aside: of the provider's account first, then of the request's own.
         is_probe: A circuit that is not quite closed waits for its end.
         generation: Of the key's secret; what comes of it tells nothing of another one.
     """
@@ -43,28 +48,31 @@ class Grant(msgspec.Struct, frozen=True):
     pool: CandidatePool
     candidate: Candidate
     slot: KeySlot
-    hold: Reservation
+    reservation: Reservation
     note: AttemptNote
     ledger: Ledger
     is_probe: bool = False
     generation: int = 0
 
-    def scope(self) -> Scope:
+    @property
+    def hold(self) -> Hold:
+        """The part of the reservation that is the provider's."""
+        return self.reservation.holds[0]
+
+    def scope(self) -> QuotaScope:
         """Return the scope that the key draws on now; it may have moved since."""
-        scope = self.hold.scope
-        if self.candidate.scope is scope and self.slot in self.candidate.slots:
-            return scope
-        moved = (
-            candidate.scope for candidate in self.slot.candidates if candidate.pool is self.pool
-        )
-        return next(moved, scope)
+        candidate = self.candidate
+        if self.slot in candidate.slots:
+            return candidate.scope
+        moved = (other.scope for other in self.slot.candidates if other.pool is self.pool)
+        return next(moved, candidate.scope)
 
     def return_unused(self, now: float) -> None:
         """Give everything back: who asked has gone before it was used."""
         self.note.end("cancelled", "", now)
         if self.is_probe:
             self.pool.circuit.release_probe()
-        self.ledger.cancel(self.hold, now)
+        self.ledger.cancel(self.reservation, now)
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,11 +83,13 @@ class Blocked:
         wakes_at: When it is worth asking again; `inf` if no clock tells.
         may_free_on_completion: The end of a running call may make room before that.
         excluded: Scopes and their reasons, at most three.
+        own: What the request itself is short of, such as its client's limit.
     """
 
     wakes_at: float
     may_free_on_completion: bool
     excluded: tuple[tuple[str, Shortfall], ...]
+    own: Shortfall | None = None
 
     @property
     def cannot_free_up(self) -> bool:
@@ -111,37 +121,25 @@ class RoutingEngine:
         self._clock = clock
         self._find_record = find_record
 
-    def decide(
-        self,
-        route: Route,
-        demand: Demand,
-        record: DecisionRecord,
-        now: float,
-        *,
-        avoid: Collection[KeySlot] = (),
-    ) -> Grant | Blocked:
+    def decide(self, route: Route, request: Request, now: float) -> Grant | Blocked:
         """Choose and reserve in one step; say when to ask again if nobody has room."""
-        for exactly in (False, True):
-            for level in route.levels:
-                grant = self._decide_level(level, demand, record, now, avoid, exactly)
-                if grant is not None:
-                    return grant
-        return self._blocked(route, demand, now)
+        own = request.shortfall(now)
+        if own is not None:
+            return Blocked(own.fits_at, own.for_calls, ((own.account_id, own),), own)
+        scoring = self.routes.scorings.scoring_of(request.demand.objective)
+        for level in route.levels:
+            grant = self._decide_level(level, request, scoring, now)
+            if grant is not None:
+                return grant
+        return self._blocked(route, request, scoring, now)
 
-    def decide_again(
-        self,
-        demand: Demand,
-        record: DecisionRecord,
-        now: float,
-        *,
-        avoid: Collection[KeySlot] = (),
-    ) -> Grant | Blocked:
+    def decide_again(self, request: Request, now: float) -> Grant | Blocked:
         """Decide for a request that has waited; its route may have changed meanwhile."""
         try:
-            route = self.routes.route_for(demand)
+            route = self.routes.route_for(request.demand)
         except UnknownModelError:
             return Blocked(math.inf, may_free_on_completion=False, excluded=())
-        return self.decide(route, demand, record, now, avoid=avoid)
+        return self.decide(route, request, now)
 
     def calls_by(self, at: float, demand: Demand, now: float) -> float:
         """Return how many requests such as *demand* can begin from now until *at*, on all keys.
@@ -152,16 +150,17 @@ class RoutingEngine:
         return sum(
             pool.calls_by(at, demand, now)
             for level in self.routes.route_for(demand).levels
-            for pool in level
+            for pool in level.pools
             if pool.circuit.open_until < at
         )
 
     def common_cause(self, demand: Demand) -> str:
         """Return the failure class that keeps every candidate from *demand*, if it is one."""
         now, common = self._clock(), ""
+        scoring = self.routes.scorings.scoring_of(demand.objective)
         for level in self.routes.route_for(demand).levels:
-            for pool in level:
-                causes: Iterable[str] = pool.order(pool.amounts(demand)).causes()
+            for pool in level.pools:
+                causes: Iterable[str] = pool.ranking(scoring, pool.amounts(demand), now).causes()
                 if pool.circuit.blocked_until(now):
                     causes = (pool.circuit.cause,)
                 for cause in causes:
@@ -184,86 +183,60 @@ class RoutingEngine:
         return explain(record) if record is not None else f"Nothing is kept of request {decision}."
 
     def _decide_level(
-        self,
-        level: tuple[CandidatePool, ...],
-        demand: Demand,
-        record: DecisionRecord,
-        now: float,
-        avoid: Collection[KeySlot],
-        exactly: bool,
+        self, level: Level, request: Request, scoring: Scoring, now: float
     ) -> Grant | None:
-        if len(level) == 1:
-            pool = level[0]
-            if pool.circuit.blocked_until(now):
-                return None
-            return self._pick(pool, demand, record, now, avoid, exactly)
-        ranked = []
-        for number, pool in enumerate(level):
-            if pool.circuit.blocked_until(now):
-                continue
-            best = pool.order(pool.amounts(demand)).best(now)
-            if best is not None or exactly:
-                ranked.append((best or (0, 0.0, 0.0), number, pool))
-        ranked.sort()
-        for _, _, pool in ranked:
-            grant = self._pick(pool, demand, record, now, avoid, exactly)
-            if grant is not None:
-                return grant
-        return None
-
-    def _pick(
-        self,
-        pool: CandidatePool,
-        demand: Demand,
-        record: DecisionRecord,
-        now: float,
-        avoid: Collection[KeySlot],
-        exactly: bool,
-    ) -> Grant | None:
-        amounts = pool.amounts(demand)
-        order = pool.order(amounts)
-        pick = order.pick_exactly if exactly else order.pick
-        picked = pick(self._ledger, amounts, now, avoid)
-        if picked is None:
+        contest = Contest(
+            request, self._ledger, now,
+            served_turn=level.served_turn, admit=self.routes.admit_pending,
+        )  # fmt: skip
+        for pool in level.pools:
+            if pool not in request.skipped and not pool.circuit.blocked_until(now):
+                contest.enter(pool, scoring)
+        picked = contest.run()
+        level.served_turn = contest.served_turn
+        if picked is None or contest.winner is None:
             return None
+        return self._grant(contest.winner, picked, request.record, now)
+
+    def _grant(self, winner: Entrant, picked: Picked, record: DecisionRecord, now: float) -> Grant:
+        pool = winner.pool
         pool.used_at = now
         is_probe = pool.circuit.note_call(now)
-        note = _note_of(pool, order, picked, now, now - record.arrived_at)
-        record.tokens = max(amounts)
+        note = _note_of(winner, picked, now, now - record.arrived_at)
+        record.tokens = max(winner.amounts)
         record.add(note)
         return Grant(
-            pool, picked.candidate, picked.slot, picked.hold, note, self._ledger,
+            pool, picked.candidate, picked.slot, picked.reservation, note, self._ledger,
             is_probe, picked.slot.generation,
         )  # fmt: skip
 
-    def _blocked(self, route: Route, demand: Demand, now: float) -> Blocked:
-        soonest, may_free_on_completion = math.inf, False
+    def _blocked(self, route: Route, request: Request, scoring: Scoring, now: float) -> Blocked:
+        soonest, may_free = math.inf, False
         excluded: list[tuple[str, Shortfall]] = []
         for level in route.levels:
-            for pool in level:
+            for pool in level.pools:
+                if pool in request.skipped:
+                    continue
                 opens_at = pool.circuit.blocked_until(now)
-                amounts = pool.amounts(demand)
-                order = pool.order(amounts)
                 if opens_at:
                     soonest = min(soonest, opens_at)
-                    may_free_on_completion = may_free_on_completion or pool.circuit.awaits_answer
+                    may_free = may_free or pool.circuit.awaits_answer
                     why = Shortfall("the provider fails; its circuit is open", 0.0, 0.0, opens_at)
                     excluded.append((f"{pool.provider_id}/{pool.model}", why))
                     continue
-                soonest = min(soonest, order.fits_at(self._ledger, amounts, now))
-                may_free_on_completion = may_free_on_completion or order.may_be_sooner()
-                excluded += [
-                    (candidate.scope.id, why) for candidate, why in order.sleepers(EXCLUDED_KEPT)
-                ]
-        return Blocked(soonest, may_free_on_completion, tuple(excluded[:EXCLUDED_KEPT]))
+                amounts = pool.amounts(request.demand)
+                ranking = pool.ranking(scoring, amounts, now)
+                soonest = min(soonest, ranking.fits_at(amounts, now))
+                may_free = may_free or ranking.may_be_sooner()
+                sleepers = ranking.sleepers(EXCLUDED_KEPT)
+                excluded += [(candidate.scope.id, why) for candidate, why in sleepers]
+        return Blocked(soonest, may_free, tuple(excluded[:EXCLUDED_KEPT]))
 
 
-def _note_of(
-    pool: CandidatePool, order: Ranking, picked: Picked, now: float, waited_s: float
-) -> AttemptNote:
-    candidate = picked.candidate
+def _note_of(winner: Entrant, picked: Picked, now: float, waited_s: float) -> AttemptNote:
+    pool, ranking, chosen = winner.pool, winner.ranking, picked.candidate
     figures: list[Any] = []
-    for window in candidate.scope.windows[:FIGURES_KEPT]:
+    for window in chosen.scope.account.windows[:FIGURES_KEPT]:
         figures += (window, window.used, window.capacity)
     return AttemptNote(
         key_id=picked.slot.record.id,
@@ -273,9 +246,9 @@ def _note_of(
         at=now,
         waited_s=waited_s,
         candidates=len(pool.candidates),
-        runners_up=order.runners_up(candidate, RUNNERS_UP_KEPT),
+        runners_up=ranking.runners_up(chosen, RUNNERS_UP_KEPT, now),
         excluded=tuple(
-            [(other.scope.id, why) for other, why in order.sleepers(EXCLUDED_KEPT)]
-        ) if order.why else (),
+            [(other.scope.id, why) for other, why in ranking.sleepers(EXCLUDED_KEPT)]
+        ) if ranking.why else (),
         figures=tuple(figures),
     )  # fmt: skip

@@ -43,7 +43,7 @@ def consequence_of(failure: Failure, grant: Grant) -> Consequence:
 
 
 def apply_consequence(
-    desk: AttemptContext,
+    context: AttemptContext,
     grant: Grant,
     failure: Failure,
     consequence: Consequence,
@@ -57,33 +57,33 @@ def apply_consequence(
     """
     blame = consequence.blame
     if blame is Blame.PROVIDER:
-        _open_circuit(desk, grant, failure, started_at, now)
+        _open_circuit(context, grant, failure, started_at, now)
         return
     if failure.status is not None:
-        close_circuit(desk, grant)
+        close_circuit(context, grant)
     elif grant.is_probe:
         grant.pool.circuit.release_probe()
-        desk.wake()
+        context.engine.routes.on_change()
     if blame is Blame.SCOPE:
-        _cool_scope(desk, grant, failure, consequence, started_at, now)
+        _cool_scope(context, grant, failure, consequence, started_at, now)
     elif blame is Blame.KEY:
-        _cool_key(desk, grant, failure, consequence, started_at, now)
+        _cool_key(context, grant, failure, consequence, started_at, now)
     elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
-        _refuse_model(desk, grant, failure, consequence, now)
+        _refuse_model(context, grant, failure, consequence, now)
 
 
-def close_circuit(desk: AttemptContext, grant: Grant) -> None:
+def close_circuit(context: AttemptContext, grant: Grant) -> None:
     """Note that the provider answered: whatever it said, it is there."""
     circuit = grant.pool.circuit
     if circuit.note_success():
-        _tell_circuit(desk, grant, "closed", "answered")
-        desk.wake()
+        _tell_circuit(context, grant, "closed", "answered")
+        context.engine.routes.on_change()
     elif circuit.ramp is not None:
-        desk.wake()
+        context.engine.routes.on_change()
 
 
 def _open_circuit(
-    desk: AttemptContext, grant: Grant, failure: Failure, began_at: float, now: float
+    context: AttemptContext, grant: Grant, failure: Failure, began_at: float, now: float
 ) -> None:
     circuit, health, kind = grant.pool.circuit, grant.candidate.health, failure.kind.value
     health.note_failure(began_at, now)
@@ -91,22 +91,22 @@ def _open_circuit(
     at_once = failure.kind is FailureClass.UNREACHABLE
     if circuit.note_failure(now, kind, began_at=began_at, at_once=at_once):
         detail = failure.message if failure.status is None else ""
-        _tell_circuit(desk, grant, "open", kind, detail)
+        _tell_circuit(context, grant, "open", kind, detail)
     elif grant.is_probe:
-        desk.wake()
+        context.engine.routes.on_change()
     told_s = min(failure.retry_after_s or 0.0, LONGEST_TOLD_S)
     if told_s > 0.0:
-        desk.awareness.tell_to_wait(grant.scope(), now + told_s, kind, "told to wait")
-        desk.engine.routes.rest_scope(grant.scope())
+        context.awareness.tell_to_wait(grant.scope(), now + told_s, kind, "told to wait")
+        context.engine.routes.rest_scope(grant.scope())
     elif health.failures >= _FAILURES_TO_REST and circuit.answered_at >= health.failing_since:
         # Who answered since then is another account: an answer of its own ends the row.
         doublings = min(health.failures - _FAILURES_TO_REST, 16)
         rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
-        desk.awareness.tell_to_wait(grant.scope(), now + rest_s, kind, "fails in a row")
+        context.awareness.tell_to_wait(grant.scope(), now + rest_s, kind, "fails in a row")
 
 
 def _refuse_model(
-    desk: AttemptContext, grant: Grant, failure: Failure, consequence: Consequence, now: float
+    context: AttemptContext, grant: Grant, failure: Failure, consequence: Consequence, now: float
 ) -> None:
     """Keep the model from the key; from every key of the scope if none can have it.
 
@@ -115,17 +115,17 @@ def _refuse_model(
     """
     pool, slots = grant.pool, [grant.slot]
     if consequence.blame is Blame.MODEL_IN_SCOPE or failure.status == _NOT_FOUND:
-        candidates = grant.scope().candidates.get(pool, ())
+        candidates = grant.scope().index.candidates.get(pool, ())
         slots = [member for candidate in candidates for member in candidate.slots]
     until = now + wait_for(failure, consequence, streak=1)
     grant.slot.note_failure(now)
     for member in slots:
         member.refuse(pool.model, until, now)
-        desk.engine.routes.refresh_slot(member)
+        context.engine.routes.refresh_slot(member)
 
 
 def _cool_scope(
-    desk: AttemptContext,
+    context: AttemptContext,
     grant: Grant,
     failure: Failure,
     consequence: Consequence,
@@ -133,30 +133,30 @@ def _cool_scope(
     now: float,
 ) -> None:
     scope = grant.scope()
-    scope.refused += 1
+    scope.statistics.refused += 1
     grant.slot.refused += 1
     # Calls that were under way together are refused together: one refusal, one wait.
-    is_first = started_at >= scope.refused_at
+    is_first = started_at >= scope.statistics.refused_at
     if is_first:
-        scope.streak += 1
-        scope.refused_at = now
-    until = now + _wait_s(desk, failure, consequence, scope.streak)
+        scope.statistics.refusals_in_row += 1
+        scope.statistics.refused_at = now
+    until = now + _wait_s(context, failure, consequence, scope.statistics.refusals_in_row)
     how = "told to wait" if failure.retry_after_s else ""
     scopes = [scope]
     if failure.kind in _OF_THE_ACCOUNT:
-        scopes = list({scope, *desk.awareness.book.scopes_of(grant.slot)})
+        scopes = list({scope, *context.awareness.book.scopes_of(grant.slot)})
     for told in scopes:
-        desk.awareness.tell_to_wait(told, until, failure.kind.value, how)
-    desk.awareness.note_refusal(scope, failure, now, is_first=is_first)
+        context.awareness.tell_to_wait(told, until, failure.kind.value, how)
+    context.awareness.note_refusal(scope, failure, now, is_first=is_first)
     grant.slot.note_failure(now)
     if scope.group == ALL_MODELS or failure.kind in _OF_THE_ACCOUNT:
-        _rest(desk, grant, consequence, failure, until, now)
+        _rest(context, grant, consequence, failure, until, now)
     for told in scopes:
-        desk.engine.routes.rest_scope(told)
+        context.engine.routes.rest_scope(told)
 
 
 def _cool_key(
-    desk: AttemptContext,
+    context: AttemptContext,
     grant: Grant,
     failure: Failure,
     consequence: Consequence,
@@ -168,56 +168,60 @@ def _cool_key(
         slot.streak += 1
         slot.refused_at = now
     slot.note_failure(now)
-    until = now + _wait_s(desk, failure, consequence, slot.streak)
+    until = now + _wait_s(context, failure, consequence, slot.streak)
     if failure.kind in _OF_THE_ACCOUNT:
-        for scope in desk.awareness.book.scopes_of(slot):
-            desk.awareness.tell_to_wait(scope, until, failure.kind.value)
-            desk.engine.routes.rest_scope(scope)
+        for scope in context.awareness.book.scopes_of(slot):
+            context.awareness.tell_to_wait(scope, until, failure.kind.value)
+            context.engine.routes.rest_scope(scope)
     if consequence.key_state is KeyState.INVALID:
         slot.why = failure.kind.value
-        _move(desk, grant, KeyState.INVALID, failure, now)
+        _move(context, grant, KeyState.INVALID, failure, now)
         if slot.record.state is KeyState.INVALID:
-            desk.on_invalid(slot)
+            context.on_invalid(slot)
     else:
-        _rest(desk, grant, consequence, failure, until, now)
+        _rest(context, grant, consequence, failure, until, now)
 
 
-def _wait_s(desk: AttemptContext, failure: Failure, consequence: Consequence, streak: int) -> float:
+def _wait_s(
+    context: AttemptContext, failure: Failure, consequence: Consequence, streak: int
+) -> float:
     """Return the wait; an untold one begins as the operator has set it."""
     first_s = None
     if consequence.key_state is KeyState.THROTTLED:
-        first_s = consequence.cool_s * desk.cooldown_s
+        first_s = consequence.cool_s * context.cooldown_s
     if consequence.key_state is KeyState.EXHAUSTED:
-        first_s = min(consequence.cool_s, desk.quota_cooldown_s)
+        first_s = min(consequence.cool_s, context.quota_cooldown_s)
     return wait_for(failure, consequence, streak=max(1, streak), first_s=first_s)
 
 
 def _rest(
-    desk: AttemptContext,
+    context: AttemptContext,
     grant: Grant,
     consequence: Consequence,
     failure: Failure,
     until: float,
     now: float,
 ) -> None:
-    desk.manager.sleep(grant.slot, until, failure.kind.value)
+    context.manager.sleep(grant.slot, until, failure.kind.value)
     if consequence.key_state is not None:
-        _move(desk, grant, consequence.key_state, failure, now)
+        _move(context, grant, consequence.key_state, failure, now)
     else:
-        desk.engine.routes.refresh_slot(grant.slot)
+        context.engine.routes.refresh_slot(grant.slot)
 
 
-def _move(desk: AttemptContext, grant: Grant, to: KeyState, failure: Failure, now: float) -> None:
+def _move(
+    context: AttemptContext, grant: Grant, to: KeyState, failure: Failure, now: float
+) -> None:
     slot = grant.slot
     state = slot.record.state
     # Only an operator moves what an operator has disabled.
     if state is not KeyState.DISABLED and to in ALLOWED_MOVES[state]:
         expect = KeyVersion(state, grant.generation)
-        desk.manager.move(slot, to, failure.kind.value, now, expect=expect)
+        context.manager.move(slot, to, failure.kind.value, now, expect=expect)
 
 
 def _tell_circuit(
-    desk: AttemptContext, grant: Grant, state: str, trigger: str, detail: str = ""
+    context: AttemptContext, grant: Grant, state: str, trigger: str, detail: str = ""
 ) -> None:
     pool = grant.pool
-    desk.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail))
+    context.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail))

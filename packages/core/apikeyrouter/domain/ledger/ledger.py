@@ -1,14 +1,13 @@
-"""The quota ledger: reserve on every window or on none, then settle or cancel, once.
+"""The quota ledger: reserve over several accounts or over none, then settle or cancel, once.
 
-A `Scope` owns windows; several keys may point to it. A `Reservation` is the
-hold of one attempt over all windows it touches. Amounts travel as a vector
-with one place a dimension (`windows.INDEX_OF`). Plain arithmetic over a
-given now: no clock, no lock, no waiting.
+A `LedgerAccount` owns windows: a provider's quota scope has one, a client with limits of its own
+another. A `Reservation` holds what one attempt may use of each account it touches, all or nothing.
+Amounts travel as a vector with one place a dimension (`INDEX_OF`). Plain arithmetic over a given
+now: no clock, no lock, no waiting.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,6 +19,8 @@ Amounts = Sequence[float]
 _MOMENT_S = 1e-6
 _CONCURRENCY = INDEX_OF[Dimension.CONCURRENCY]
 _REQUESTS = INDEX_OF[Dimension.REQUESTS]
+#: A strain this old is as good as a new one, unless something was charged or given back.
+_STRAIN_FRESH_S = 0.02
 
 
 def amounts_of(**units: float) -> list[float]:
@@ -32,8 +33,8 @@ class Shortfall(msgspec.Struct, frozen=True):
     """Why something could not be set aside.
 
     Attributes:
-        what: The dimension, or the reason of a cooling.
-        asked: Units asked, 0 for a cooling.
+        what: The dimension, or the reason of a cooldown.
+        asked: Units asked, 0 for a cooldown.
         left: Units left.
         fits_at: Epoch seconds at which it will fit; `inf` when time alone does not help.
         provenance: Who told the limit.
@@ -41,7 +42,8 @@ class Shortfall(msgspec.Struct, frozen=True):
         for_calls: It waits for a call to end, which no clock foretells.
         may_come_back: A call that ends may give back some of it, such as tokens it did not use.
         cause: The failure class behind it, if it was one.
-        index: The dimension's place in a vector of amounts; -1 for a cooling.
+        index: The dimension's place in a vector of amounts; -1 for a cooldown.
+        account_id: Whose account is short; empty for a cooldown.
     """
 
     what: str
@@ -56,6 +58,7 @@ class Shortfall(msgspec.Struct, frozen=True):
     may_come_back: bool = False
     cause: str = ""
     index: int = -1
+    account_id: str = ""
 
     def holds_for(self, amounts: Amounts, now: float) -> bool:
         """Tell whether *amounts* lack the same at *now*, without looking again."""
@@ -64,54 +67,73 @@ class Shortfall(msgspec.Struct, frozen=True):
         return self.index < 0 or amounts[self.index] == self.asked
 
 
-@dataclass(slots=True, eq=False)
-class Scope:
-    """Who owns limits: provider, account and model group. Keys point to it.
+class Charge(msgspec.Struct, eq=False):
+    """What one hold took of one window.
 
     Attributes:
-        account: The owner's name: configured, told by the provider, or the key's id.
-        group: Model name when limits are per model, `*` when all models share.
-        windows: What bounds it; order is the order of checking.
-        wake_at: Told or inferred wait: no call before it.
-        why: What it waits for, in words.
-        streak: Refusals in a row without a success between.
-        is_searched: Some of its windows are guesses that every answer may change.
-        is_watched: It is compared with others that may draw on the same account.
-        cause: The failure class that it waits for; empty when it does not.
-        confidence: How sure it is that its keys share it; 1 when configured or told.
-        sleepers: Places in orders where it is put aside; while there are some, `on_room` is called.
-        on_room: Called when room came back early or a wait ended.
+        mark: What the window wants to know again when some of it is given back.
+        charged_after: All units that the window had charged once this was taken.
     """
 
-    id: str
-    provider_id: str
-    account: str
-    group: str = "*"
-    windows: list[Window] = field(default_factory=list)
-    wake_at: float = 0.0
-    why: str = ""
-    cause: str = ""
-    streak: int = 0
-    served: int = 0
-    served_tokens: int = 0
-    refused: int = 0
-    refused_at: float = 0.0
-    in_flight: int = 0
-    observed_at: float | None = None
-    basis: str = "own"
-    confidence: float = 1.0
-    is_searched: bool = False
-    is_watched: bool = False
-    sleepers: int = 0
-    #: The strain at one instant is asked for several times; what moves windows resets it.
-    strained_at: float = -1.0
-    last_strain: float = 0.0
-    open: set["Reservation"] = field(default_factory=set, repr=False)
-    on_room: Callable[["Scope"], None] | None = field(default=None, repr=False)
-    #: How each model fares here; kept by the candidates.
-    health_by_model: dict[str, Any] = field(default_factory=dict, repr=False)
-    #: Where its keys take turns, by pool; filed by the candidate index.
-    candidates: dict[Any, list[Any]] = field(default_factory=dict, repr=False)
+    window: Window
+    amount: float
+    mark: Any
+    charged_after: float
+
+
+class Hold:
+    """One account's part of a reservation."""
+
+    __slots__ = ("account", "amounts", "charges", "is_confirmed", "is_open", "taken_at")
+
+    def __init__(self, account: "LedgerAccount", amounts: Amounts, taken_at: float) -> None:
+        self.account = account
+        self.amounts = amounts
+        self.taken_at = taken_at
+        self.charges: list[Charge] = []
+        self.is_confirmed = False
+        self.is_open = True
+
+    def charge_on(self, window: Window) -> Charge | None:
+        """Find what this hold took of *window*."""
+        for charge in self.charges:
+            if charge.window is window:
+                return charge
+        return None
+
+    def confirm(self) -> None:
+        """Note that the provider has seen this request: its report includes it."""
+        if not self.is_confirmed:
+            self.is_confirmed = True
+            for charge in self.charges:
+                charge.window.unconfirmed -= charge.amount
+
+
+class LedgerAccount:
+    """Windows that bound one owner, and the holds that are open on them.
+
+    Attributes:
+        windows: In order of checking.
+        in_flight: Open holds.
+        observed_at: When a provider last spoke of any window; `None` never.
+        on_capacity: Called when a call that ended gave something back.
+        last_strain: The used share of its tightest window when it was last asked for.
+    """
+
+    __slots__ = (
+        "_strained_at", "id", "in_flight", "last_strain", "observed_at", "on_capacity", "open",
+        "windows",
+    )  # fmt: skip
+
+    def __init__(self, account_id: str, windows: Sequence[Window] = ()) -> None:
+        self.id = account_id
+        self.windows: list[Window] = list(windows)
+        self.open: set[Hold] = set()
+        self.in_flight = 0
+        self.observed_at: float | None = None
+        self.on_capacity: Callable[[], None] | None = None
+        self.last_strain = 0.0
+        self._strained_at = -math.inf
 
     def window(
         self, dimension: Dimension, period_s: float | None = None, label: str = ""
@@ -124,29 +146,80 @@ class Scope:
                 return window
         return None
 
+    def shortfall(self, amounts: Amounts, now: float) -> Shortfall | None:
+        """Return the first window without room for *amounts*, or `None`."""
+        for window in self.windows:
+            asked = amounts[window.index]
+            if asked > 0.0 and window.lacks(asked, now):
+                return self._lack_of(window, asked, now)
+        return None
+
+    def take(self, amounts: Amounts, now: float) -> Hold:
+        """Charge *amounts* whether or not they fit; the ledger has looked."""
+        hold = Hold(self, amounts, now)
+        for window in self.windows:
+            amount = amounts[window.index]
+            if amount > 0.0:
+                mark = window.take(amount, now)
+                window.unconfirmed += amount
+                hold.charges.append(Charge(window, amount, mark, window.charged))
+        self.open.add(hold)
+        self.in_flight += 1
+        self._strained_at = -math.inf
+        return hold
+
+    def end(self, hold: Hold, actual: Amounts, now: float) -> None:
+        """End *hold* at what was used; concurrency always returns whole.
+
+        Raises:
+            RuntimeError: It has ended already.
+        """
+        if not hold.is_open:
+            raise RuntimeError("a hold ends once; this one has ended already")
+        hold.confirm()
+        hold.is_open = False
+        self.open.discard(hold)
+        self.in_flight -= 1
+        self._strained_at = -math.inf
+        came_back = False
+        for charge in hold.charges:
+            window = charge.window
+            is_call = window.index == _CONCURRENCY
+            surplus = charge.amount - (0.0 if is_call else actual[window.index])
+            if surplus > 0.0:
+                window.give_back(surplus, charge.mark, now)
+                came_back = True
+            elif surplus < 0.0:
+                window.take(-surplus, now)
+        if came_back and self.on_capacity is not None:
+            self.on_capacity()
+
     def strain(self, now: float) -> float:
         """Return the used share of its tightest window; 0 while no limit is known.
 
         Of a window that empties at an instant counts what of its period is
         still to come: what would expire soon is there to be spent.
         """
-        if now == self.strained_at:
+        if now - self._strained_at < _STRAIN_FRESH_S:
             return self.last_strain
         tightest = 0.0
         for window in self.windows:
             share = window.strain(now)
             if share > tightest:
                 tightest = share
-        self.strained_at, self.last_strain = now, tightest
+        self._strained_at, self.last_strain = now, tightest
         return tightest
+
+    def note_report(self, now: float) -> None:
+        """Note that a provider's report moved its windows."""
+        self.observed_at = now
+        self._strained_at = -math.inf
 
     def calls_by(self, at: float, amounts: Amounts, now: float) -> float:
         """Return how many calls of *amounts* can begin from now until *at* if nobody else calls.
 
         A call that ends may free more than that: its places, and what it did not use.
         """
-        if self.wake_at >= at:
-            return 0.0
         fewest = math.inf
         for window in self.windows:
             amount = amounts[window.index]
@@ -157,58 +230,56 @@ class Scope:
     def held(self, window: Window) -> float:
         """Return what open holds have set aside on *window*; walks the holds, for people."""
         return sum(
-            line.amount for hold in self.open for line in hold.lines if line.window is window
-        )
+            charge.amount for hold in self.open for charge in hold.charges
+            if charge.window is window
+        )  # fmt: skip
 
-    def take_over(self, old: "Scope") -> None:
-        """Let the open holds of *old* end here: the room that they return is wanted here."""
+    def take_over(self, old: "LedgerAccount") -> None:
+        """Let the open holds of *old* end here, with the windows that they are charged to."""
+        self.windows = list(old.windows)
+        self.observed_at = old.observed_at
         for hold in old.open:
-            hold.scope = self
+            hold.account = self
         self.open |= old.open
         self.in_flight += old.in_flight
         old.open, old.in_flight = set(), 0
 
-    def notify_capacity(self) -> None:
-        """Tell whoever listens that something may fit sooner than was thought."""
-        if self.sleepers and self.on_room is not None:
-            self.on_room(self)
+    def _lack_of(self, window: Window, asked: float, now: float) -> Shortfall:
+        # What does not fit now fits later, be it by less than a clock can tell.
+        return Shortfall(
+            what=window.name,
+            asked=asked,
+            left=window.room(now),
+            fits_at=max(window.fits_at(asked, now), now + _MOMENT_S),
+            provenance=window.provenance.value,
+            told_at=window.observed_at,
+            capacity=window.capacity,
+            period_s=window.period_s,
+            for_calls=window.index == _CONCURRENCY and asked <= window.capacity + EPSILON,
+            index=window.index,
+            may_come_back=window.index != _REQUESTS and asked <= window.capacity + EPSILON,
+            account_id=self.id,
+        )
 
 
-class Line(msgspec.Struct, eq=False):
-    """One window's part of a reservation."""
-
-    window: Window
-    amount: float
-    mark: Any
-    charged_after: float
+#: What one attempt asks of each account; the provider's own comes first.
+Lines = Sequence[tuple[LedgerAccount, Amounts]]
 
 
-class Reservation:
-    """Amounts set aside on all windows of one attempt. Ends exactly once."""
+class Reservation(msgspec.Struct, frozen=True, eq=False):
+    """What one attempt has set aside, an account's part each, in the order of its lines."""
 
-    __slots__ = ("amounts", "confirmed", "ended", "lines", "scope", "taken_at")
+    holds: tuple[Hold, ...]
 
-    def __init__(self, scope: Scope, amounts: Amounts, taken_at: float) -> None:
-        self.scope = scope
-        self.amounts = amounts
-        self.taken_at = taken_at
-        self.lines: list[Line] = []
-        self.confirmed = False
-        self.ended = False
-
-    def line_of(self, window: Window) -> Line | None:
-        """Find this reservation's line on *window*."""
-        for line in self.lines:
-            if line.window is window:
-                return line
-        return None
+    @property
+    def first(self) -> Hold:
+        """The part of the account that was named first: the provider's."""
+        return self.holds[0]
 
     def confirm(self) -> None:
-        """Note that the provider has seen this request: its report includes it."""
-        if not self.confirmed:
-            self.confirmed = True
-            for line in self.lines:
-                line.window.unconfirmed -= line.amount
+        """Note that the provider has seen this request."""
+        for hold in self.holds:
+            hold.confirm()
 
 
 class Ledger:
@@ -219,136 +290,78 @@ class Ledger:
     def __init__(self) -> None:
         self.open_count = 0
 
-    def shortfall(self, scope: Scope, amounts: Amounts, now: float) -> Shortfall | None:
-        """Return the first reason why *amounts* does not fit now, or `None`.
-
-        Of nothing, an empty vector, only a told wait is a reason.
-        """
-        if scope.wake_at > now:
-            return _waits(scope)
-        for window in scope.windows if amounts else ():
-            asked = amounts[window.index]
-            if asked > 0.0 and window.lacks(asked, now):
-                return _lack_of(window, asked, now)
-        return None
-
-    def reserve(self, scope: Scope, amounts: Amounts, now: float) -> Reservation | Shortfall:
-        """Set aside *amounts* on all of the scope's windows, or on none.
+    def reserve(self, lines: Lines, now: float) -> Reservation | Shortfall:
+        """Set aside the amounts of every line, or none of them.
 
         Args:
-            scope: Whose windows, and whose told waits, apply.
-            amounts: Vector by dimension; zero places are not touched.
+            lines: Pairs of account and amounts by dimension; zero places are not touched.
             now: Epoch seconds. Windows are refilled first.
 
         Returns:
-            The open hold, or the first thing without room and the instant it
-            will have some (`inf` when the amount exceeds the limit).
+            The open reservation; or the first window without room, whose it is, and the
+            instant it will have some (`inf` when the amount exceeds the limit).
         """
-        if scope.wake_at > now:
-            return _waits(scope)
-        windows = scope.windows
-        for window in windows:
-            amount = amounts[window.index]
-            if amount > 0.0 and window.lacks(amount, now):
-                return _lack_of(window, amount, now)
-        hold = Reservation(scope, amounts, now)
-        lines = hold.lines
-        for window in windows:
-            amount = amounts[window.index]
-            if amount > 0.0:
-                mark = window.take(amount, now)
-                window.unconfirmed += amount
-                lines.append(Line(window, amount, mark, window.charged))
-        scope.open.add(hold)
-        scope.in_flight += 1
-        scope.strained_at = -1.0
+        for account, amounts in lines:
+            lack = account.shortfall(amounts, now)
+            if lack is not None:
+                return lack
         self.open_count += 1
-        return hold
+        return Reservation(tuple([account.take(amounts, now) for account, amounts in lines]))
 
-    def settle(self, hold: Reservation, actual: Amounts, now: float) -> None:
-        """End *hold*: correct every window from the estimate to what was used.
+    def settle(self, reservation: Reservation, actuals: Sequence[Amounts], now: float) -> None:
+        """End *reservation*: correct every window from the estimate to what was used.
 
-        Concurrency always returns whole. ShutdownState twice is an error of ours.
+        Args:
+            actuals: What was used of each account, in the order of the lines.
+
+        Raises:
+            RuntimeError: It has ended already.
         """
-        self._end(hold)
-        came_back = False
-        for line in hold.lines:
-            window = line.window
-            if window.index == _CONCURRENCY:
-                window.give_back(line.amount, line.mark, now)
-                came_back = True
-                continue
-            surplus = line.amount - actual[window.index]
-            if surplus > 0.0:
-                window.give_back(surplus, line.mark, now)
-                came_back = True
-            elif surplus < 0.0:
-                window.take(-surplus, now)
-        if came_back:
-            hold.scope.notify_capacity()
+        for hold, actual in zip(reservation.holds, actuals, strict=True):
+            hold.account.end(hold, actual, now)
+        self.open_count -= 1
 
-    def cancel(self, hold: Reservation, now: float, *, counted: bool = False) -> None:
-        """End *hold* and return everything; with *counted* the request itself stays charged."""
-        actual = [0.0] * len(DIMENSIONS)
-        if counted:
-            actual[_REQUESTS] = hold.amounts[_REQUESTS]
-        self.settle(hold, actual, now)
+    def keep(self, reservation: Reservation, now: float) -> None:
+        """End *reservation* at its estimate: what was sent, and of whose use nothing was told."""
+        self.settle(reservation, [hold.amounts for hold in reservation.holds], now)
 
-    def adopt(self, window: Window, scope: Scope, now: float, seen: Reservation | None) -> None:
-        """Put a newly learned *window* under all open holds of *scope*.
+    def cancel(self, reservation: Reservation, now: float, *, counted: Sequence[bool] = ()) -> None:
+        """End *reservation* and return everything.
+
+        Args:
+            counted: Of which holds the request itself stays charged, in their order.
+        """
+        actuals = []
+        for place, hold in enumerate(reservation.holds):
+            actual = [0.0] * len(DIMENSIONS)
+            if counted and counted[place]:
+                actual[_REQUESTS] = hold.amounts[_REQUESTS]
+            actuals.append(actual)
+        self.settle(reservation, actuals, now)
+
+    def adopt(self, window: Window, account: LedgerAccount, now: float, seen: Hold | None) -> None:
+        """Put a newly learned *window* under all open holds of *account*.
 
         *seen* is the hold whose answer taught us: the report includes its charge already.
         """
-        scope.windows.append(window)
-        for hold in scope.open:
+        account.windows.append(window)
+        for hold in account.open:
             amount = hold.amounts[window.index]
             if amount <= 0.0:
                 continue
-            # The report that taught us the window includes the charge of the hold it came with.
             mark = window.take(0.0 if hold is seen else amount, now)
-            if not hold.confirmed:
+            if not hold.is_confirmed:
                 window.unconfirmed += amount
-            hold.lines.append(Line(window, amount, mark, window.charged))
+            hold.charges.append(Charge(window, amount, mark, window.charged))
 
-    def replace(self, old: Window, new: Window, scope: Scope, now: float) -> None:
+    def replace(self, old: Window, new: Window, account: LedgerAccount, now: float) -> None:
         """Put *new* in the place of *old*, with what is used and held there."""
         new.take(old.used, now)
         new.charged, new.unconfirmed = old.charged, old.unconfirmed
         new.returned, new.corrected, new.disproved = old.returned, old.corrected, old.disproved
         new.observed_at, new.declared = old.observed_at, old.declared
-        scope.windows[scope.windows.index(old)] = new
-        for hold in scope.open:
-            for line in hold.lines:
-                if line.window is old:
-                    line.window, line.mark = new, new.take(0.0, now)
-
-    def _end(self, hold: Reservation) -> None:
-        if hold.ended:
-            raise RuntimeError("a reservation ends once; this one has ended already")
-        hold.confirm()
-        hold.ended = True
-        hold.scope.open.discard(hold)
-        hold.scope.in_flight -= 1
-        hold.scope.strained_at = -1.0
-        self.open_count -= 1
-
-
-def _waits(scope: Scope) -> Shortfall:
-    return Shortfall(scope.why or "told to wait", 0.0, 0.0, scope.wake_at, cause=scope.cause)
-
-
-def _lack_of(window: Window, asked: float, now: float) -> Shortfall:
-    # What does not fit now fits later, be it by less than a clock can tell.
-    return Shortfall(
-        what=window.name,
-        asked=asked,
-        left=window.room(now),
-        fits_at=max(window.fits_at(asked, now), now + _MOMENT_S),
-        provenance=window.provenance.value,
-        told_at=window.observed_at,
-        capacity=window.capacity,
-        period_s=window.period_s,
-        for_calls=window.index == _CONCURRENCY and asked <= window.capacity + EPSILON,
-        index=window.index,
-        may_come_back=window.index != _REQUESTS and asked <= window.capacity + EPSILON,
-    )
+        account.windows[account.windows.index(old)] = new
+        for hold in account.open:
+            for charge in hold.charges:
+                if charge.window is old:
+                    charge.window, charge.mark = new, new.take(0.0, now)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Scope
 from apikeyrouter.domain.ledger.window import CAUTIOUS, Window
 from apikeyrouter.domain.models.observation import (
     DAY_S,
@@ -25,6 +24,7 @@ from apikeyrouter.domain.models.quota_state import (
     WindowState,
 )
 from apikeyrouter.domain.models.routing_decision import instant
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 _ABUNDANT_ABOVE = 0.4
 _CONSTRAINED_ABOVE = 0.1
@@ -46,19 +46,19 @@ _SETTLED_AFTER_S = 15.0
 
 
 def quota_state_of(
-    slot: KeySlot, scopes: Sequence[Scope], now: float, time_window: TimeWindow | None
+    slot: KeySlot, scopes: Sequence[QuotaScope], now: float, time_window: TimeWindow | None
 ) -> QuotaState:
     """Describe what *slot* may still use of its *scopes*."""
     period = _PERIOD_OF.get(time_window) if time_window is not None else None
     windows = [
         window
         for scope in scopes
-        for window in scope.windows
+        for window in scope.account.windows
         if window.label != CAUTIOUS and (period is None or window.period_s == period)
     ]
     limits = [window for window in windows if window.algorithm is not Algorithm.CONCURRENT]
     tightest = max(limits or windows, key=lambda window: window.pressure(now), default=None)
-    wake_at = max([slot.wake_at, *(scope.wake_at for scope in scopes)])
+    wake_at = max([slot.wake_at, *(scope.cooldown.until for scope in scopes)])
     state = QuotaState(
         id=f"quota-{slot.id}",
         key_id=slot.id,
@@ -66,8 +66,8 @@ def quota_state_of(
         capacity_state=_word_for(tightest, wake_at, now),
         updated_at=instant(now),
         windows=[window_state(window, now) for window in windows],
-        used_requests=sum(scope.served for scope in scopes),
-        used_tokens=sum(scope.served_tokens for scope in scopes),
+        used_requests=sum(scope.statistics.served for scope in scopes),
+        used_tokens=sum(scope.statistics.served_tokens for scope in scopes),
     )
     if tightest is not None:
         _describe(state, tightest, now)
@@ -94,11 +94,11 @@ def window_state(window: Window, now: float) -> WindowState:
     )
 
 
-def predict(slot: KeySlot, scopes: Sequence[Scope], now: float) -> ExhaustionPrediction:
+def predict(slot: KeySlot, scopes: Sequence[QuotaScope], now: float) -> ExhaustionPrediction:
     """Foresee the first exhaustion over all windows of *scopes*."""
     soonest: ExhaustionPrediction | None = None
     for scope in scopes:
-        for window in scope.windows:
+        for window in scope.account.windows:
             seen = _predict_window(slot, scope, window, now)
             if seen is None:
                 continue
@@ -110,7 +110,7 @@ def predict(slot: KeySlot, scopes: Sequence[Scope], now: float) -> ExhaustionPre
 
 
 def _predict_window(
-    slot: KeySlot, scope: Scope, window: Window, now: float
+    slot: KeySlot, scope: QuotaScope, window: Window, now: float
 ) -> ExhaustionPrediction | None:
     if window.algorithm is Algorithm.CONCURRENT or window.capacity <= 0:
         return None

@@ -17,10 +17,12 @@ from collections.abc import Callable, Collection
 
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant, RoutingEngine
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.queueing.line import Client, Line, Refusal, Row, Ticket
-from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.queueing.line import ClientShare, Refusal, Row, Ticket, WaitingLine
+from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.domain.routing.route_table import Route
+from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import UnknownModelError
 
 __all__ = ["AdmissionQueue", "Refusal", "Ticket"]
@@ -38,7 +40,10 @@ _FURTHEST_S = 86_400.0
 _NEAREST_S = 0.1
 #: A forecast that is this fresh is not made again for whoever stands well within it.
 _SURE_FOR_S = 0.1
-LineName = tuple[str, str | None, int, frozenset[KeySlot]]
+LineName = tuple[
+    str, str | None, str, Scoring,
+    frozenset[KeySlot], frozenset[object], tuple[LedgerAccount, ...],
+]  # fmt: skip
 
 
 class AdmissionQueue:
@@ -54,8 +59,8 @@ class AdmissionQueue:
         self._engine = engine
         self._max_waiting = max_waiting
         self._max_tokens = max_waiting_tokens
-        self._lines: dict[LineName, Line] = {}
-        self._clients: dict[str, Client] = {}
+        self._lines: dict[LineName, WaitingLine] = {}
+        self._clients: dict[str, ClientShare] = {}
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._virtual_s = 0.0
         self._number = 0
@@ -65,34 +70,32 @@ class AdmissionQueue:
     def has_line(self, route: Route) -> bool:
         """Tell whether somebody waits for the same room: then nobody overtakes.
 
-        Those who avoid keys that refused them hold nobody up who does not.
+        Those who avoid keys that refused them, or wait for a limit of their own, hold
+        nobody else up.
         """
-        for line in self._lines.values():
-            if (
-                line.waiting
-                and not line.excludes_keys
-                and not line.grounds.isdisjoint(route.grounds)
-            ):
-                return True
-        return False
+        return any(
+            line.waiting
+            and not (line.excludes_keys or line.is_over_own_limit)
+            and not line.grounds.isdisjoint(route.grounds)
+            for line in self._lines.values()
+        )
 
     def join(
         self,
-        demand: Demand,
-        record: DecisionRecord,
+        request: Request,
         *,
         deadline: float,
         deliver: Callable[[Grant | Refusal], None],
         now: float,
-        avoid: Collection[KeySlot] = (),
     ) -> Ticket | Refusal:
         """Stand in line until *deadline*.
 
         Refused at once when the queue is full, or when so many stand before it
         that its turn would come after its deadline.
         """
+        demand = request.demand
         tokens = float(demand.input_tokens + (demand.output_cap or 0))
-        name = self._line_name(demand, avoid)
+        name = self._line_name(request)
         line = self._lines.get(name)
         if self.waiting >= self._max_waiting or (
             self.waiting and self.waiting_tokens + tokens > self._max_tokens
@@ -105,8 +108,8 @@ class AdmissionQueue:
                 return late
         if line is None:
             grounds = self._engine.routes.route_for(demand).grounds
-            line = self._lines[name] = Line(grounds, bool(avoid))
-        ticket = Ticket(demand, record, deadline, deliver, tokens, line, avoid)
+            line = self._lines[name] = WaitingLine(grounds, bool(request.avoid or request.skipped))
+        ticket = Ticket(request, deadline, deliver, tokens, line)
         client = self._client(demand.client)
         client.virtual_s = max(client.virtual_s, self._virtual_s)
         row = line.rows.get((demand.client, demand.priority))
@@ -152,7 +155,9 @@ class AdmissionQueue:
 
     # -- forecasts ----------------------------------------------------------
 
-    def _too_late(self, line: Line, demand: Demand, deadline: float, now: float) -> Refusal | None:
+    def _too_late(
+        self, line: WaitingLine, demand: Demand, deadline: float, now: float
+    ) -> Refusal | None:
         """Say when the turn of *demand* would come, if that is after its deadline for sure."""
         before = line.before(demand)
         if before < line.sure and deadline >= line.sure_by and now < line.sure_until:
@@ -167,7 +172,7 @@ class AdmissionQueue:
         retry_at = self._turn_at(line, demand, now)
         return Refusal(f"{line.waiting:,} requests wait for the same", retry_at)
 
-    def _turn_at(self, line: Line, demand: Demand, now: float) -> float:
+    def _turn_at(self, line: WaitingLine, demand: Demand, now: float) -> float:
         """Return the instant at which all that stand before *demand* can have begun."""
         before, typical = line.before(demand) + 1.0, line.typical(demand)
         if now < line.told_until and line.told_before <= before <= _MARGIN * line.told_before:
@@ -182,7 +187,7 @@ class AdmissionQueue:
 
     # -- letting in ---------------------------------------------------------
 
-    def _serve_one(self, line: Line, now: float) -> float | None:
+    def _serve_one(self, line: WaitingLine, now: float) -> float | None:
         """Let one in from *line*; return when to look again if nobody can be, else `None`."""
         aside: list[Row] = []
         smallest = wakes_at = math.inf
@@ -199,6 +204,7 @@ class AdmissionQueue:
                     if isinstance(outcome, Grant):
                         _note_passed(aside[:-1])
                     return None
+                line.is_over_own_limit = outcome.own is not None
                 wakes_at = min(wakes_at, outcome.wakes_at)
                 if ticket.passed >= _MOST_PASSED:
                     break
@@ -209,8 +215,8 @@ class AdmissionQueue:
 
     def _try(self, ticket: Ticket, now: float) -> Grant | Blocked | None:
         """Let one request in if it fits; `None` when it was refused for good."""
-        demand = ticket.demand
-        outcome = self._engine.decide_again(demand, ticket.record, now, avoid=ticket.avoid)
+        demand = ticket.request.demand
+        outcome = self._engine.decide_again(ticket.request, now)
         if isinstance(outcome, Grant):
             self._take_out(ticket)
             client = ticket.line.rows[demand.client, demand.priority].client
@@ -236,9 +242,7 @@ class AdmissionQueue:
             if not ticket.is_waiting:
                 continue
             self._take_out(ticket)
-            outcome = self._engine.decide_again(
-                ticket.demand, ticket.record, now, avoid=ticket.avoid
-            )
+            outcome = self._engine.decide_again(ticket.request, now)
             if isinstance(outcome, Grant):
                 ticket.deliver(outcome)
             else:
@@ -246,17 +250,17 @@ class AdmissionQueue:
 
     def _take_out(self, ticket: Ticket) -> None:
         ticket.is_waiting = False
-        demand = ticket.demand
+        demand = ticket.request.demand
         row = ticket.line.rows[demand.client, demand.priority]
         ticket.line.count(ticket, row, -1)
         self.waiting -= 1
         self.waiting_tokens -= ticket.tokens
 
-    def _push(self, line: Line, row: Row) -> None:
+    def _push(self, line: WaitingLine, row: Row) -> None:
         self._number += 1
         heapq.heappush(line.heap, (-row.name[1], row.client.virtual_s, self._number, row))
 
-    def _pop(self, line: Line) -> Row | None:
+    def _pop(self, line: WaitingLine) -> Row | None:
         """Take out the row whose turn it is; rows that emptied are dropped."""
         while line.heap:
             _, virtual_s, _, row = heapq.heappop(line.heap)
@@ -268,19 +272,21 @@ class AdmissionQueue:
                 return row
         return None
 
-    def _line_name(self, demand: Demand, avoid: Collection[KeySlot]) -> LineName:
+    def _line_name(self, request: Request) -> LineName:
         """Name the line of those who may be served by the same candidates in the same order."""
-        number, _ = self._engine.routes.numbered(demand.objective)
-        return demand.model, demand.provider_id, number, frozenset(avoid)
+        demand = request.demand
+        scoring = self._engine.routes.scorings.scoring_of(demand.objective)
+        name = demand.model, demand.provider_id, demand.endpoint
+        return *name, scoring, request.avoid, request.skipped, request.accounts
 
-    def _client(self, name: str) -> Client:
+    def _client(self, name: str) -> ClientShare:
         client = self._clients.get(name)
         if client is None:
             if len(self._clients) >= _CLIENTS_KEPT:
                 self._clients = {
                     n: c for n, c in self._clients.items() if c.virtual_s > self._virtual_s
                 }
-            client = self._clients[name] = Client(self._virtual_s)
+            client = self._clients[name] = ClientShare(self._virtual_s)
         return client
 
 

@@ -1,15 +1,14 @@
 """The data types of the queue: tickets in rows, rows in a line, and who stands before whom."""
 
 import heapq
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
-from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.request import Request
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,23 +31,20 @@ class Ticket:
     Attributes:
         deadline: Epoch seconds; at that instant it is refused.
         deliver: Called once with what became of it.
-        avoid: Keys that refused it for good.
         passed: Smaller requests that went before it.
     """
 
-    demand: Demand
-    record: DecisionRecord
+    request: Request
     deadline: float
     deliver: Callable[[Grant | Refusal], None]
     tokens: float
-    line: "Line"
-    avoid: Collection[KeySlot] = ()
+    line: "WaitingLine"
     passed: int = 0
     is_waiting: bool = True
 
 
 @dataclass(slots=True, eq=False)
-class Client:
+class ClientShare:
     """One client's share: virtual time grows by what it gets over its weight."""
 
     virtual_s: float = 0.0
@@ -64,7 +60,7 @@ class Row:
     """
 
     name: tuple[str, int]
-    client: Client
+    client: ClientShare
     weight: float
     tickets: list[tuple[float, int, Ticket]] = field(default_factory=list)
     waiting: int = 0
@@ -89,12 +85,13 @@ class Rank:
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class WaitingLine:
     """All who wait for one route.
 
     Attributes:
         grounds: What they would draw on.
         excludes_keys: They avoid keys that refused them.
+        is_over_own_limit: They wait for a limit of their own, which holds nobody else up.
         sure: So many can begin by `sure_by`, as was foretold; good until `sure_until`.
         told_at: When the turn of who had `told_before` before it would come; good until
             `told_until`.
@@ -102,6 +99,7 @@ class Line:
 
     grounds: frozenset[object] = frozenset()
     excludes_keys: bool = False
+    is_over_own_limit: bool = False
     rows: dict[tuple[str, int], Row] = field(default_factory=dict)
     heap: list[tuple[int, float, int, Row]] = field(default_factory=list)
     ranks: dict[int, Rank] = field(default_factory=dict)
@@ -132,7 +130,7 @@ class Line:
         row.waiting += step
         rank.waiting += step
         self.waiting += step
-        demand = ticket.demand
+        demand = ticket.request.demand
         self.input_tokens += step * demand.input_tokens
         if demand.output_cap is not None:
             self.capped += step

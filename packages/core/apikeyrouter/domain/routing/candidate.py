@@ -1,7 +1,7 @@
 """A candidate: the keys of one scope that serve one model, taking turns.
 
-Ten thousand keys of one account stand in one candidate and cost what one costs:
-taking a turn and coming back from a rest are O(log n) in the candidate's keys.
+Ten thousand keys of one account are one candidate and cost what one costs: taking a turn and
+coming back from a rest are O(log n) in the candidate's keys.
 """
 
 import heapq
@@ -11,24 +11,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Scope
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 _LEARN = 0.1
+#: What was seen longer ago counts less and less: this is when a third of it is left.
+_HEALTH_MEMORY_S = 30.0
 
 
 class CandidateOwner(Protocol):
-    """What a candidate needs of the pool it belongs to."""
+    """What a candidate needs of the pool that it belongs to."""
 
     model: str
-
-    def refresh_candidate(self, candidate: "Candidate", now: float) -> None:
-        """File the candidate afresh wherever it sleeps."""
-
-    def remove(self, slot: KeySlot, candidate: "Candidate") -> None:
-        """Let a key serve here no more."""
-
-    def add(self, slot: KeySlot, scope: Scope) -> "Candidate":
-        """Let a key serve here under a scope."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +63,13 @@ class Health:
         rise = latency_s - self.latency_s
         self.latency_s = latency_s if rise > 0 else self.latency_s + rise * _LEARN
 
+    def failing(self, now: float) -> float:
+        """Return the share of calls that failed, as far as that tells anything of now."""
+        failed = 1.0 - self.success
+        if failed <= 0.0:
+            return 0.0
+        return failed * math.exp(-max(0.0, now - self.noted_at) / _HEALTH_MEMORY_S)
+
 
 @dataclass(slots=True, eq=False)
 class Candidate:
@@ -77,19 +77,21 @@ class Candidate:
 
     Attributes:
         turn: Virtual time of the candidate: equal scores take turns by weight.
-        health: Shared with the candidates of the same scope and model under other objectives.
         first_key_id: The id of its first key, by which it is told.
         mean_weight: Of its keys.
+        served_turn: Virtual time of the key that was chosen last: a key that was away has
+            missed its turns before it.
     """
 
     pool: CandidateOwner
-    scope: Scope
+    scope: QuotaScope
     priority: int
     weight: float = 0.0
     mean_weight: float = 1.0
     turn: float = 0.0
     health: Health = field(default_factory=Health)
     first_key_id: str = ""
+    served_turn: float = 0.0
     #: In order of arrival.
     slots: dict[KeySlot, None] = field(default_factory=dict)
     #: The only key, where there is one only.
@@ -99,6 +101,8 @@ class Candidate:
     #: The number under which a key is filed now; entries with another number are stale.
     _filed: dict[KeySlot, int] = field(default_factory=dict)
     _number: int = 0
+    #: An operator's ranks of it by name; looked up once.
+    _rank_by_name: dict[str, float | None] = field(default_factory=dict)
 
     def add(self, slot: KeySlot) -> None:
         """Let *slot* take turns here."""
@@ -119,14 +123,19 @@ class Candidate:
         self._wake_rested(now)
         passed: list[KeySlot] = []
         chosen = None
-        while chosen is None and (slot := self._pop(self._ready)) is not None:
+        while chosen is None and (entry := self._pop_ready()) is not None:
+            turn, slot = entry
             if not self._may_serve(slot, now):
                 self._file_resting(slot)
-                continue
-            if slot not in avoid:
-                chosen = slot
-                slot.turn = max(slot.turn, self.turn) + 1.0 / slot.weight
-            passed.append(slot)
+            elif turn < slot.turn:
+                # It took turns elsewhere since it was filed here.
+                self._file_ready(slot)
+            else:
+                passed.append(slot)
+                chosen = slot if slot not in avoid else None
+        if chosen is not None:
+            self.served_turn = max(chosen.turn, self.served_turn)
+            chosen.turn = self.served_turn + 1.0 / chosen.weight
         for slot in passed:
             self._file_ready(slot)
         return chosen
@@ -161,6 +170,15 @@ class Candidate:
         self.first_key_id = first.id if first is not None else ""
         self.weight = weight
         self.mean_weight = weight / len(self.slots) if self.slots else 1.0
+        self._rank_by_name.clear()
+
+    def declared_rank(self, name: str) -> float | None:
+        """Return an operator's rank of it, 0 (best) to 1, as its first key that has one says."""
+        if name not in self._rank_by_name:
+            told = (slot.record.metadata.get(name) for slot in self.slots)
+            rank = next((rank for rank in told if rank is not None), None)
+            self._rank_by_name[name] = None if rank is None else min(1.0, max(0.0, float(rank)))
+        return self._rank_by_name[name]
 
     def _wake_rested(self, now: float) -> None:
         resting = self._resting
@@ -183,11 +201,12 @@ class Candidate:
             heap[:] = [entry for entry in heap if self._is_current(entry)]
             heapq.heapify(heap)
 
-    def _pop(self, heap: list[tuple[float, int, KeySlot]]) -> KeySlot | None:
-        while heap:
-            entry = heapq.heappop(heap)
+    def _pop_ready(self) -> tuple[float, KeySlot] | None:
+        ready = self._ready
+        while ready:
+            entry = heapq.heappop(ready)
             if self._is_current(entry):
-                return entry[2]
+                return entry[0], entry[2]
         return None
 
     def _is_current(self, entry: tuple[float, int, KeySlot]) -> bool:

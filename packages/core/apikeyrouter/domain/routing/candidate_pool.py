@@ -1,88 +1,86 @@
-"""A pool: all candidates that serve one model of one provider, under one objective."""
+"""A candidate pool: everyone who can serve one model of one provider at one endpoint.
+
+What is learned of a model belongs here whatever a choice is to be good at: the sizes of its
+requests, its circuit, how its candidates fare. An objective only ranks them. A name that nobody
+has seen working may exist nowhere: of many keys only as many become candidates as its requests
+keep busy, and all of them once it has worked.
+"""
 
 import math
+from collections import OrderedDict
+from collections.abc import Iterable
 
 from apikeyrouter.domain.failures.circuit import Circuit
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Amounts, Reservation, Scope, Shortfall
+from apikeyrouter.domain.ledger.ledger import Amounts, Shortfall
 from apikeyrouter.domain.ledger.window import INDEX_OF
 from apikeyrouter.domain.models.demand import DEFAULT_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.models.observation import Dimension
-from apikeyrouter.domain.routing.candidate import Candidate, Health
-from apikeyrouter.domain.routing.ranking import Gate, Ranking, Score
+from apikeyrouter.domain.quota_scope import QuotaScope
+from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.ranking import SMALL_POOL, Ranking
+from apikeyrouter.domain.routing.scoring import Scoring
 
 _LEARN = 0.1
-_FEW = 32
+#: Rankings kept at once: one for each objective and size class in use.
+_RANKINGS_KEPT = 64
+#: No request is larger than this, whatever its caller writes.
+MOST_TOKENS = 2.0**40
 _TOKENS = INDEX_OF[Dimension.TOKENS]
 _INPUT = INDEX_OF[Dimension.INPUT_TOKENS]
 _OUTPUT = INDEX_OF[Dimension.OUTPUT_TOKENS]
 
 
 class CandidatePool:
-    """Candidates in order, and what is learned of the sizes of requests.
+    """Candidates, and what is learned of the sizes of requests.
 
     Attributes:
         model: The provider's own name of it.
+        pending: Keys that may serve it and are no candidates yet.
+        has_worked: A call was answered; until then the name may exist nowhere.
         correction: Reported over estimated input tokens, decaying average.
         usual_output: Output tokens a request usually makes here.
         used_at: When a key of it was last chosen.
     """
 
     __slots__ = (
-        "_orders",
-        "_place_of",
-        "admission",
-        "candidate_by_key",
-        "candidates",
-        "circuit",
-        "correction",
-        "gate",
-        "model",
-        "provider_id",
-        "score",
-        "used_at",
+        "_place_of", "_rankings", "admission", "candidate_by_key", "candidates", "circuit",
+        "correction", "endpoint", "has_worked", "model", "pending", "provider_id", "used_at",
         "usual_output",
     )  # fmt: skip
 
     def __init__(
-        self,
-        provider_id: str,
-        model: str,
-        *,
-        score: Score,
-        admission: Admission,
-        circuit: Circuit,
-        gate: Gate | None = None,
+        self, provider_id: str, model: str, endpoint: str = "", *, admission: Admission
     ) -> None:
         self.provider_id = provider_id
         self.model = model
-        self.score = score
-        self.gate = gate
+        self.endpoint = endpoint
         self.admission = admission
-        self.circuit = circuit
+        self.circuit = Circuit()
         self.candidates: list[Candidate] = []
         self.candidate_by_key: dict[tuple[str, int], Candidate] = {}
+        self.pending: list[KeySlot] = []
+        self.has_worked = False
         self._place_of: dict[Candidate, int] = {}
         self.correction = 1.0
         self.usual_output = float(DEFAULT_OUTPUT_TOKENS)
         self.used_at = 0.0
-        self._orders: dict[int, Ranking] = {}
+        self._rankings: OrderedDict[tuple[Scoring, int], Ranking] = OrderedDict()
 
-    def add(self, slot: KeySlot, scope: Scope) -> Candidate:
+    def add(self, slot: KeySlot, scope: QuotaScope, now: float) -> Candidate:
         """Let *slot* serve here under *scope*."""
         candidate = self.candidate_by_key.get((scope.id, slot.priority))
         if candidate is None:
-            health = scope.health_by_model.setdefault(self.model, Health())
-            candidate = Candidate(self, scope, slot.priority, health=health)
+            candidate = Candidate(self, scope, slot.priority)
             self.candidate_by_key[scope.id, slot.priority] = candidate
             self._place_of[candidate] = len(self.candidates)
             self.candidates.append(candidate)
-            scope.candidates.setdefault(self, []).append(candidate)
+            scope.index.candidates.setdefault(self, []).append(candidate)
         candidate.add(slot)
         slot.candidates.append(candidate)
-        for order in self._orders.values():
-            order.file(candidate, 0.0)
+        for ranking in self._rankings.values():
+            ranking.file(candidate, now)
         return candidate
 
     def remove(self, slot: KeySlot, candidate: Candidate) -> None:
@@ -97,12 +95,12 @@ class CandidatePool:
             self.candidates[place] = last
             self._place_of[last] = place
         del self.candidate_by_key[candidate.scope.id, candidate.priority]
-        candidates = candidate.scope.candidates[self]
+        candidates = candidate.scope.index.candidates[self]
         candidates.remove(candidate)
         if not candidates:
-            del candidate.scope.candidates[self]
-        for order in self._orders.values():
-            order.forget(candidate)
+            del candidate.scope.index.candidates[self]
+        for ranking in self._rankings.values():
+            ranking.forget(candidate)
 
     def slots(self) -> set[KeySlot]:
         """Return the keys that serve here."""
@@ -113,8 +111,12 @@ class CandidatePool:
         for candidate in list(self.candidates):
             for slot in list(candidate.slots):
                 self.remove(slot, candidate)
-            candidate.scope.health_by_model.pop(self.model, None)
-        self._orders.clear()
+        self.pending.clear()
+        self._rankings.clear()
+
+    def is_busy(self) -> bool:
+        """Tell whether every candidate has a call in flight."""
+        return all(candidate.scope.account.in_flight for candidate in self.candidates)
 
     def amounts(self, demand: Demand) -> list[float]:
         """Say what *demand* will be charged when it is let in, a place for each dimension."""
@@ -130,21 +132,21 @@ class CandidatePool:
             tokens = float(math.ceil(estimate + usual))
         output = usual if cap is None else min(float(cap), usual)
         # Requests, tokens, input and output tokens, concurrency; images, audio seconds, dollars.
-        return [1.0, tokens, estimate, output, 1.0, 0.0, 0.0, 0.0]
+        return [1.0, min(tokens, MOST_TOKENS), estimate, output, 1.0, 0.0, 0.0, 0.0]
 
     def actual(
-        self, hold: Reservation, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+        self, amounts: Amounts, input_tokens: int, output_tokens: int, cached_tokens: int = 0
     ) -> list[float]:
-        """Say what the provider keeps charged once the true usage is known."""
-        amounts = list(hold.amounts)
+        """Say what the provider keeps charged of *amounts* once the true usage is known."""
+        kept = list(amounts)
         admission = self.admission
         if admission.settles:
             free = 0 if admission.counts_cached else cached_tokens
             counted = max(0, input_tokens - free)
-            amounts[_TOKENS] = float(counted + (0 if admission.input_only else output_tokens))
-            amounts[_INPUT] = float(counted)
-            amounts[_OUTPUT] = float(output_tokens)
-        return amounts
+            kept[_TOKENS] = float(counted + (0 if admission.input_only else output_tokens))
+            kept[_INPUT] = float(counted)
+            kept[_OUTPUT] = float(output_tokens)
+        return kept
 
     def learn_sizes(self, demand: Demand, input_tokens: int, output_tokens: int) -> None:
         """Fold one reported usage into the correction of our estimates."""
@@ -153,24 +155,44 @@ class CandidatePool:
             self.correction += _LEARN * (ratio - self.correction)
         self.usual_output += _LEARN * (output_tokens - self.usual_output)
 
-    def order(self, amounts: Amounts) -> Ranking:
-        """Return the order for requests of this size; made at the first such request."""
-        size = int(amounts[_TOKENS]).bit_length()
-        order = self._orders.get(size)
-        if order is None:
-            order = self._orders[size] = Ranking(self.candidates, self.score, self.gate)
-        return order
+    def ranking(self, scoring: Scoring, amounts: Amounts, now: float) -> Ranking:
+        """Return the ranking for requests of this size; made at the first such request."""
+        name = (scoring, int(amounts[_TOKENS]).bit_length())
+        ranking = self._rankings.get(name)
+        if ranking is None:
+            ranking = self._rankings[name] = Ranking(self.candidates, scoring, now)
+            if len(self._rankings) > _RANKINGS_KEPT:
+                self._rankings.popitem(last=False)[1].close()
+        return ranking
+
+    def drop_rankings(self, scoring: Scoring) -> None:
+        """Let go of the rankings of an objective that nobody names any more."""
+        for name in [name for name in self._rankings if name[0] is scoring]:
+            self._rankings.pop(name).close()
 
     def calls_by(self, at: float, demand: Demand, now: float) -> float:
         """Return how many calls such as *demand* can begin here until *at*; `inf` when untold.
 
         Of a large pool that is not asked: somebody among so many has room.
         """
-        if len(self.candidates) > _FEW:
+        if self.pending or len(self.candidates) > SMALL_POOL:
             return math.inf
         amounts = self._expected(demand)
         scopes = {candidate.scope for candidate in self.candidates if candidate.may_serve_by(at)}
         return sum(scope.calls_by(at, amounts, now) for scope in scopes)
+
+    def refresh(self, candidates: Iterable[Candidate], now: float) -> None:
+        """File *candidates* afresh wherever they sleep: room came, or a wait ended."""
+        for candidate in candidates:
+            for ranking in self._rankings.values():
+                if ranking.is_asleep(candidate):
+                    ranking.file(candidate, now)
+
+    def rest(self, candidates: Iterable[Candidate], why: Shortfall) -> None:
+        """Let *candidates* sleep, whatever is asked of them."""
+        for candidate in candidates:
+            for ranking in self._rankings.values():
+                ranking.sleep(candidate, why)
 
     def _expected(self, demand: Demand) -> list[float]:
         """Say what *demand* will have been charged in the end, as requests go here."""
@@ -180,20 +202,3 @@ class CandidatePool:
             if not self.admission.input_only:
                 amounts[_TOKENS] += amounts[_OUTPUT]
         return amounts
-
-    def refresh(self, scope: Scope, now: float) -> None:
-        """File the candidates of *scope* afresh: room came, or a wait ended."""
-        for candidate in scope.candidates.get(self, ()):
-            self.refresh_candidate(candidate, now)
-
-    def rest(self, scope: Scope, why: Shortfall) -> None:
-        """Put the candidates of *scope* to sleep: it waits, whatever is asked of it."""
-        for candidate in scope.candidates.get(self, ()):
-            for order in self._orders.values():
-                order.sleep(candidate, why)
-
-    def refresh_candidate(self, candidate: Candidate, now: float) -> None:
-        """File *candidate* afresh wherever it sleeps."""
-        for order in self._orders.values():
-            if order.is_asleep(candidate):
-                order.file(candidate, now)

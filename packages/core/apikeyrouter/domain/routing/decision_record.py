@@ -32,7 +32,7 @@ class AttemptNote(msgspec.Struct, eq=False):
 
     Attributes:
         runners_up: Key ids and scores in turn of those that stood next at the same provider.
-        excluded: Scope id and the reason of those that were out.
+        excluded: QuotaScope id and the reason of those that were out.
         candidates: Scopes that serve the model.
         figures: In turn a window, and what was used of which capacity when it was chosen.
         outcome: `ok`, `cancelled`, a failure class, or empty while it runs.

@@ -1,46 +1,41 @@
-"""Candidates in order of score, re-filed only when they change.
+"""A ranking: one pool's candidates in order of score, for requests of about one size.
 
-Candidates are filed in a `Ranking` for each size of request: what is too tight for a
-large request may serve a small one. An order is two heaps: awake by score,
-asleep by the instant of waking. Every operation is O(log n).
+What is too tight for a large request may serve a small one, so that each size class has a ranking
+of its own. Candidates that lack room sleep until the instant they were told. Of a small pool all
+that are awake are compared at their scores of now; of a large one a heap holds them by the scores
+they were filed at, and the first are looked at afresh. Every operation on a large pool is O(log n).
 """
 
 import heapq
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import (
-    Amounts,
-    Ledger,
-    Reservation,
-    Shortfall,
-)
+from apikeyrouter.domain.ledger.ledger import Amounts, Ledger, Lines, Reservation, Shortfall
 from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.scoring import EQUAL_WITHIN, Scoring
 
-Score = Callable[[Candidate, float], float]
-#: Says why a candidate must not serve (a constraint that it breaks), or `None`.
-Gate = Callable[[Candidate, float], str | None]
-
+#: Pools with up to this many candidates are compared as a whole.
+SMALL_POOL = 32
 _RESCORES = 3
 _GATE_PAUSE_S = 1.0
 #: Decisions between two scorings of a candidate that was not chosen.
 _REFRESH_EVERY = 4
-#: Pools with up to this many candidates are tried one by one before anybody waits.
-_FEW = 32
-#: So many candidates speak for all.
+#: So many candidates speak for all of a large pool.
 _ASKED = 256
 _RESTS = "key rests"
+_PILE = 16
 
 
 class Picked(msgspec.Struct, frozen=True):
-    """A candidate with room, whose turn it was, and the hold on it."""
+    """A candidate with room, the key whose turn it was, and what was set aside."""
 
     candidate: Candidate
     slot: KeySlot
-    hold: Reservation
+    reservation: Reservation
     score: float
 
 
@@ -49,139 +44,154 @@ class Ranking:
 
     Args:
         candidates: All of them; the pool's own list, which changes.
+
+    Attributes:
+        why: Why each sleeping candidate sleeps.
+        may_free_on_completion: Sleepers that wait for a call to end.
     """
 
     __slots__ = (
-        "_aside_wakes_at",
-        "_asleep",
-        "_awake",
-        "_candidates",
-        "_cursor",
-        "_filed",
-        "_gate",
-        "_number",
-        "_score",
-        "may_free_on_completion",
-        "why",
+        "_aside", "_aside_wakes_at", "_asleep", "_awake", "_candidates", "_cursor", "_filed",
+        "_number", "_scoring", "may_free_on_completion", "why",
     )  # fmt: skip
 
-    def __init__(self, candidates: Sequence[Candidate], score: Score, gate: Gate | None) -> None:
+    def __init__(self, candidates: Sequence[Candidate], scoring: Scoring, now: float) -> None:
         self._candidates = candidates
-        self._score = score
-        self._gate = gate
-        self._awake: list[tuple[int, float, float, int, Candidate]] = []
+        self._scoring = scoring
+        self._awake: list[tuple[int, int, float, int, Candidate]] = []
         self._asleep: list[tuple[float, int, Candidate]] = []
-        #: The number under which a candidate is filed now; entries with another number are stale.
+        #: The number under which a candidate is filed now; entries with another are stale.
         self._filed: dict[Candidate, int] = {}
-        self._cursor = 0
-        #: When a key comes back of the candidates that had only keys to be avoided.
+        self._cursor = self._number = 0
+        #: Candidates that this decision must not take, and when a key of theirs comes back.
+        self._aside: list[Candidate] = []
         self._aside_wakes_at = math.inf
-        self._number = 0
-        #: Why each sleeping candidate sleeps.
         self.why: dict[Candidate, Shortfall] = {}
-        #: Sleepers that wait for a call to end.
         self.may_free_on_completion = 0
         for candidate in candidates:
-            self.file(candidate, 0.0)
+            self.file(candidate, now)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its candidates are compared as a whole."""
+        return len(self._candidates) <= SMALL_POOL
 
     def file(self, candidate: Candidate, now: float) -> None:
-        """Put *candidate* among the awake by its score now."""
+        """Put *candidate* among those awake, at its score of now."""
         if candidate in self.why:
             self._wake(candidate)
         self._number = number = self._number + 1
         self._filed[candidate] = number
         awake = self._awake
-        score = self._score(candidate, now)
-        heapq.heappush(awake, (-candidate.priority, score, candidate.turn, number, candidate))
-        if len(awake) > 2 * len(self._filed) + 16:
+        if self.is_small:
+            awake.clear()
+            return
+        if not awake:
+            self._fill(now)
+            return
+        step = _step_of(self._scoring.score(candidate, now))
+        heapq.heappush(awake, (-candidate.priority, step, candidate.turn, number, candidate))
+        if len(awake) > 2 * len(self._filed) + _PILE:
             self._awake = [entry for entry in awake if self._filed.get(entry[4]) == entry[3]]
             heapq.heapify(self._awake)
 
-    def best(self, now: float) -> tuple[int, float, float] | None:
-        """Return rank, score and turn of the first candidate awake; `None` if all sleep."""
-        top = self._top(now)
-        return top[:3] if top is not None else None
-
-    def pick(
-        self, ledger: Ledger, amounts: Amounts, now: float, avoid: Collection[KeySlot]
-    ) -> Picked | None:
-        """Reserve on the first candidate that fits; candidates that do not go to sleep."""
-        self._refresh_one(now)
-        score_of = self._score
-        aside: list[Candidate] = []
+    def start(self) -> None:
+        """Begin a decision: nothing is put aside."""
+        self._aside.clear()
         self._aside_wakes_at = math.inf
-        rescored = 0
-        picked = None
-        while (top := self._top(now)) is not None:
-            _, score, _, number, candidate = top
-            # What was filed since the others were is scored well enough.
-            is_old = self._number - number > len(self._filed)
-            if is_old and rescored < _RESCORES and score_of(candidate, now) > score:
-                rescored += 1
-                self.file(candidate, now)
-                continue
-            slot = candidate.next_slot(now, avoid)
-            if slot is None and avoid and any(slot in avoid for slot in candidate.slots):
-                heapq.heappop(self._awake)
-                aside.append(candidate)
-                wakes_at = candidate.wakes_at()
-                if wakes_at > now:
-                    self._aside_wakes_at = min(self._aside_wakes_at, wakes_at)
-                continue
-            got = self._reserve(ledger, candidate, slot, amounts, now)
-            if isinstance(got, Shortfall):
-                self.sleep(candidate, got)
-                continue
-            assert slot is not None  # noqa: S101 - a hold is only made for a key
-            picked = Picked(candidate, slot, got, score)
-            self._filed_again(candidate, now)
-            break
-        for candidate in aside:
-            self.file(candidate, now)
-        return picked
 
-    def pick_exactly(
-        self, ledger: Ledger, amounts: Amounts, now: float, avoid: Collection[KeySlot]
+    def awake(self, now: float) -> list[tuple[Candidate, float]]:
+        """Return who is awake at scores of now: all of a small pool, the first of a large one."""
+        self._wake_due(now)
+        score_of = self._scoring.score
+        if self.is_small:
+            why, aside = self.why, self._aside
+            return [
+                (candidate, score_of(candidate, now))
+                for candidate in self._candidates
+                if candidate not in why and candidate not in aside
+            ]
+        self._refresh_one(now)
+        first = self._first(now)
+        return [(first[4], score_of(first[4], now))] if first is not None else []
+
+    def take(
+        self,
+        candidate: Candidate,
+        score: float,
+        amounts: Amounts,
+        ledger: Ledger,
+        request: Request,
+        now: float,
     ) -> Picked | None:
-        """Try the sleepers of a small pool: a larger request of this class put them to bed."""
-        if len(self._candidates) > _FEW:
+        """Reserve on *candidate*; one without room goes to sleep, or aside for this decision."""
+        avoid = request.avoid
+        slot = candidate.next_slot(now, avoid)
+        if slot is None and avoid and any(slot in avoid for slot in candidate.slots):
+            self._put_aside(candidate, now)
             return None
-        for candidate, why in list(self.why.items()):
-            if why.holds_for(amounts, now):
-                continue
-            slot = candidate.next_slot(now, avoid)
-            got = self._reserve(ledger, candidate, slot, amounts, now)
-            if slot is not None and isinstance(got, Reservation):
-                picked = Picked(candidate, slot, got, self._score(candidate, now))
-                self._filed_again(candidate, now)
-                return picked
+        got = self._reserve(ledger, candidate, slot, amounts, request.own_lines, now)
+        if slot is not None and isinstance(got, Reservation):
+            return Picked(candidate, slot, got, score)
+        assert isinstance(got, Shortfall)  # noqa: S101 - without a key there is no reservation
+        if got.account_id and got.account_id != candidate.scope.id:
+            self._put_aside(candidate, now)
+        else:
+            self.sleep(candidate, got)
         return None
 
-    def fits_at(self, ledger: Ledger, amounts: Amounts, now: float) -> float:
+    def finish(self, chosen: Candidate | None, now: float) -> None:
+        """End a decision: who was put aside, or chosen, is filed again."""
+        for candidate in self._aside:
+            self.file(candidate, now)
+        if chosen is not None:
+            self.file(chosen, now)
+
+    def blocked_by_others(self, amounts: Amounts, now: float) -> list[tuple[Candidate, float]]:
+        """Return sleepers of a small pool that only a larger request of this class has blocked."""
+        if not self.is_small:
+            return []
+        score_of = self._scoring.score
+        return [
+            (candidate, score_of(candidate, now))
+            for candidate, why in self.why.items()
+            if not why.holds_for(amounts, now)
+        ]
+
+    def fits_at(self, amounts: Amounts, now: float) -> float:
         """Return the instant at which *amounts* may fit somewhere; `inf` if no clock tells.
 
         Exact for a small pool; for a large one the next sleeper's instant.
         """
-        if len(self._candidates) > _FEW:
+        if not self.is_small:
             return self.wakes_at()
         soonest = self._aside_wakes_at
         for candidate, why in self.why.items():
             instant = why.fits_at
             if not why.holds_for(amounts, now):
-                lack = ledger.shortfall(candidate.scope, amounts, now)
-                instant = lack.fits_at if lack is not None else instant
-            soonest = min(
-                soonest, max(instant, candidate.wakes_at() if why.what == _RESTS else 0.0)
-            )
+                scope = candidate.scope
+                lack = scope.account.shortfall(amounts, now)
+                fits_at = lack.fits_at if lack is not None else now
+                instant = max(fits_at, scope.cooldown.until)
+                if instant <= now:
+                    instant = why.fits_at
+            rests_until = candidate.wakes_at() if why.what == _RESTS else 0.0
+            soonest = min(soonest, max(instant, rests_until))
         return soonest
 
-    def runners_up(self, chosen: Candidate, most: int) -> tuple[str | float, ...]:
-        """Return in turn key id and score of up to *most* candidates near the top."""
+    def runners_up(self, chosen: Candidate, most: int, now: float) -> tuple[str | float, ...]:
+        """Return in turn key id and score of up to *most* candidates that stand next."""
         found: list[str | float] = []
-        filed = self._filed
-        for _, score, _, number, candidate in self._awake[: 2 * most + 1]:
-            if candidate is not chosen and filed.get(candidate) == number:
-                found += (candidate.first_key_id, score)
+        if self.is_small:
+            for candidate in self._candidates:
+                if candidate is not chosen and candidate not in self.why:
+                    found += (candidate.first_key_id, self._scoring.score(candidate, now))
+                    if len(found) == 2 * most:
+                        break
+            return tuple(found)
+        for _, step, _, number, candidate in self._awake[: 2 * most + 1]:
+            if candidate is not chosen and self._is_current(candidate, number):
+                found += (candidate.first_key_id, step * EQUAL_WITHIN)
                 if len(found) == 2 * most:
                     break
         return tuple(found)
@@ -200,10 +210,11 @@ class Ranking:
         """Tell whether the end of a running call may make room before any clock does."""
         if self.may_free_on_completion:
             return True
-        if len(self.why) > _FEW:
+        if len(self.why) > SMALL_POOL:
             return False
         return any(
-            candidate.scope.in_flight and why.may_come_back for candidate, why in self.why.items()
+            candidate.scope.account.in_flight and why.may_come_back
+            for candidate, why in self.why.items()
         )
 
     def causes(self) -> Iterator[str]:
@@ -224,17 +235,17 @@ class Ranking:
         return candidate in self.why
 
     def sleep(self, candidate: Candidate, why: Shortfall) -> None:
-        """Put *candidate* aside until the instant that *why* tells."""
+        """Let *candidate* sleep until the instant that *why* tells."""
         if candidate in self.why:
             self._wake(candidate)
         self._number += 1
         self._filed[candidate] = self._number
-        candidate.scope.sleepers += 1
+        candidate.scope.index.asleep += 1
         self.may_free_on_completion += why.for_calls
         self.why[candidate] = why
         asleep = self._asleep
         heapq.heappush(asleep, (why.fits_at, self._number, candidate))
-        if len(asleep) > 2 * len(self._filed) + 16:
+        if len(asleep) > 2 * len(self._filed) + _PILE:
             self._asleep = [entry for entry in asleep if self._is_current(entry[2], entry[1])]
             heapq.heapify(self._asleep)
 
@@ -243,20 +254,49 @@ class Ranking:
         self._wake(candidate)
         self._filed.pop(candidate, None)
 
-    def _top(self, now: float) -> tuple[int, float, float, int, Candidate] | None:
-        """Return the first entry among the awake, after those whose instant has come."""
-        asleep, filed = self._asleep, self._filed
+    def close(self) -> None:
+        """Let go of all candidates: nobody asks for requests of this kind any more."""
+        for candidate in list(self.why):
+            self._wake(candidate)
+
+    def _fill(self, now: float) -> None:
+        """Build the heap of a pool that has become a large one."""
+        score_of, filed, why = self._scoring.score, self._filed, self.why
+        self._awake = [
+            (-c.priority, _step_of(score_of(c, now)), c.turn, filed[c], c)
+            for c in self._candidates
+            if c in filed and c not in why
+        ]
+        heapq.heapify(self._awake)
+
+    def _wake_due(self, now: float) -> None:
+        asleep = self._asleep
         while asleep and asleep[0][0] <= now:
             _, number, candidate = heapq.heappop(asleep)
-            if filed.get(candidate) == number:
+            if self._is_current(candidate, number):
                 self.file(candidate, now)
-        awake = self._awake
+
+    def _first(self, now: float) -> tuple[int, int, float, int, Candidate] | None:
+        """Return the first entry awake; those filed long ago are scored afresh before."""
+        awake, rescored = self._awake, 0
         while awake:
             entry = awake[0]
-            if filed.get(entry[4]) == entry[3]:
-                return entry
-            heapq.heappop(awake)
+            _, step, _, number, candidate = entry
+            if not self._is_current(candidate, number):
+                heapq.heappop(awake)
+                continue
+            # What was filed since the others were is scored well enough.
+            is_old = self._number - number > len(self._filed)
+            if is_old and rescored < _RESCORES and self._step_now(candidate, now) > step:
+                rescored += 1
+                self.file(candidate, now)
+                awake = self._awake
+                continue
+            return entry
         return None
+
+    def _step_now(self, candidate: Candidate, now: float) -> int:
+        return _step_of(self._scoring.score(candidate, now))
 
     def _reserve(
         self,
@@ -264,24 +304,31 @@ class Ranking:
         candidate: Candidate,
         slot: KeySlot | None,
         amounts: Amounts,
+        own_lines: Lines,
         now: float,
     ) -> Reservation | Shortfall:
         if slot is None:
-            return Shortfall(_RESTS, 0.0, 0.0, candidate.wakes_at(), cause=candidate.rests_for(now))
-        gate = self._gate
+            cause = candidate.rests_for(now)
+            return Shortfall(_RESTS, 0.0, 0.0, candidate.wakes_at(), cause=cause)
+        scope, gate = candidate.scope, self._scoring.gate
+        if scope.cooldown.until > now:
+            return scope.cooldown.shortfall()
         if gate is not None and (why := gate(candidate, now)) is not None:
             return Shortfall(why, 0.0, 0.0, now + _GATE_PAUSE_S)
-        return ledger.reserve(candidate.scope, amounts, now)
+        return ledger.reserve(((scope.account, amounts), *own_lines), now)
 
-    def _filed_again(self, candidate: Candidate, now: float) -> None:
-        candidate.turn += 1.0 / candidate.weight
-        self.file(candidate, now)
+    def _put_aside(self, candidate: Candidate, now: float) -> None:
+        self._aside.append(candidate)
+        self._filed[candidate] = -1
+        wakes_at = candidate.wakes_at()
+        if wakes_at > now:
+            self._aside_wakes_at = min(self._aside_wakes_at, wakes_at)
 
     def _refresh_one(self, now: float) -> None:
         """Score one candidate afresh, in rotation: those that rest grow better unseen."""
         candidates = self._candidates
         self._cursor += 1
-        if self._cursor % _REFRESH_EVERY or len(candidates) < 2:
+        if self._cursor % _REFRESH_EVERY:
             return
         candidate = candidates[self._cursor // _REFRESH_EVERY % len(candidates)]
         if candidate not in self.why:
@@ -293,5 +340,10 @@ class Ranking:
     def _wake(self, candidate: Candidate) -> None:
         why = self.why.pop(candidate, None)
         if why is not None:
-            candidate.scope.sleepers -= 1
+            candidate.scope.index.asleep -= 1
             self.may_free_on_completion -= why.for_calls
+
+
+def _step_of(score: float) -> int:
+    """Return the step that a score is filed at, so that equal ones take turns."""
+    return int(score / EQUAL_WITHIN)

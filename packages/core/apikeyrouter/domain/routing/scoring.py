@@ -1,59 +1,110 @@
 """What makes one candidate better than another: a score function for each objective.
 
-A strategy is a pure function of one candidate and the used share of its scope's
-limits, lower is better, on a scale from 0 to 1, so that weighted objectives
-simply add. What is unknown scores in the middle. A strategy is one function
-and one row.
+A strategy is a pure function of one candidate, the used share of its scope's limits and the
+instant; lower is better, on a scale from 0 to 1, so that weighted objectives simply add. What is
+unknown scores in the middle. A strategy is one function and one row.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
 from apikeyrouter.domain.routing.candidate import Candidate
-from apikeyrouter.domain.routing.ranking import Gate, Score
 
-Strategy = Callable[[Candidate, float], float]
+Strategy = Callable[[Candidate, float, float], float]
+Score = Callable[[Candidate, float], float]
+#: Says why a candidate must not serve (a constraint that it breaks), or `None`.
+Gate = Callable[[Candidate, float], str | None]
+
 UNKNOWN = 0.5
+#: Scores this close are equal, and equal candidates take turns: a measured latency is never
+#: quite another's, and whoever is not called cannot improve its own.
+EQUAL_WITHIN = 0.03
 #: What was seen of a candidate longer ago keeps it from nobody: a call finds out.
 HEALTH_MEMORY_S = 60.0
 #: From this used share on a candidate moves towards the end of the order: low is not empty.
 _LOW_FROM = 0.9
 _LOW_PENALTY = 20.0
-#: Scores this close are equal, and equal candidates take turns.
-_STEPS = 64.0
+#: Objectives that callers named last; of others the rankings are made anew.
+_OBJECTIVES_KEPT = 64
 
 
-def fairness(candidate: Candidate, used: float) -> float:
+@dataclass(slots=True, frozen=True, eq=False)
+class Scoring:
+    """An objective compiled: how candidates are scored, and who must not serve."""
+
+    objective: RoutingObjective
+    score: Score
+    gate: Gate | None
+
+
+class ScoringTable:
+    """Compiled objectives; equal ones share one, so that they share rankings too.
+
+    Attributes:
+        default: Of the router's own objective.
+        on_drop: Told of one that nobody has named for long: its rankings can go.
+    """
+
+    def __init__(self, default: RoutingObjective) -> None:
+        self._scorings: OrderedDict[str, Scoring] = OrderedDict()
+        self.on_drop: Callable[[Scoring], None] = lambda _: None
+        self.set_default(default)
+
+    def set_default(self, objective: RoutingObjective) -> None:
+        """Set what choices should be good at unless a request says otherwise."""
+        self.default = compile_objective(objective)
+
+    def scoring_of(self, objective: RoutingObjective | None) -> Scoring:
+        """Return the compiled *objective*, the default's for `None`."""
+        if objective is None:
+            return self.default
+        name = objective.model_dump_json()
+        scoring = self._scorings.get(name)
+        if scoring is not None:
+            self._scorings.move_to_end(name)
+            return scoring
+        scoring = self._scorings[name] = compile_objective(objective)
+        if len(self._scorings) > _OBJECTIVES_KEPT:
+            self.on_drop(self._scorings.popitem(last=False)[1])
+        return scoring
+
+
+def fairness(candidate: Candidate, used: float, now: float) -> float:
     """Score the used share of the scope's limits, and its calls in flight, by weight."""
-    in_flight = candidate.scope.in_flight
+    del now
+    in_flight = candidate.scope.account.in_flight
     if used > 1.0:
         used = 1.0
     return (0.8 * used + 0.2 * in_flight / (in_flight + 16.0)) / candidate.mean_weight
 
 
-def reliability(candidate: Candidate, used: float) -> float:
+def reliability(candidate: Candidate, used: float, now: float) -> float:
     """Score the decaying share of calls that failed."""
     del used
-    return 1.0 - candidate.health.success
+    return candidate.health.failing(now)
 
 
-def latency(candidate: Candidate, used: float) -> float:
+def latency(candidate: Candidate, used: float, now: float) -> float:
     """Score seconds to the first byte times calls in flight; a second alone is the middle."""
-    del used
-    expected_s = candidate.health.latency_s * (candidate.scope.in_flight + 1)
+    del used, now
+    expected_s = candidate.health.latency_s * (candidate.scope.account.in_flight + 1)
     return expected_s / (expected_s + 1.0)
 
 
-def cost(candidate: Candidate, used: float) -> float:
+def cost(candidate: Candidate, used: float, now: float) -> float:
     """Score the operator's word for the price, `cost_rank` from 0 (cheapest) to 1."""
-    del used
-    return _declared(candidate, "cost_rank")
+    del used, now
+    rank = candidate.declared_rank("cost_rank")
+    return UNKNOWN if rank is None else rank
 
 
-def quality(candidate: Candidate, used: float) -> float:
+def quality(candidate: Candidate, used: float, now: float) -> float:
     """Score the operator's word for quality, `quality_rank` from 0 (best) to 1."""
-    del used
-    return _declared(candidate, "quality_rank")
+    del used, now
+    rank = candidate.declared_rank("quality_rank")
+    return UNKNOWN if rank is None else rank
 
 
 STRATEGIES: Mapping[ObjectiveType, Strategy] = {
@@ -65,14 +116,19 @@ STRATEGIES: Mapping[ObjectiveType, Strategy] = {
 }
 
 
+def compile_objective(objective: RoutingObjective) -> Scoring:
+    """Compile *objective* to a score and a gate."""
+    return Scoring(objective, make_score(objective), make_gate(objective))
+
+
 def make_score(objective: RoutingObjective) -> Score:
     """Build the score of *objective*: the weighted sum, and the penalty of running low."""
     parts = [(STRATEGIES[name], weight) for name, weight in objective.weighted()]
     if len(parts) == 1:
         return _finish(parts[0][0])
 
-    def weighted(candidate: Candidate, used: float) -> float:
-        return sum(strategy(candidate, used) * weight for strategy, weight in parts)
+    def weighted(candidate: Candidate, used: float, now: float) -> float:
+        return sum(strategy(candidate, used, now) * weight for strategy, weight in parts)
 
     return _finish(weighted)
 
@@ -88,14 +144,13 @@ def make_gate(objective: RoutingObjective) -> Gate | None:
         return None
 
     def gate(candidate: Candidate, now: float) -> str | None:
-        if now - candidate.health.noted_at > HEALTH_MEMORY_S:
+        health = candidate.health
+        if now - health.noted_at > HEALTH_MEMORY_S:
             return None
-        if least is not None and candidate.health.success < least:
-            return f"reliability {candidate.health.success:.2f} is below {least:g}"
-        if slowest_ms is not None and candidate.health.latency_s * 1000.0 > slowest_ms:
-            return (
-                f"latency {candidate.health.latency_s * 1000.0:.0f} ms is above {slowest_ms:g} ms"
-            )
+        if least is not None and health.success < least:
+            return f"reliability {health.success:.2f} is below {least:g}"
+        if slowest_ms is not None and health.latency_s * 1000.0 > slowest_ms:
+            return f"latency {health.latency_s * 1000.0:.0f} ms is above {slowest_ms:g} ms"
         return None
 
     return gate
@@ -103,18 +158,10 @@ def make_gate(objective: RoutingObjective) -> Gate | None:
 
 def _finish(strategy: Strategy) -> Score:
     def score(candidate: Candidate, now: float) -> float:
-        used = candidate.scope.strain(now)
-        value = strategy(candidate, used)
+        used = candidate.scope.account.strain(now)
+        value = strategy(candidate, used, now)
         if used > _LOW_FROM:
             value += (used - _LOW_FROM) * _LOW_PENALTY
-        return int(value * _STEPS) / _STEPS
+        return value
 
     return score
-
-
-def _declared(candidate: Candidate, name: str) -> float:
-    for slot in candidate.slots:
-        rank = slot.record.metadata.get(name)
-        if rank is not None:
-            return min(1.0, max(0.0, float(rank)))
-    return UNKNOWN

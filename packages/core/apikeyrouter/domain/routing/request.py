@@ -1,0 +1,50 @@
+"""One request while it is placed: what it demands, what else it must fit into, whom it avoids."""
+
+from dataclasses import dataclass, field
+
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import LedgerAccount, Lines, Shortfall, amounts_of
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
+
+NOBODY: frozenset[KeySlot] = frozenset()
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request while it is placed.
+
+    Attributes:
+        record: What is kept of its way through the router.
+        accounts: Further accounts that it draws on, such as its client's; each attempt
+            reserves on them and on the provider's in one step.
+        avoid: Keys that must not serve it.
+        skipped: Pools that must not: their provider does not have the model, or it cannot answer.
+        own_lines: Those accounts with what it asks of them.
+    """
+
+    demand: Demand
+    record: DecisionRecord
+    accounts: tuple[LedgerAccount, ...] = ()
+    avoid: frozenset[KeySlot] = NOBODY
+    skipped: frozenset[object] = frozenset()
+    own_lines: Lines = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.accounts:
+            self.own_lines = ()
+            return
+        demand, cap = self.demand, self.demand.output_cap or 0
+        amounts = amounts_of(
+            requests=1, tokens=demand.input_tokens + cap,
+            input_tokens=demand.input_tokens, output_tokens=cap, concurrency=1,
+        )  # fmt: skip
+        self.own_lines = tuple((account, amounts) for account in self.accounts)
+
+    def shortfall(self, now: float) -> Shortfall | None:
+        """Return what it is short of whoever serves it, such as its client's limit."""
+        for account, amounts in self.own_lines:
+            lack = account.shortfall(amounts, now)
+            if lack is not None:
+                return lack
+        return None
