@@ -11,6 +11,7 @@ from apikeyrouter.infrastructure.config.model import ClientConfig, RouterConfig,
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
+from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
 from apikeyrouter_proxy.dataplane.dispatch import Dispatcher
 from apikeyrouter_proxy.dataplane.errors import STOPPING, UNEXPECTED
 from apikeyrouter_proxy.dataplane.forward import Forwarder
@@ -30,6 +31,7 @@ class ProxyApp:
 
     Attributes:
         router: What decides and forwards; furnished when the service starts.
+        bodies: Reads request bodies, and counts those that are held.
         ending: Set when the service stops and waits no longer for what runs.
     """
 
@@ -42,11 +44,17 @@ class ProxyApp:
         clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
         info = Info(router, clients, self.models)
         gets = {"/health": info.health, "/ready": info.ready, "/v1/models": info.list_models}
+        server = config.server
+        self.bodies = BodyReader(
+            most_bytes=server.max_body_bytes,
+            most_held_bytes=server.max_inflight_body,
+            patience_s=server.request_timeout,
+        )
         posts = {
             f"/v1/{endpoint}": Forwarder(
                 router, clients,
-                endpoint=endpoint, max_body_bytes=config.server.max_body_bytes,
-                ending=self.ending, on_unknown=self.models.refresh,
+                endpoint=endpoint, bodies=self.bodies, ending=self.ending,
+                comment_after_s=server.sse_keepalive, on_unknown=self.models.refresh,
             )
             for endpoint in FORWARDED
         }  # fmt: skip
@@ -56,7 +64,7 @@ class ProxyApp:
             # Without clients anybody may call, so nobody from elsewhere.
             is_open=not config.clients,
             cors=Cors(settings.origins), security=SecurityHeaders(hsts=settings.enable_hsts),
-            most_bytes=2 * config.server.max_body_bytes,
+            most_bytes=2 * server.max_body_bytes,
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

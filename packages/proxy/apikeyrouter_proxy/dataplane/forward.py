@@ -15,17 +15,22 @@ from apikeyrouter import (
     SystemError,
     UnknownModelError,
 )
-from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame
-from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.failure import FailureClass
-from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.metered_stream import MeteredStream
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
+from apikeyrouter_proxy.dataplane.bodies.peek import BadBodyError, Peek, peek
+from apikeyrouter_proxy.dataplane.bodies.reader import (
+    Body,
+    BodyReader,
+    ClientGoneError,
+    RefusedBodyError,
+)
+from apikeyrouter_proxy.dataplane.disconnects import DisconnectPoller, DisconnectWatch
 from apikeyrouter_proxy.dataplane.errors import (
     NOT_KNOWN,
     STOPPING,
@@ -37,31 +42,21 @@ from apikeyrouter_proxy.dataplane.errors import (
     refusal,
     retry_hints,
 )
-from apikeyrouter_proxy.dataplane.headers import request_headers, response_headers
-from apikeyrouter_proxy.dataplane.peek import (
-    BadBodyError,
-    Peek,
-    peek,
-    wants_usage_spliced,
-    with_model,
-    with_usage,
-)
+from apikeyrouter_proxy.dataplane.headers import response_headers
+from apikeyrouter_proxy.dataplane.keep_alive import KeepAlive
+from apikeyrouter_proxy.dataplane.outgoing import USAGE_ENDPOINTS, Outgoing
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
-from apikeyrouter_proxy.dataplane.watching import DisconnectPoller, Watch
+from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 #: A stream ends at its deadline; whose client does not take even that is cut off so much later.
 _CUT_OFF_AFTER_S = 0.5
-_USAGE_ENDPOINTS = frozenset({"chat/completions", "completions"})
-
-
-class ClientGoneError(Exception):
-    """The client left before its request was read."""
 
 
 class Forwarder:
     """Forwards one endpoint's requests through the router.
 
     Args:
+        comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
         on_unknown: Called when a client wants a model that nobody serves.
     """
 
@@ -71,16 +66,18 @@ class Forwarder:
         clients: ClientRegister,
         *,
         endpoint: str,
-        max_body_bytes: int,
+        bodies: BodyReader,
         ending: ShutdownState,
+        comment_after_s: float,
         on_unknown: Callable[[], None],
     ) -> None:
         self._router = router
         self._clients = clients
         self._endpoint = endpoint
-        self._patrol = DisconnectPoller()
-        self._max_body = max_body_bytes
+        self._poller = DisconnectPoller()
+        self._bodies = bodies
         self._ending = ending
+        self._comment_after_s = comment_after_s
         self._on_unknown = on_unknown
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
@@ -89,6 +86,13 @@ class Forwarder:
             await self._serve(request, receive, send)
         except ClientGoneError:
             return
+        except BadBodyError as error:
+            await send_refusal(send, request, refusal(400, str(error), param=error.param))
+        except RefusedBodyError as error:
+            if error.is_unread:
+                await self._refuse_unread(send, receive, request, error.answer)
+            else:
+                await send_refusal(send, request, error.answer)
 
     async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
         client = None
@@ -97,28 +101,23 @@ class Forwarder:
             if client is None:
                 await self._refuse_unread(send, receive, request, NOT_KNOWN)
                 return
+        body = await self._bodies.read(request, receive)
         try:
-            body = await self._read(request.headers, receive)
-            seen = peek(body)
-            demand = self._demand_of(seen, body, request, client)
-        except BadBodyError as error:
-            await send_refusal(send, request, refusal(400, str(error), param=error.param))
-            return
-        except _TooLargeError:
-            message = f"the body is larger than {self._max_body:,} bytes"
-            too_large = refusal(413, message, code="request_too_large")
-            await self._refuse_unread(send, receive, request, too_large)
-            return
-        except asyncio.CancelledError:
-            if self._ending.is_due:
-                await send_refusal(send, request, STOPPING)
-            raise
+            await self._serve_client(client, body, request, receive, send)
+        finally:
+            body.release()
+
+    async def _serve_client(
+        self, client: Client | None, body: Body, request: Request, receive: Receive, send: Send
+    ) -> None:
+        seen = peek(body.content)
+        demand = self._demand_of(seen, body.content, request, client)
         if client is not None and not client.may_use(seen.model):
             message = f"client '{client.name}' may not use model '{seen.model}'"
             await send_refusal(send, request, refusal(403, message, code="model_not_allowed"))
             return
-        outgoing = _Outgoing(self._endpoint, body, seen, request)
-        watch = Watch(receive, self._patrol)
+        outgoing = Outgoing(self._endpoint, body, seen, request)
+        watch = DisconnectWatch(receive, self._poller)
         try:
             await self._answer(demand, outgoing, client, request, send)
         except asyncio.CancelledError:
@@ -130,7 +129,7 @@ class Forwarder:
     async def _answer(
         self,
         demand: Demand,
-        outgoing: "_Outgoing",
+        outgoing: Outgoing,
         client: Client | None,
         request: Request,
         send: Send,
@@ -147,10 +146,7 @@ class Forwarder:
             told = _over_own_limit(error) if isinstance(error, OwnLimitError) else for_no_key(error)
             await send_refusal(send, request, told)
             return
-        except asyncio.CancelledError:
-            if self._ending.is_due:
-                await send_refusal(send, request, STOPPING)
-            raise
+        outgoing.release_body()
         if answer.failure is not None and not _is_clients_fault(answer):
             told = for_failure(answer.failure, answer.attempt.provider.id)
             await send_refusal(send, request, told, answer)
@@ -173,8 +169,12 @@ class Forwarder:
         cut_off = asyncio.get_running_loop().call_later(
             left_s, _cut_off, request, asyncio.current_task()
         )
+        headers = response_headers(answer)
+        keep_alive = None
+        if self._comment_after_s and _is_plain_event_stream(headers):
+            send = keep_alive = KeepAlive(send, self._comment_after_s)
         try:
-            await request.begin(send, answer.status, response_headers(answer))
+            await request.begin(send, answer.status, headers)
             async for chunk in stream:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SystemError as error:
@@ -191,36 +191,15 @@ class Forwarder:
             raise
         finally:
             cut_off.cancel()
+            if keep_alive is not None:
+                keep_alive.stop()
             stream.close()
         await send({"type": "http.response.body", "body": b""})
-
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        declared = headers.get(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > self._max_body:
-            raise _TooLargeError
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            if len(body) > self._max_body:
-                raise _TooLargeError
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body:
-                raise _TooLargeError
-        return b"".join(parts)
 
     async def _refuse_unread(
         self, send: Send, receive: Receive, request: Request, error: ErrorAnswer
     ) -> None:
-        await refuse_unread(send, receive, request, error, most_bytes=2 * self._max_body)
+        await refuse_unread(send, receive, request, error, most_bytes=2 * self._bodies.most_bytes)
 
     def _demand_of(
         self,
@@ -234,7 +213,7 @@ class Forwarder:
             request_id=request.id,
             endpoint=self._endpoint,
             input_tokens=estimate_tokens(body),
-            output_cap=seen.output_cap if self._endpoint in _USAGE_ENDPOINTS else 0,
+            output_cap=seen.output_cap if self._endpoint in USAGE_ENDPOINTS else 0,
             stream=seen.is_stream,
         )
         if client is not None:
@@ -246,48 +225,16 @@ class Forwarder:
         return demand
 
 
-class _TooLargeError(Exception):
-    """The body exceeds what is configured."""
-
-
-class _Outgoing:
-    """Builds the request for whichever key and model an attempt uses."""
-
-    __slots__ = ("_body", "_endpoint", "_headers", "_query", "_seen", "_splices")
-
-    def __init__(self, endpoint: str, body: bytes, seen: Peek, request: Request) -> None:
-        scope = request.scope
-        self._endpoint = endpoint
-        self._body = body
-        self._seen = seen
-        connection = request.headers.get(b"connection", b"")
-        self._headers = request_headers(scope["headers"], connection)
-        self._query = scope["query_string"].decode("latin-1")
-        self._splices = endpoint in _USAGE_ENDPOINTS and wants_usage_spliced(seen)
-
-    def has_spliced_usage(self, attempt: Attempt) -> bool:
-        """Tell whether the usage event is our own wish, not the client's."""
-        adapter = attempt.provider.adapter
-        return (
-            self._splices and isinstance(adapter, WireAdapter) and adapter.asks_usage(attempt.model)
-        )
-
-    def request_for(self, attempt: Attempt) -> WireRequest:
-        """Return the same bytes, with what has to change spliced in."""
-        body = self._body
-        if attempt.model != self._seen.model:
-            body = with_model(body, attempt.model)
-        asks_usage = self.has_spliced_usage(attempt)
-        if asks_usage:
-            body = with_usage(body, self._seen)
-        return WireRequest(
-            self._endpoint, body, self._headers, query=self._query, asks_usage=asks_usage
-        )
-
-
 def _cut_off(request: Request, serving: "asyncio.Task[None] | None") -> None:
     if not request.abort() and serving is not None:
         serving.cancel()
+
+
+def _is_plain_event_stream(headers: HeaderList) -> bool:
+    """Tell whether comments can be put between its events."""
+    named = dict(headers)
+    kind = named.get(b"content-type", b"").lower()
+    return kind.startswith(b"text/event-stream") and b"content-encoding" not in named
 
 
 async def _break_off(send: Send, told: bytes) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeyrouter_proxy.dataplane.members import place_of, spliced
-from apikeyrouter_proxy.dataplane.peek import with_model
+from apikeyrouter_proxy.dataplane.bodies.members import place_of, spliced
+from apikeyrouter_proxy.dataplane.bodies.peek import with_model
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeyrouter_proxy.dataplane.peek import (
+from apikeyrouter_proxy.dataplane.bodies.peek import (
     BadBodyError,
     peek,
     wants_usage_spliced,

@@ -59,7 +59,11 @@ class ServerConfig(_Fact):
         port: 0 lets the system choose.
         max_queue_wait: Longest wait for capacity before a 429, in seconds; 0 turns waiting off.
         request_timeout: Longest life of one request, in seconds.
-        max_body_bytes: Larger request bodies are refused.
+        max_body: Larger request bodies are refused, as they come and unpacked; in bytes.
+        max_inflight_body: Of all bodies that wait or are on their way together, in bytes; `None`
+            takes a share of the memory that there is.
+        sse_keepalive: Silence in a stream after which its client gets a comment, in seconds; 0
+            sends none.
     """
 
     host: Text = "127.0.0.1"
@@ -69,6 +73,8 @@ class ServerConfig(_Fact):
     max_body_bytes: ByteCount = Field(
         default=32 * 2**20, validation_alias=AliasChoices("max_body", "max_body_bytes")
     )
+    max_inflight_body: ByteCount | None = None
+    sse_keepalive: Seconds = 0.0
 
 
 class RoutingConfig(_Fact):

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from apikeyrouter_proxy.dataplane.members import place_of, spliced
+from apikeyrouter_proxy.dataplane.bodies.members import place_of, spliced
 
 _USAGE_WISH = b'"include_usage":true'
 #: More output than any limit is as much as no provider ever gives.

@@ -1,0 +1,1 @@
+"""Request bodies: read within bounds, unpacked, looked at, and spliced into."""
