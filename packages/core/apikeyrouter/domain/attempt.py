@@ -130,6 +130,8 @@ class Attempt:
             context.engine.routes.prove(grant.pool)
         circuit = grant.pool.circuit
         circuit.answered_at = now
+        if self.demand.stream and circuit.breaks_off:
+            return
         if circuit.failures or circuit.awaits_answer or circuit.is_open:
             close_circuit(context, grant)
 
@@ -147,6 +149,10 @@ class Attempt:
         now = self._end("ok", "")
         if not self._has_answered:
             self.answered()
+        circuit = self.grant.pool.circuit
+        if self.demand.stream and circuit.breaks:
+            circuit.note_end()
+            close_circuit(self._context, self.grant)
         self._context.keep(self.record)
         if input_tokens is None:
             self._context.ledger.keep(self.grant.reservation, now)
@@ -159,13 +165,17 @@ class Attempt:
         self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
         self._tell("ok", now, input_tokens, used_out)
 
-    def out_of_time(self) -> Failure:
+    def out_of_time(self, silent_s: float | None = None) -> Failure:
         """Return the failure of a call that the caller's own deadline has ended.
 
         A provider is to blame only where it had long enough.
+
+        Args:
+            silent_s: How long the provider has been awaited; since the beginning if `None`.
         """
-        lasted_s = self._context.clock() - self.started_at
-        kind = FailureClass.TIMEOUT if lasted_s >= _LONG_ENOUGH_S else FailureClass.OUT_OF_TIME
+        lasted_s = self.now() - self.started_at
+        is_late = (lasted_s if silent_s is None else silent_s) >= _LONG_ENOUGH_S
+        kind = FailureClass.TIMEOUT if is_late else FailureClass.OUT_OF_TIME
         return Failure(kind, f"no answer within {lasted_s:.1f} s, when the request's time was over")
 
     def cancel(self, *, sent: bool = True) -> None:

@@ -82,7 +82,8 @@ async def accept(
     _note_answer(attempt, adapter, response.headers)
     stream = MeteredStream(
         attempt, response,
-        first=head.raw, tap=_tap_for(response.headers, head, withhold_usage), deadline=deadline,
+        first=head.raw, tap=_tap_for(response.headers, head, withhold_usage),
+        deadline=deadline, stall_s=adapter.stall_timeout_s,
     )  # fmt: skip
     attempt.is_streaming = True
     return Answer(response.status, response.raw_headers, attempt, stream=stream)

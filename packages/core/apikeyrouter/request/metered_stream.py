@@ -1,12 +1,16 @@
 """A stream that settles its attempt when it closes.
 
 Bytes pass as they come. What usage the stream tells settles the hold at its
-true end; a stream that is cut, stalls past its deadline, or ends without
-saying that it is complete raises after its last byte, so that whoever reads it
-can tell the client. Closing early cancels the provider's call.
+true end; a stream that is cut, stalls, or ends without saying that it is
+complete raises after its last byte, so that whoever reads it can tell the
+client. Closing early cancels the provider's call.
+
+A provider is blamed for its silence only while it is awaited: a reader that
+pauses may be what makes it break off.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -19,6 +23,11 @@ from apikeyrouter.infrastructure.adapters.content_coding import BlindTap
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
 
+#: A reader that pauses for longer holds the provider back.
+_PAUSE_S = 1.0
+#: So long a provider may make up its mind to break off because of that.
+_PAUSE_COUNTS_S = 60.0
+
 
 class MeteredStream:
     """An answer on its way: iterate it to the end, or close it.
@@ -27,7 +36,10 @@ class MeteredStream:
         SystemError: While iterating: the stream broke off.
     """
 
-    __slots__ = ("_attempt", "_chunks", "_first", "_response", "_tap", "_timed_out", "_timer")
+    __slots__ = (
+        "_attempt", "_awaited_since", "_chunks", "_deadline", "_first", "_passed_at", "_paused_at",
+        "_response", "_stall_s", "_tap", "_time", "_timer", "_why",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -37,16 +49,26 @@ class MeteredStream:
         first: bytes,
         tap: StreamTap | BlindTap,
         deadline: float | None,
+        stall_s: float,
     ) -> None:
+        loop = asyncio.get_running_loop()
         self._attempt = attempt
         self._response = response
         self._chunks: AsyncIterator[bytes] = response.chunks
         self._first: bytes | None = first
         self._tap = tap
-        self._timed_out = False
+        self._time = loop.time
+        self._stall_s = stall_s
+        self._deadline = deadline if deadline is not None else math.inf
+        #: The loop's time since when the provider is awaited; endless while the reader is.
+        self._awaited_since = math.inf
+        self._passed_at = now = loop.time()
+        #: When the reader came back from a pause.
+        self._paused_at = -math.inf
+        #: What the clock has ended it for.
+        self._why = ""
         self._timer: asyncio.TimerHandle | None = None
-        if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+        self._look_at(now + stall_s)
 
     def __aiter__(self) -> Self:
         return self
@@ -57,9 +79,12 @@ class MeteredStream:
                 chunk, self._first = self._first, None
             else:
                 if not self._attempt.is_open:
-                    if self._timed_out:
-                        raise self._broke(self._reason(TimeoutError()))
+                    if self._why:
+                        raise self._broke(self._why)
                     raise StopAsyncIteration
+                self._awaited_since = now = self._time()
+                if now - self._passed_at > _PAUSE_S:
+                    self._paused_at = now
                 try:
                     chunk = await self._chunks.__anext__()
                 except StopAsyncIteration:
@@ -74,6 +99,7 @@ class MeteredStream:
                         return rest
                     raise StopAsyncIteration from None
             passed = self._tap.feed(chunk)
+            self._passed_at, self._awaited_since = self._time(), math.inf
             if passed:
                 return passed
 
@@ -119,20 +145,44 @@ class MeteredStream:
         self._response.close()
         message = f"provider {self._attempt.provider.id} broke off its answer: {why}"
         if self._attempt.is_open:
-            self._attempt.fail(Failure(FailureClass.MID_STREAM, message), self._tap.usage)
+            if self._time() - self._paused_at < _PAUSE_COUNTS_S:
+                self._settle_as_cancelled()
+            else:
+                self._attempt.fail(Failure(FailureClass.MID_STREAM, message), self._tap.usage)
         return SystemError(ErrorCategory.ProviderError, message, details={"class": "mid_stream"})
 
     def _reason(self, error: Exception) -> str:
-        if self._timed_out:
-            return "it took longer than a request may"
+        if self._why:
+            return self._why
         return "the connection was cut" if not isinstance(error, TimeoutError) else "it stalled"
 
-    def _expire(self) -> None:
+    def _look_at(self, at: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(min(at, self._deadline), self._look)
+
+    def _look(self) -> None:
         """End it though nobody may be reading: what it holds is not held beyond its time."""
-        self._timed_out = True
+        now = self._time()
+        silent_s = max(0.0, now - self._awaited_since)
+        if now >= self._deadline:
+            failure = self._attempt.out_of_time(silent_s)
+            self._expire("it took longer than a request may", failure)
+        elif silent_s >= self._stall_s:
+            why = f"it stalled for {silent_s:.1f} s"
+            self._expire(why, Failure(FailureClass.MID_STREAM, why))
+        else:
+            self._look_at(min(now, self._awaited_since) + self._stall_s)
+
+    def _expire(self, why: str, failure: Failure) -> None:
+        self._why = why
         self._response.close()
-        if self._attempt.is_open:
-            self._attempt.fail(self._attempt.out_of_time(), self._tap.usage)
+        if not self._attempt.is_open:
+            return
+        if self._awaited_since == math.inf:
+            # The reader is what took so long.
+            self._settle_as_cancelled()
+        else:
+            self._attempt.fail(failure, self._tap.usage)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -79,3 +79,39 @@ def test_a_call_that_told_nothing_gives_back_its_place_in_the_ramp() -> None:
     circuit.note_call(1.0)
     circuit.release_probe()
     assert circuit.blocked_until(1.0) == 0.0
+
+
+def test_streams_that_break_off_in_a_row_are_enough_whatever_their_heads_say() -> None:
+    circuit = Circuit()
+    told = []
+    for at in (1.0, 2.0, 3.0):
+        circuit.note_success()
+        told.append(circuit.note_break(at, at + 0.5))
+    assert (told, circuit.breaks_off) == ([False, False, True], True)
+    circuit.note_end()
+    assert not circuit.breaks_off
+
+
+def test_streams_that_break_off_together_are_one() -> None:
+    circuit = Circuit()
+    assert not any(circuit.note_break(1.0 + n / 100, 2.0 + n / 100) for n in range(60))
+    assert circuit.breaks == 1
+
+
+def test_pause_grows_while_streams_break_off_though_whole_answers_come() -> None:
+    circuit = Circuit()
+    pauses = []
+    for at in (10.0, 20.0, 30.0, 40.0, 50.0):
+        at_once = circuit.note_break(at, at + 1.0)
+        circuit.note_failure(at + 1.0, began_at=at, at_once=at_once)
+        pauses.append(circuit.pause_s)
+        circuit.note_success()
+    assert pauses == [0.0, 0.0, 0.25, 0.5, 1.0]
+
+
+def test_next_probe_may_pass_when_the_last_has_outlived_those_that_broke_off() -> None:
+    circuit = Circuit()
+    for at in (10.0, 20.0, 30.0):
+        circuit.note_failure(at + 2.0, began_at=at, at_once=circuit.note_break(at, at + 2.0))
+    circuit.note_call(40.0)
+    assert [circuit.blocked_until(at) > 0.0 for at in (43.9, 44.0)] == [True, False]

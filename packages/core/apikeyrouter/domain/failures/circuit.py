@@ -1,6 +1,7 @@
 """A provider's circuit for one model: closed, open, or half-open with one probe.
 
-Refusals and client errors never count. An open circuit is a wait like any
+Refusals and client errors never count; streams that break off after their beginning
+have a count of their own. An open circuit is a wait like any
 other: requests queue for its next probe instead of failing. Calls that were under
 way together when it opened are one outage: what becomes of them later neither
 opens it again nor lets it rest for longer. What waited is not let loose at once
@@ -15,8 +16,11 @@ from dataclasses import dataclass
 FAILURES_TO_OPEN = 5
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
+#: Streams in a row that break off midway before it opens; those that run together are one.
+BREAKS_TO_OPEN = 3
 #: A probe that nobody reported back on is forgotten after this long.
 PROBE_PATIENCE_S = 30.0
+_SHORTEST_PATIENCE_S = 1.0
 #: Calls that each answer admits after an outage, and how many at once end the holding back.
 _RAMP_STEP = 2
 _RAMP_ENDS_AT = 64
@@ -32,6 +36,7 @@ class Circuit:
         answered_at: When the provider let a call in for the last time.
         cause: The class of the last failure.
         ramp: Calls that may begin while it recovers; `None` when any may.
+        breaks: Streams in a row that broke off; only one that comes to its end ends the row.
     """
 
     failures: int = 0
@@ -42,6 +47,15 @@ class Circuit:
     probe_since: float | None = None
     ramp: int | None = None
     cause: str = ""
+    breaks: int = 0
+    broke_at: float = 0.0
+    #: How long a probe may take to report back.
+    patience_s: float = PROBE_PATIENCE_S
+
+    @property
+    def breaks_off(self) -> bool:
+        """Whether the head of a stream says nothing: its end has to come too."""
+        return self.breaks >= BREAKS_TO_OPEN
 
     @property
     def is_open(self) -> bool:
@@ -54,7 +68,7 @@ class Circuit:
             return now + PROBE_PATIENCE_S if self.ramp is not None and self.ramp <= 0 else 0.0
         if now < self.open_until:
             return self.open_until
-        if self.probe_since is not None and now - self.probe_since < PROBE_PATIENCE_S:
+        if self.probe_since is not None and now - self.probe_since < self.patience_s:
             return now + self.pause_s
         return 0.0
 
@@ -80,7 +94,9 @@ class Circuit:
     def note_success(self) -> bool:
         """Close it; tell whether it had been open."""
         was_open = self.open_until > 0.0
-        self.failures, self.open_until, self.pause_s, self.probe_since = 0, 0.0, 0.0, None
+        self.failures, self.open_until, self.probe_since = 0, 0.0, None
+        if not self.breaks_off:
+            self.pause_s = 0.0
         if was_open:
             self.ramp = _RAMP_STEP
         elif self.ramp is not None:
@@ -88,6 +104,22 @@ class Circuit:
             if self.ramp >= _RAMP_ENDS_AT:
                 self.ramp = None
         return was_open
+
+    def note_break(self, began_at: float, now: float) -> bool:
+        """Count a stream that broke off midway; tell whether too many did so in a row.
+
+        From then on a probe need only live twice as long as this one for the next to pass.
+        """
+        if began_at >= self.broke_at:
+            self.breaks += 1
+            self.broke_at = now
+            lived_s = max(_SHORTEST_PATIENCE_S, 2.0 * (now - began_at))
+            self.patience_s = min(PROBE_PATIENCE_S, lived_s)
+        return self.breaks_off
+
+    def note_end(self) -> None:
+        """Note that a stream came to its end."""
+        self.breaks, self.patience_s = 0, PROBE_PATIENCE_S
 
     def release_probe(self) -> None:
         """Let another call be the probe: this one told nothing of the provider."""

@@ -89,6 +89,8 @@ def _open_circuit(
     health.note_failure(began_at, now)
     grant.slot.note_failure(now)
     at_once = failure.kind is FailureClass.UNREACHABLE
+    if failure.kind is FailureClass.MID_STREAM:
+        at_once = circuit.note_break(began_at, now)
     if circuit.note_failure(now, kind, began_at=began_at, at_once=at_once):
         detail = failure.message if failure.status is None else ""
         _tell_circuit(context, grant, "open", kind, detail)
