@@ -29,7 +29,7 @@ from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.declared_limits import check_limits
-from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.models.events import AttemptEnded, Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.request_intent import RequestIntent
@@ -438,14 +438,12 @@ class ApiKeyRouter:
             raise NoEligibleKeysError(
                 f"provider '{intent.provider_id}' is not registered; known: {known}"
             )
-        parameters = intent.parameters
-        cap = parameters.get("max_completion_tokens", parameters.get("max_tokens"))
         return Demand(
             model=intent.model,
             request_id=intent.request_id or uuid.uuid4().hex,
             provider_id=intent.provider_id,
             input_tokens=estimate_tokens(intent.encoded()),
-            output_cap=cap if isinstance(cap, int) else None,
+            output_cap=_output_cap_of(intent.parameters),
             objective=_objective_of(objective),
             priority=intent.priority,
             max_wait=intent.max_wait,
@@ -508,6 +506,11 @@ def _for_model(intent: RequestIntent, model: str) -> RequestIntent:
 
 def _with(intent: RequestIntent, **parameters: Any) -> RequestIntent:
     return intent.model_copy(update={"parameters": {**intent.parameters, **parameters}})
+
+
+def _output_cap_of(parameters: Mapping[str, Any]) -> int | None:
+    cap = parameters.get("max_completion_tokens", parameters.get("max_tokens"))
+    return min(cap, MOST_OUTPUT_TOKENS) if isinstance(cap, int) and cap > 0 else None
 
 
 def _objective_of(objective: RoutingObjective | str | None) -> RoutingObjective | None:

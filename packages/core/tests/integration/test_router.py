@@ -1,6 +1,7 @@
 """The library against simulated providers, over HTTP."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Any
 
@@ -51,6 +52,15 @@ async def test_answer_bears_content_usage_and_who_served_it(simulator: RunningSi
         assert answer.metadata.tokens_used.output_tokens == 8
         assert (answer.key_used, answer.request_id) == ("key-1", "r-1")
         assert "key-1" in router.routing_engine.explain_decision("r-1")
+
+
+@pytest.mark.parametrize("cap", [10**400, 10**15, 0, -5, "100"])
+async def test_cap_of_any_size_is_the_providers_to_judge(
+    simulator: RunningSimulator, cap: object
+) -> None:
+    async with await router_for(simulator, "sk-sim-1") as router:
+        with contextlib.suppress(SystemError):
+            await router.route(INTENT.model_copy(update={"parameters": {"max_tokens": cap}}))
 
 
 async def test_limits_are_learned_from_the_first_answer(simulator: RunningSimulator) -> None:

@@ -6,6 +6,8 @@ from apikeyrouter.domain.models.routing_decision import RoutingObjective
 
 #: Output tokens expected when the caller sets no cap.
 DEFAULT_OUTPUT_TOKENS = 256
+#: More output than any limit is as much as no provider ever gives.
+MOST_OUTPUT_TOKENS = 10**12
 
 
 class Demand(msgspec.Struct, eq=False):

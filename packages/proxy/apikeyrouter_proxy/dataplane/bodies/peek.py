@@ -11,11 +11,10 @@ import re
 
 import msgspec
 
+from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter_proxy.dataplane.bodies.members import place_of, spliced
 
 _USAGE_WISH = b'"include_usage":true'
-#: More output than any limit is as much as no provider ever gives.
-_MOST_TOKENS = 10**12
 _LONGEST_NUMBER = 400
 _NONE = msgspec.Raw(b"")
 
@@ -47,7 +46,7 @@ class Peek(msgspec.Struct):
     def output_cap(self) -> int | None:
         """The most output tokens that the caller allows, over all choices."""
         cap = _count_in(self.max_completion_tokens) or _count_in(self.max_tokens)
-        return min(cap * (_count_in(self.n) or 1), _MOST_TOKENS) if cap else None
+        return min(cap * (_count_in(self.n) or 1), MOST_OUTPUT_TOKENS) if cap else None
 
 
 _decoder = msgspec.json.Decoder(Peek)
@@ -109,9 +108,9 @@ def _count_in(raw: msgspec.Raw) -> int | None:
         return None
     digits = bytes(raw).strip(b'" ')
     if len(digits) > _LONGEST_NUMBER:
-        return _MOST_TOKENS if digits.isdigit() else None
+        return MOST_OUTPUT_TOKENS if digits.isdigit() else None
     try:
-        return int(min(max(float(digits), 0.0), _MOST_TOKENS)) or None
+        return int(min(max(float(digits), 0.0), MOST_OUTPUT_TOKENS)) or None
     except ValueError:
         return None
 

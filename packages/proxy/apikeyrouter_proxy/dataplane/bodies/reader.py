@@ -11,8 +11,9 @@ from apikeyrouter_proxy.dataplane.bodies import content_coding
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal, retry_hints
 from apikeyrouter_proxy.memory import memory_bytes
 
-#: Share of the memory that bodies may take where the operator says nothing.
-_SHARE_OF_MEMORY = 8
+#: Share of the memory that bodies may take where the operator says nothing, and at most.
+_SHARE_OF_MEMORY = 16
+_MOST_BY_DEFAULT_BYTES = 512 * 2**20
 _ROOM_COMES_S = 1.0
 
 
@@ -74,7 +75,8 @@ class BodyReader:
 
     Args:
         most_bytes: Of one body, as it came and unpacked.
-        most_held_bytes: Of all bodies at once; a share of the memory if `None`.
+        most_held_bytes: Of all bodies at once; a sixteenth of the memory, at most 512 MiB, if
+            `None`. One body always finds room.
         patience_s: How long a client may take to send one.
 
     Attributes:
@@ -84,8 +86,9 @@ class BodyReader:
     def __init__(self, *, most_bytes: int, most_held_bytes: int | None, patience_s: float) -> None:
         self.most_bytes = most_bytes
         self.held_bytes = 0
-        limit = most_held_bytes or memory_bytes() // _SHARE_OF_MEMORY
-        # One alone always finds room, packed and unpacked.
+        by_default = min(memory_bytes() // _SHARE_OF_MEMORY, _MOST_BY_DEFAULT_BYTES)
+        limit = by_default if most_held_bytes is None else most_held_bytes
+        # Room for one that is packed and unpacked.
         self._most_held = max(limit, 2 * most_bytes)
         self._patience_s = patience_s
 
