@@ -283,7 +283,9 @@ class ScopeLimits:
         """Bring every window to *now*."""
         if now > self._at:
             if self.concurrency < math.inf:
-                self.slot_s += self.concurrency * (now - self._at)
+                # Calls stay that were let in before a limit was lowered.
+                slots = max(self.concurrency, self.in_flight)
+                self.slot_s += slots * (now - self._at)
             self._at = now
         for _, window in self._windows:
             window.advance(now)
@@ -317,6 +319,10 @@ class ScopeLimits:
         self.advance(now)
         self._outside = outside
         self._drain_by_outside()
+
+    def turns_at(self) -> float:
+        """Return when a window next gives much at once; `math.inf` if all give steadily."""
+        return min((window.turns_at() for _, window in self._windows), default=math.inf)
 
     def readings(self) -> Iterator[Reading]:
         """Yield every window as of the last moment given."""

@@ -2,8 +2,9 @@
 
 It reads the providers' own ledgers and nothing else. A scope gives what each of its windows and
 its slots could give in that time (everything at the start and everything that came since), counted
-in calls of the size that it was really asked; the scarcest of them decides. So no user, however
-clever, gets more than the ideal out of calls of these sizes.
+in calls of the size that it was really asked; the scarcest of them decides. So many clients can
+make only so many calls, and what is given at once, when a window turns, takes them a while to use.
+No user, however clever, gets more than the ideal out of calls of these sizes.
 """
 
 import math
@@ -13,6 +14,10 @@ from dataclasses import dataclass
 from apikeyrouter_simulator.tally import SimScope
 
 ScopeName = tuple[str, str]
+#: Calls are whole; amounts are sums of many fractions.
+_ROUNDING = 1e-6
+#: A mark is set this long before a window turns.
+_BEFORE_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +54,64 @@ def bounds(scopes: Mapping[ScopeName, SimScope], now: float) -> dict[ScopeName, 
     return {name: _bound(scope, usual[name[0]]) for name, scope in scopes.items()}
 
 
-def goodput(
-    scopes: Mapping[ScopeName, SimScope], now: float, seconds: float, clients: int | None
-) -> Goodput:
-    """Compare what was served in *seconds* with the ideal.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How it stood at a moment: the ideal until then, and what was let in."""
 
-    Args:
-        clients: How many calls can be under way at once at the very most; `None`: any number.
-    """
-    by_scope = bounds(scopes, now)
-    served = sum(bound.served for bound in by_scope.values())
-    ideal = sum(bound.ideal for bound in by_scope.values())
-    if clients is not None:
-        ideal = min(ideal, _most_of_clients(scopes, clients * seconds))
-    return Goodput(served, ideal, by_scope)
+    at: float
+    ideal: float
+    admitted: int
+    lasting_s: float
+
+
+class Oracle:
+    """Watches scopes from *start* on."""
+
+    def __init__(self, scopes: Mapping[ScopeName, SimScope], start: float) -> None:
+        self._scopes = scopes
+        self._marks = [Mark(start, 0.0, 0, 0.0)]
+        self._next_at = self._turns_at()
+
+    def watch(self, now: float) -> None:
+        """Set a mark before every turn up to *now*; call it before anything changes."""
+        while self._next_at <= now:
+            self._marks.append(self._mark(self._next_at - _BEFORE_S))
+            for scope in self._scopes.values():
+                scope.limits.advance(self._next_at)
+            self._next_at = self._turns_at()
+
+    def goodput(self, now: float, clients: int | None) -> Goodput:
+        """Compare what was served with the ideal.
+
+        Args:
+            clients: How many calls can be under way at once at the very most; `None`: any number.
+        """
+        self.watch(now)
+        by_scope = bounds(self._scopes, now)
+        served = sum(bound.served for bound in by_scope.values())
+        ideal = sum(bound.ideal for bound in by_scope.values())
+        if clients is not None:
+            ideal = min([ideal, *self._most_of_clients(self._mark(now), clients)])
+        return Goodput(served, ideal, by_scope)
+
+    def _turns_at(self) -> float:
+        return min((s.limits.turns_at() for s in self._scopes.values()), default=math.inf)
+
+    def _mark(self, at: float) -> Mark:
+        ideal = sum(bound.ideal for bound in bounds(self._scopes, at).values())
+        limits = [scope.limits for scope in self._scopes.values()]
+        return Mark(at, ideal, sum(s.admitted for s in limits), sum(s.lasting_s for s in limits))
+
+    def _most_of_clients(self, end: Mark, clients: int) -> Iterator[float]:
+        """Yield, for every mark, its ideal and what clients can ask from then on."""
+        overtime_s = sum(scope.limits.overtime_s for scope in self._scopes.values())
+        for mark in self._marks:
+            calls, lasting_s = end.admitted - mark.admitted, end.lasting_s - mark.lasting_s
+            if not calls:
+                calls, lasting_s = end.admitted, end.lasting_s
+            if lasting_s > 0:
+                client_s = clients * (end.at - mark.at) + overtime_s
+                yield mark.ideal + math.floor(client_s * calls / lasting_s + _ROUNDING)
 
 
 def _usual_sizes(scopes: Mapping[ScopeName, SimScope]) -> dict[str, dict[str, float]]:
@@ -96,13 +145,6 @@ def _bound(scope: SimScope, usual: Mapping[str, float]) -> Bound:
         size = taken / admitted if admitted else usual.get(resource, 0.0)
         if size > 0 and possible / size < ideal:
             ideal, bound_by = possible / size, resource
+    if ideal < math.inf:
+        ideal = math.floor(ideal + _ROUNDING)
     return Bound(scope.tally.accepted + scope.tally.in_flight, ideal, bound_by)
-
-
-def _most_of_clients(scopes: Mapping[ScopeName, SimScope], client_s: float) -> float:
-    """Return how many calls clients can make that have so many seconds together."""
-    limits = [scope.limits for scope in scopes.values()]
-    admitted, lasting_s = sum(s.admitted for s in limits), sum(s.lasting_s for s in limits)
-    if not admitted or lasting_s <= 0:
-        return math.inf
-    return (client_s + sum(s.overtime_s for s in limits)) * admitted / lasting_s

@@ -93,6 +93,10 @@ class Window(ABC):
         self.outside += taken
         self.take(taken)
 
+    def turns_at(self) -> float:
+        """Return when it next gives much at once; `math.inf` if it gives steadily."""
+        return math.inf
+
     @property
     def remaining(self) -> float:
         """What fits now, never below zero."""
@@ -220,7 +224,11 @@ class FixedWindow(Window):
 
     def reset_s(self) -> float:
         """Return the seconds until the next reset instant."""
-        return self.begun + self.period_s - self.at
+        return self.turns_at() - self.at
+
+    def turns_at(self) -> float:
+        """Return the next reset instant."""
+        return self.begun + self.period_s
 
     def take(self, amount: float) -> Charge:
         """Use *amount* of this window."""
@@ -281,6 +289,10 @@ class RollingWindow(Window):
             if missing <= EPSILON:
                 return charge.at + self.period_s - self.at
         return math.inf
+
+    def turns_at(self) -> float:
+        """Return when the next whole period begins, counted from the start."""
+        return self._start + (self._periods + 1) * self.period_s
 
     def reset_s(self) -> float:
         """Return the seconds until the newest charge is a period old."""

@@ -85,6 +85,7 @@ class World:
             self._settle_in(provider, facts, now)
         for condition in self.scenario.conditions:
             self.add(condition, now)
+        self._oracle = oracle.Oracle(self.scopes, now)
 
     def _settle_in(self, provider: str, facts: ProviderFacts, now: float) -> None:
         for name, scope in facts.scopes.items():
@@ -134,6 +135,7 @@ class World:
         self.conditions = [a for a in self.conditions if a.left != 0 and now < a.ends_at()]
 
     def _advance_to(self, moment: float) -> None:
+        self._oracle.watch(moment)
         changed = False
         for active in self.conditions:
             if active.condition.kind in _ON_SCOPES and active.is_on(moment) != active.is_applied:
@@ -206,6 +208,7 @@ class World:
         self, key: SimKey, charge: float, input_tokens: int, now: float, *, lasts_s: float = 0.0
     ) -> Admission | Shortfall:
         """Charge one call to its scope, or say why not."""
+        self._oracle.watch(now)
         got = key.scope.limits.admit(charge, input_tokens, now, lasts_s=lasts_s)
         for tally in (key.tally, key.scope.tally):
             if isinstance(got, Shortfall):
@@ -220,6 +223,7 @@ class World:
         self, key: SimKey, admission: Admission, used: tuple[int, int], now: float, outcome: str
     ) -> None:
         """End one call: `accepted`, `cancelled`, or the kind of condition that failed it."""
+        self._oracle.watch(now)
         key.scope.limits.settle(admission, input_tokens=used[0], output_tokens=used[1], now=now)
         for tally in (key.tally, key.scope.tally):
             tally.in_flight -= 1
@@ -256,6 +260,7 @@ class World:
 
     def stats(self, now: float) -> dict[str, Any]:
         """Report everything that was served, by key and by scope."""
+        self._oracle.watch(now)
         self.advance(now)
         bounds = oracle.bounds(self.scopes, now)
         scopes = {
@@ -276,7 +281,7 @@ class World:
     def goodput(self, now: float, *, clients: int | None = None) -> oracle.Goodput:
         """Compare what was served with what an ideal user, of so many clients, would have got."""
         self.advance(now)
-        return oracle.goodput(self.scopes, now, now - self.begun_at, clients)
+        return self._oracle.goodput(now, clients)
 
 
 def _speaks_of(condition: Condition, provider: str, scope: str) -> bool:

@@ -111,10 +111,11 @@ BUCKETS: dict[str, Callable[[], World]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("seconds", [57.0, 60.0, 61.0, 85.0, 90.0])
 @pytest.mark.parametrize("name", BUCKETS)
-def test_perfect_client_nearly_reaches_the_ideal(name: str) -> None:
+def test_perfect_client_nearly_reaches_the_ideal(name: str, seconds: float) -> None:
     """The yardstick is no longer than a client can be tall."""
-    goodput = PerfectClients(BUCKETS[name](), alike(), clients=16).run(90.0)
+    goodput = PerfectClients(BUCKETS[name](), alike(), clients=16).run(seconds)
     assert 0.98 <= goodput.share <= 1.0 + 1e-9
 
 
@@ -171,6 +172,19 @@ def test_key_that_was_never_asked_counts_with_the_usual_size() -> None:
     assert [round(b.ideal) for b in world.goodput(0.0).bounds.values()] == [10, 30]
 
 
+def test_only_whole_calls_are_ideal() -> None:
+    world = world_of({"limits": {"rpm": 3}})
+    world.admit(world.keys["p", "s0"], 1, 1, 0.0)
+    assert [world.goodput(at).ideal for at in (19.0, 21.0)] == [3, 4]
+
+
+def test_clients_need_a_while_for_what_is_given_at_once() -> None:
+    """A minute ends at 25 s; a second later two clients with calls of half a second had four."""
+    world = world_of({"limits": {"rpm": 30}, "algorithm": "fixed", "first_reset_s": 25})
+    goodput = PerfectClients(world, alike((10, 10, 10, 0.5)), clients=2).run(26.0)
+    assert (goodput.served, goodput.ideal) == (34, 34)
+
+
 def test_cancelled_call_was_charged_but_not_served() -> None:
     world = world_of({"limits": {"tpm": 1000}}, charge="sum", settles="never")
     for outcome in ("accepted", "cancelled"):
@@ -178,3 +192,21 @@ def test_cancelled_call_was_charged_but_not_served() -> None:
         assert isinstance(got, Admission)
         world.settle(world.keys["p", "s0"], got, (50, 0), 0.0, outcome)
     assert (world.goodput(0.0).served, round(world.goodput(0.0).ideal)) == (1, 10)
+
+
+def test_calls_that_outlast_a_lowered_limit_had_their_slots() -> None:
+    world = world_of(
+        {"limits": {"concurrency": 2}},
+        conditions=[{"kind": "limit", "limits": {"concurrency": 1}, "after_s": 10}],
+    )
+    for _ in range(2):
+        assert isinstance(world.admit(world.keys["p", "s0"], 1, 1, 0.0, lasts_s=60.0), Admission)
+    assert world.goodput(60.0).ideal == 2
+
+
+def test_call_that_was_cut_short_counts_with_the_time_it_took() -> None:
+    world = world_of({"limits": {"concurrency": 1}})
+    got = world.admit(world.keys["p", "s0"], 1, 1, 0.0, lasts_s=10.0)
+    assert isinstance(got, Admission)
+    world.settle(world.keys["p", "s0"], got, (1, 0), 1.0, "cancelled")
+    assert world.goodput(10.0).ideal == 10
