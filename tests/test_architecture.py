@@ -20,6 +20,7 @@ FLOORS = {
     "domain.accounts": 4,
     "domain.failures.table": 3,
     "domain.failures.circuit": 3,
+    "domain.failures.refusals": 4,
     "domain.routing": 5,
     "domain.components": 6,
     "domain.queueing": 7,

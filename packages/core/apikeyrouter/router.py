@@ -371,6 +371,7 @@ class ApiKeyRouter:
         """
         attempts = self.attempts(demand, accounts=accounts)
         deadline = self._loop_deadline(demand)
+        answer: Answer | None = None
         async for attempt in attempts:
             answer = await exchange(
                 attempt, request_for,
@@ -380,6 +381,9 @@ class ApiKeyRouter:
             if answer is not None and (answer.failure is None or not attempt.tries_next):
                 return answer
         failure = _failure_of(attempts)
+        if answer is not None and answer.failure is failure and failure.kind.is_fault_of_request:
+            # No other model could serve it: its provider's words are its answer.
+            return answer
         return Answer(failure.status or 0, (), attempts.last, failure=failure)
 
     def now(self) -> float:

@@ -13,6 +13,7 @@ from apikeyrouter.domain.failures.consequences import (
     apply_consequence,
     close_circuit,
     consequence_of,
+    forget_refusals,
 )
 from apikeyrouter.domain.failures.table import Consequence
 from apikeyrouter.domain.key_slot import KeyVersion
@@ -126,6 +127,8 @@ class Attempt:
         if limits:
             awareness.learn(scope, limits, now, grant.hold)
         awareness.note_success(scope, now)
+        if grant.candidate.refusals is not None:
+            forget_refusals(context, grant)
         if not grant.pool.has_worked:
             context.engine.routes.prove(grant.pool)
         circuit = grant.pool.circuit
@@ -202,7 +205,7 @@ class Attempt:
         """
         now = self._end(failure.kind.value, failure.message)
         context, grant = self._context, self.grant
-        consequence = consequence_of(failure, grant)
+        consequence = consequence_of(failure, grant, self.demand)
         self._settle_failed(failure, consequence, usage, now)
         if failure.account:
             context.awareness.note_account(grant.slot, failure.account)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 
-_REFUSED_KEPT = 64
 _MEMORY = 0.9  # share of the old average that stays after one more sample
 
 
@@ -50,7 +49,6 @@ class KeySlot:
         refused_at: When the last of them was noted.
         turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
         may_try: It was refused as a credential, and one request may find out whether it still is.
-        refused_models: Models this key may not use, with the instant of the next try.
         why: The failure class, or the operator's reason, for which it rests.
     """
 
@@ -77,7 +75,6 @@ class KeySlot:
     turn: float = 0.0
     account: str = ""
     may_try: bool = False
-    refused_models: dict[str, float] = field(default_factory=dict)
     confirmed_invalid: bool = False
     #: Where it takes turns; filed by the candidate index.
     candidates: list[Any] = field(default_factory=list, repr=False)
@@ -113,7 +110,8 @@ class KeySlot:
         self.generation += 1
         self.confirmed_invalid = False
         self.streak = 0
-        self.refused_models.clear()
+        for candidate in self.candidates:
+            candidate.refusals = None
 
     def serves(self, model: str) -> bool:
         """Tell whether the key's own patterns admit *model*."""
@@ -123,20 +121,11 @@ class KeySlot:
         """Tell whether the key may be called at all now."""
         return self.wake_at <= now and (self.record.state in USABLE or self.may_try)
 
-    def rests_for(self, model: str, now: float) -> str:
-        """Return why *model* may not be asked for with it now: a failure class or a reason."""
+    def rests_for(self) -> str:
+        """Return why it rests: a failure class or an operator's reason."""
         if self.record.state is KeyState.INVALID:
             return self.why or "key_invalid"
-        if self.refused_models.get(model, 0.0) > now:
-            return "model_unavailable"
         return self.why
-
-    def refuse(self, model: str, until: float, now: float) -> None:
-        """Do not use *model* before *until*; what is over by *now* is forgotten."""
-        if len(self.refused_models) >= _REFUSED_KEPT:
-            refused = self.refused_models.items()
-            self.refused_models = {name: end for name, end in refused if end > now}
-        self.refused_models[model] = until
 
     def snapshot(self) -> APIKey:
         """Return its record, with what has been counted of its use."""

@@ -34,6 +34,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 #: So many accounts of a provider are asked for a model that nobody has seen working there.
 _ACCOUNTS_ASKED = 2
+_MODEL_REFUSED = frozenset({FailureClass.MODEL_UNAVAILABLE, FailureClass.UNEXPLAINED})
 #: Who is at its own limit of calls at once should ask again so soon: one of them will end.
 _CALL_ENDS_S = 0.25
 
@@ -150,8 +151,9 @@ class AttemptLoop:
             self._retries -= 1
             self._just_failed |= {last.slot}
             return self._retries >= 0
-        if last.failure is not None and last.failure.kind is FailureClass.TOO_BIG_FOR_LIMIT:
-            # The limit is the account's: none of its keys can take it.
+        if consequence.other_model:
+            self.request.skipped |= {last.grant.pool}
+        elif consequence.whole_account:
             self._refused_by |= frozenset(last.grant.candidate.slots)
         elif not consequence.same_key_retry:
             self._refused_by |= {last.slot}
@@ -162,11 +164,13 @@ class AttemptLoop:
     def _note_lacking(self, last: Attempt) -> None:
         """Ask a provider no further for a model that several of its accounts do not have."""
         failure, pool = last.failure, last.grant.pool
-        if failure is None or failure.kind is not FailureClass.MODEL_UNAVAILABLE:
+        if failure is None or failure.kind not in _MODEL_REFUSED:
             return
         lacking = self._lacking.setdefault(pool, set())
         lacking.add(last.grant.scope())
-        if len(lacking) >= _ACCOUNTS_ASKED and not pool.has_worked:
+        # What nobody explains may be the request's own fault: it is not taken to all of them.
+        is_own = failure.kind is FailureClass.UNEXPLAINED
+        if len(lacking) >= _ACCOUNTS_ASKED and (is_own or not pool.has_worked):
             self.request.skipped |= {pool}
 
     def _grant_now(self, avoid: frozenset[KeySlot]) -> Grant | None:
@@ -205,7 +209,11 @@ class AttemptLoop:
         wakes_at = blocked.wakes_at if blocked is not None else math.inf
         if blocked is not None and blocked.own is not None and self._last is None:
             raise self._refuse_own(blocked.own, now)
-        if deadline <= now or (blocked is not None and blocked.is_too_late_for(deadline)):
+        is_vain = blocked is not None and (
+            blocked.is_too_late_for(deadline)
+            or self._context.engine.is_refused_everywhere(self.demand)
+        )
+        if deadline <= now or is_vain:
             raise self._refuse(Refusal("", wakes_at, blocked), now)
         self.request.avoid = self._refused_by
         outcome = await self._room.wait(self.request, deadline=deadline, wakes_at=wakes_at)

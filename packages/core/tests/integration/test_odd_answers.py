@@ -313,3 +313,14 @@ async def test_call_that_takes_too_long_is_given_up_and_holds_nothing() -> None:
             await router.route(INTENT)
         assert caught.value.category is ErrorCategory.TimeoutError
         assert router.get_state_summary()["open_reservations"] == 0
+
+
+async def test_words_of_the_provider_are_told_when_no_other_model_can_serve_it() -> None:
+    body = b'{"error":{"code":"context_length_exceeded","message":"too long by far"}}'
+    adapter = Scripted(lambda _: plain(body, 400))
+    async with await router_with(adapter, "key-a", "key-b") as router:
+        answer = await router.forward(
+            Demand(model="small", request_id="r"), lambda _: WireRequest("chat/completions")
+        )
+        assert (answer.status, answer.body, len(adapter.calls)) == (400, body, 1)
+        assert router.get_state_summary()["open_reservations"] == 0

@@ -331,12 +331,66 @@ SAMPLES = {
         F.MODEL_UNAVAILABLE, "anthropic", 404, _anthropic("model: x", "not_found_error"),
     ),
     "anthropic permission": (
-        F.MODEL_UNAVAILABLE, "anthropic", 403, _anthropic("No", "permission_error"),
+        F.UNEXPLAINED, "anthropic", 403, _anthropic("No", "permission_error"),
     ),
     "azure deployment": (F.MODEL_UNAVAILABLE, "azure", 404, _openai(code="DeploymentNotFound")),
     "groq decommissioned": (
         F.MODEL_UNAVAILABLE, "groq", 400,
         _openai("Gone", "invalid_request_error", "model_decommissioned"),
+    ),
+    "openrouter, no endpoints at all": (
+        F.MODEL_UNAVAILABLE, "openrouter", 404, _openrouter(404, "No endpoints found for a/b."),
+    ),
+    "openrouter, no such id": (
+        F.MODEL_UNAVAILABLE, "openrouter", 400, _openrouter(400, "a/b is not a valid model ID"),
+    ),
+    "mistral model": (
+        F.MODEL_UNAVAILABLE, "mistral", 400, {"message": "Invalid model: x", "code": "1500"},
+    ),
+    "deepseek model": (F.MODEL_UNAVAILABLE, "deepseek", 400, _openai("Model Not Exist")),
+    "openai, another endpoint's model": (
+        F.MODEL_UNAVAILABLE, "openai", 404,
+        _openai("This is not a chat model and thus not supported in the v1/chat/completions "
+                "endpoint. Did you mean to use v1/completions?", "invalid_request_error"),
+    ),
+    "openai, no model for embeddings": (
+        F.MODEL_UNAVAILABLE, "openai", 403,
+        _openai("You are not allowed to generate embeddings from this model"),
+    ),
+    # What another model may do.
+    "openrouter, tools": (
+        F.UNFIT_MODEL, "openrouter", 404,
+        _openrouter(404, "No endpoints found that support tool use."),
+    ),
+    "openrouter, data policy": (
+        F.UNFIT_MODEL, "openrouter", 404,
+        _openrouter(404, "No endpoints found matching your data policy."),
+    ),
+    "groq, tools": (
+        F.UNFIT_MODEL, "groq", 400,
+        _openai("Failed to call a function.", "invalid_request_error", "tool_use_failed"),
+    ),
+    "ollama, tools": (F.UNFIT_MODEL, "openai", 400, {"error": "x does not support tools"}),
+    # What nobody explains.
+    "bare 402": (F.UNEXPLAINED, "openai", 402, b""),
+    "bare 403": (F.UNEXPLAINED, "openai", 403, b"{}"),
+    "bare 404": (F.UNEXPLAINED, "openai", 404, b""),
+    "openrouter, bare": (F.UNEXPLAINED, "openrouter", 402, _openrouter(402)),
+    "gemini, forbidden": (F.UNEXPLAINED, "gemini", 403, _gemini("No", "PERMISSION_DENIED", 403)),
+    "a web server's own page": (
+        F.UNEXPLAINED, "openai", 404,
+        b"<html>\r\n<head><title>404 Not Found</title></head><body>nginx</body></html>",
+        {"content-type": "text/html"},
+    ),
+    # What a smaller request could be paid for.
+    "openrouter, large": (
+        F.TOO_BIG_FOR_LIMIT, "openrouter", 402,
+        _openrouter(402, "This request requires more credits, or fewer max_tokens. You requested "
+                         "up to 60000 tokens, but can only afford 4000."),
+    ),
+    "openrouter, large, by source": (
+        F.TOO_BIG_FOR_LIMIT, "openrouter", 402,
+        _openrouter(402, "You can only afford 4000.", limit_source="openrouter_credits"),
     ),
     "ollama model": (F.MODEL_UNAVAILABLE, "openai", 404, {"error": "model 'x' not found"}),
     # Where we call from.
@@ -350,7 +404,7 @@ SAMPLES = {
         _gemini("User location is not supported for the API use.", "FAILED_PRECONDITION", 400),
     ),
     "a guard's page": (
-        F.REGION_BLOCKED, "openai", 403, b"<!DOCTYPE html><html>Sorry, you have been blocked",
+        F.UNEXPLAINED, "openai", 403, b"<!DOCTYPE html><html>Sorry, you have been blocked",
         {"content-type": "text/html; charset=UTF-8"},
     ),
     "openai address": (
@@ -867,3 +921,9 @@ def test_a_monstrous_body_is_classified(body):
     failure = _classify("openai", 400, body)
     assert failure.kind is F.BAD_REQUEST
     assert len(failure.message) <= 500
+
+
+def test_page_is_told_by_its_title():
+    page = b"<html><head><title>403 Forbidden</title></head><body>secret of nginx</body></html>"
+    assert _classify("openai", 403, page).message == "403 Forbidden"
+    assert _classify("openai", 502, b"<!DOCTYPE html><p>x").message == ""

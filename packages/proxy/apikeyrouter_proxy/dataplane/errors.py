@@ -33,8 +33,10 @@ _TOLD: dict[FailureClass, tuple[int, str, str]] = {
     _F.NETWORK: (502, "server_error", "upstream_error"),
 }
 _OTHERWISE = (503, "service_unavailable_error", "upstream_unavailable")
-#: The request's own fault, told with the provider's status.
-_REFUSED = frozenset({_F.BAD_REQUEST, _F.CONTEXT_LENGTH, _F.CONTENT_FILTER})
+#: The request's own fault, or what may be, told with the provider's status.
+_REFUSED = frozenset(
+    {_F.BAD_REQUEST, _F.CONTEXT_LENGTH, _F.CONTENT_FILTER, _F.UNFIT_MODEL, _F.UNEXPLAINED}
+)
 _OVERLOAD = frozenset({503, 529})
 #: Told when the provider names no wait.
 _OVERLOAD_PASSES_S = 2.0

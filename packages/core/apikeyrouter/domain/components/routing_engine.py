@@ -14,6 +14,7 @@ import msgspec
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger, Reservation, Shortfall
 from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
 from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
@@ -34,6 +35,10 @@ from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import NoEligibleKeysError, UnknownModelError
 
 __all__ = ["Blocked", "Grant", "NoEligibleKeysError", "RoutingEngine"]
+
+
+#: Why a model is put aside that may not exist.
+_MODEL_REFUSED = frozenset({FailureClass.MODEL_UNAVAILABLE.value, FailureClass.UNEXPLAINED.value})
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -169,6 +174,17 @@ class RoutingEngine:
                     common = cause
         return common
 
+    def is_refused_everywhere(self, demand: Demand) -> bool:
+        """Tell whether all that could serve it refuse a model that nobody has seen working."""
+        now = self._clock()
+        scoring = self.routes.scorings.scoring_of(demand.objective)
+        return all(
+            not pool.has_worked
+            and _MODEL_REFUSED.issuperset(pool.ranking(scoring, pool.amounts(demand), now).causes())
+            for level in self.routes.route_for(demand).levels
+            for pool in level.pools
+        )
+
     def explain_decision(self, decision: RoutingDecision | str) -> str:
         """Tell in sentences why a request went where it went.
 
@@ -226,7 +242,7 @@ class RoutingEngine:
                     continue
                 amounts = pool.amounts(request.demand)
                 ranking = pool.ranking(scoring, amounts, now)
-                soonest = min(soonest, ranking.fits_at(amounts, now))
+                soonest = min(soonest, ranking.fits_at(amounts, now, request.avoid))
                 may_free = may_free or ranking.may_be_sooner()
                 sleepers = ranking.sleepers(EXCLUDED_KEPT)
                 excluded += [(candidate.scope.id, why) for candidate, why in sleepers]

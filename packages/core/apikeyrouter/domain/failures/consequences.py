@@ -9,6 +9,7 @@ from dataclasses import replace
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.failures.refusals import Refusals
 from apikeyrouter.domain.failures.table import (
     CONSEQUENCES,
     LONGEST_TOLD_S,
@@ -18,8 +19,10 @@ from apikeyrouter.domain.failures.table import (
 )
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
-from apikeyrouter.domain.models.events import CircuitMoved
+from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.events import CircuitMoved, Rested
 from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.routing.candidate import Candidate
 
 #: An account that fails so often in a row, while others of its provider answer, rests by itself,
 #: longer each time.
@@ -34,12 +37,20 @@ _OF_THE_ACCOUNT = frozenset(
 _OF_THE_SECRET = frozenset({Blame.KEY, Blame.KEY_MODEL})
 
 
-def consequence_of(failure: Failure, grant: Grant) -> Consequence:
-    """Say what follows from *failure*: the table's row, unless it is about a secret of the past."""
+def consequence_of(failure: Failure, grant: Grant, demand: Demand) -> Consequence:
+    """Say what follows from *failure*: the table's row, but for what only this call can tell.
+
+    A model that is not found is found by no key of the account, while one that is forbidden may
+    be forbidden to this key alone. What nobody explains may be the request's own fault.
+    """
     consequence = CONSEQUENCES[failure.kind]
-    if grant.generation == grant.slot.generation or consequence.blame not in _OF_THE_SECRET:
-        return consequence
-    return replace(consequence, blame=Blame.NOBODY, key_state=None, same_key_retry=True)
+    if grant.generation != grant.slot.generation and consequence.blame in _OF_THE_SECRET:
+        return replace(consequence, blame=Blame.NOBODY, key_state=None, same_key_retry=True)
+    if failure.kind is FailureClass.MODEL_UNAVAILABLE and failure.status == _NOT_FOUND:
+        return replace(consequence, blame=Blame.MODEL_IN_SCOPE, whole_account=True)
+    if failure.kind is FailureClass.UNEXPLAINED and not _refusals_of(grant).confirms(demand):
+        return replace(consequence, blame=Blame.NOBODY)
+    return consequence
 
 
 def apply_consequence(
@@ -69,7 +80,7 @@ def apply_consequence(
     elif blame is Blame.KEY:
         _cool_key(context, grant, failure, consequence, started_at, now)
     elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
-        _refuse_model(context, grant, failure, consequence, now)
+        _refuse_model(context, grant, failure, consequence, started_at, now)
 
 
 def close_circuit(context: AttemptContext, grant: Grant) -> None:
@@ -105,25 +116,51 @@ def _open_circuit(
         doublings = min(health.failures - _FAILURES_TO_REST, 16)
         rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
         context.awareness.tell_to_wait(grant.scope(), now + rest_s, kind, "fails in a row")
+        _tell_rest(context, grant, failure, rest_s)
+
+
+def forget_refusals(context: AttemptContext, grant: Grant) -> None:
+    """Note that an account serves a model after all; what single keys are refused stays."""
+    refusals = _refusals_of(grant)
+    refusals.forget(grant.slot)
+    candidates = _candidates_of(grant)
+    for candidate in candidates:
+        candidate.refusals = refusals if refusals.until_by_key else None
+    grant.pool.refresh(candidates, context.clock())
+    context.engine.routes.on_change()
 
 
 def _refuse_model(
-    context: AttemptContext, grant: Grant, failure: Failure, consequence: Consequence, now: float
+    context: AttemptContext,
+    grant: Grant,
+    failure: Failure,
+    consequence: Consequence,
+    began_at: float,
+    now: float,
 ) -> None:
-    """Keep the model from the key; from every key of the scope if none can have it.
-
-    A model that is not found is found by no key of the account; one that is
-    forbidden may be forbidden to this key alone.
-    """
-    pool, slots = grant.pool, [grant.slot]
-    if consequence.blame is Blame.MODEL_IN_SCOPE or failure.status == _NOT_FOUND:
-        candidates = grant.scope().index.candidates.get(pool, ())
-        slots = [member for candidate in candidates for member in candidate.slots]
-    until = now + wait_for(failure, consequence, streak=1)
+    """Keep the model, at this endpoint, from the account or from the key alone."""
+    refusals = _refusals_of(grant)
+    in_row = refusals.count(failure.kind.value, began_at, now)
+    wait_s = wait_for(failure, consequence, in_row)
     grant.slot.note_failure(now)
-    for member in slots:
-        member.refuse(pool.model, until, now)
-        context.engine.routes.refresh_slot(member)
+    refusals.rest(now + wait_s, None if consequence.whole_account else grant.slot)
+    candidates = _candidates_of(grant)
+    for candidate in candidates:
+        candidate.refusals = refusals
+    grant.pool.refresh(candidates, now)
+    _tell_rest(context, grant, failure, wait_s, is_of_model=True)
+
+
+def _candidates_of(grant: Grant) -> list[Candidate]:
+    """Return what stands for the account in the pool: a candidate for each priority."""
+    return grant.scope().index.candidates.get(grant.pool) or [grant.candidate]
+
+
+def _refusals_of(grant: Grant) -> Refusals:
+    first = _candidates_of(grant)[0]
+    if first.refusals is None:
+        first.refusals = Refusals()
+    return first.refusals
 
 
 def _cool_scope(
@@ -227,3 +264,27 @@ def _tell_circuit(
 ) -> None:
     pool = grant.pool
     context.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail))
+
+
+def _tell_rest(
+    context: AttemptContext,
+    grant: Grant,
+    failure: Failure,
+    seconds: float,
+    *,
+    is_of_model: bool = False,
+) -> None:
+    pool = grant.pool
+    context.emit(
+        Rested(
+            provider_id=pool.provider_id,
+            scope_id=grant.scope().id,
+            model=pool.model if is_of_model else "",
+            endpoint=pool.endpoint if is_of_model else "",
+            key_id=grant.slot.id,
+            seconds=seconds,
+            cause=failure.kind.value,
+            status=failure.status,
+            message=failure.message,
+        )
+    )

@@ -47,6 +47,8 @@ class Consequence:
         growth: With each further refusal in a row the untold wait is this much longer.
         try_next: Another candidate is tried.
         same_key_retry: The same key may serve this request later.
+        whole_account: What refused it holds for all keys of the account.
+        other_model: Only another model, or another provider, may serve this request.
         spends_retry: It counts against the retries of this request.
         probe: A call that costs nothing confirms it, and tells when it is over.
     """
@@ -58,6 +60,8 @@ class Consequence:
     growth: float = 2.0
     try_next: bool = True
     same_key_retry: bool = True
+    whole_account: bool = False
+    other_model: bool = False
     spends_retry: bool = False
     probe: bool = False
 
@@ -65,6 +69,8 @@ class Consequence:
 _F, _B, _K = FailureClass, Blame, KeyState
 _MINUTES_S = 60.0
 _FINAL = Consequence(_B.REQUEST, try_next=False, same_key_retry=False)
+#: The request's own fault, which another model may not mind.
+UNFIT = Consequence(_B.REQUEST, same_key_retry=False, other_model=True)
 _PROVIDER = Consequence(_B.PROVIDER, spends_retry=True)
 _OUT_OF_USE = Consequence(
     _B.KEY, _K.INVALID, cool_s=math.inf, longest_s=math.inf, same_key_retry=False, probe=True
@@ -76,10 +82,15 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     _F.RATE_LIMITED_DAY: Consequence(
         _B.SCOPE, _K.EXHAUSTED, cool_s=5 * _MINUTES_S, longest_s=HOUR_S
     ),
-    _F.TOO_BIG_FOR_LIMIT: Consequence(_B.NOBODY, same_key_retry=False),
+    _F.TOO_BIG_FOR_LIMIT: Consequence(_B.NOBODY, same_key_retry=False, whole_account=True),
     _F.SLOW_DOWN: Consequence(_B.SCOPE, _K.THROTTLED, cool_s=2.0, longest_s=120.0),
     _F.ZERO_ALLOWANCE: Consequence(
-        _B.MODEL_IN_SCOPE, cool_s=DAY_S, longest_s=DAY_S, same_key_retry=False
+        _B.MODEL_IN_SCOPE,
+        cool_s=_MINUTES_S,
+        longest_s=DAY_S,
+        growth=8.0,
+        same_key_retry=False,
+        whole_account=True,
     ),
     _F.QUOTA_BILLING: Consequence(
         _B.SCOPE, _K.EXHAUSTED, cool_s=15 * _MINUTES_S, longest_s=DAY_S, same_key_retry=False
@@ -90,8 +101,17 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     ),
     _F.KEY_INVALID: _OUT_OF_USE,
     _F.ACCOUNT_DISABLED: _OUT_OF_USE,
+    # Any client can bring it about, so the first rests are short.
     _F.MODEL_UNAVAILABLE: Consequence(
-        _B.KEY_MODEL, cool_s=HOUR_S, longest_s=HOUR_S, same_key_retry=False
+        _B.KEY_MODEL, cool_s=5.0, longest_s=HOUR_S, growth=4.0, same_key_retry=False
+    ),
+    _F.UNEXPLAINED: Consequence(
+        _B.MODEL_IN_SCOPE,
+        cool_s=5.0,
+        longest_s=5 * _MINUTES_S,
+        growth=4.0,
+        same_key_retry=False,
+        whole_account=True,
     ),
     # Where we call from is refused, not who calls: no key is worse than another.
     _F.REGION_BLOCKED: Consequence(_B.PROVIDER, same_key_retry=False),
@@ -105,7 +125,8 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     _F.NETWORK: _PROVIDER,
     _F.TIMEOUT: _PROVIDER,
     _F.OUT_OF_TIME: Consequence(_B.NOBODY, try_next=False, same_key_retry=False),
-    _F.CONTEXT_LENGTH: _FINAL,
+    _F.CONTEXT_LENGTH: UNFIT,
+    _F.UNFIT_MODEL: UNFIT,
     _F.CONTENT_FILTER: _FINAL,
     _F.BAD_REQUEST: _FINAL,
     _F.CONFLICT: Consequence(_B.NOBODY, spends_retry=True),

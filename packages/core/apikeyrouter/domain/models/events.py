@@ -64,4 +64,21 @@ class CircuitMoved(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-Event = KeyMoved | LimitLearned | ScopesJoined | AttemptEnded | CircuitMoved
+class Rested(msgspec.Struct, frozen=True):
+    """An account is left alone for a while, though nobody told it to wait.
+
+    With `model` it is that model at that endpoint alone; `key_id` is the key that was refused.
+    """
+
+    provider_id: str
+    scope_id: str
+    model: str
+    endpoint: str
+    key_id: str
+    seconds: float
+    cause: str
+    status: int | None
+    message: str
+
+
+Event = KeyMoved | LimitLearned | ScopesJoined | AttemptEnded | CircuitMoved | Rested

@@ -24,6 +24,10 @@ class FailureClass(StrEnum):
     KEY_INVALID = "key_invalid"
     ACCOUNT_DISABLED = "account_disabled"
     MODEL_UNAVAILABLE = "model_unavailable"
+    #: The model cannot do what this request asks of it; another model may.
+    UNFIT_MODEL = "unfit_model"
+    #: A 402, 403 or 404 without a reason: the request's size or content, the model, the account.
+    UNEXPLAINED = "unexplained"
     REGION_BLOCKED = "region_blocked"
     IP_NOT_AUTHORIZED = "ip_not_authorized"
     OVERLOADED = "overloaded"
@@ -44,7 +48,20 @@ class FailureClass(StrEnum):
         """Whether it is a limit that empties again by itself, as all limits do."""
         return self in _PASSING
 
+    @property
+    def is_fault_of_request(self) -> bool:
+        """Whether the request alone is to blame, so that its provider's words are its answer."""
+        return self in _OF_THE_REQUEST
 
+
+_OF_THE_REQUEST = frozenset(
+    {
+        FailureClass.CONTEXT_LENGTH,
+        FailureClass.CONTENT_FILTER,
+        FailureClass.BAD_REQUEST,
+        FailureClass.UNFIT_MODEL,
+    }
+)
 _PASSING = frozenset(
     {
         FailureClass.RATE_LIMITED,

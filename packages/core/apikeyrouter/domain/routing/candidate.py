@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from apikeyrouter.domain.failures.refusals import Refusals
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.quota_scope import QuotaScope
 
@@ -101,6 +102,8 @@ class Candidate:
     #: The number under which a key is filed now; entries with another number are stale.
     _filed: dict[KeySlot, int] = field(default_factory=dict)
     _number: int = 0
+    #: What its account refuses of this model; `None` while nothing.
+    refusals: Refusals | None = None
     #: An operator's ranks of it by name; looked up once.
     _rank_by_name: dict[str, float | None] = field(default_factory=dict)
 
@@ -117,6 +120,9 @@ class Candidate:
 
     def next_slot(self, now: float, avoid: Collection[KeySlot]) -> KeySlot | None:
         """Return the key whose turn it is, or `None` when all rest or are to be avoided."""
+        refusals = self.refusals
+        if refusals is not None and refusals.holds(now):
+            return None
         slot = self._single
         if slot is not None:
             return slot if slot not in avoid and self._may_serve(slot, now) else None
@@ -142,6 +148,8 @@ class Candidate:
 
     def wakes_at(self) -> float:
         """Return the instant at which the first resting key may be called; `inf` if none will."""
+        if self.refusals is not None and self.refusals.until:
+            return self.refusals.until
         if self._single is not None:
             return self._rests_until(self._single)
         resting = self._resting
@@ -151,6 +159,8 @@ class Candidate:
 
     def may_serve_by(self, at: float) -> bool:
         """Tell whether one of its keys may be called before *at*."""
+        if self.refusals is not None and self.refusals.until >= at:
+            return False
         if self._single is not None:
             return self._rests_until(self._single) < at
         return any(self._is_current(entry) for entry in self._ready) or self.wakes_at() < at
@@ -158,7 +168,11 @@ class Candidate:
     def rests_for(self, now: float) -> str:
         """Return why its first key rests: a failure class or an operator's reason."""
         first = next(iter(self.slots), None)
-        return first.rests_for(self.pool.model, now) if first is not None else ""
+        if first is None:
+            return ""
+        if self.refusals is not None and self.refusals.ends_at(first) > now:
+            return self.refusals.cause
+        return first.rests_for()
 
     def refile(self, slot: KeySlot) -> None:
         """Look at *slot* afresh: its state or its wait changed."""
@@ -215,9 +229,10 @@ class Candidate:
     def _may_serve(self, slot: KeySlot, now: float) -> bool:
         if not slot.is_awake(now):
             return False
-        return not slot.refused_models or slot.refused_models.get(self.pool.model, 0.0) <= now
+        return self.refusals is None or self.refusals.ends_at(slot) <= now
 
     def _rests_until(self, slot: KeySlot) -> float:
         if not slot.is_awake(math.inf):
             return math.inf
-        return max(slot.wake_at, slot.refused_models.get(self.pool.model, 0.0))
+        refused_until = self.refusals.ends_at(slot) if self.refusals is not None else 0.0
+        return max(slot.wake_at, refused_until)

@@ -128,7 +128,7 @@ class Ranking:
         avoid = request.avoid
         slot = candidate.next_slot(now, avoid)
         if slot is None and avoid and any(slot in avoid for slot in candidate.slots):
-            self._put_aside(candidate, now)
+            self._put_aside(candidate, now, avoid)
             return None
         got = self._reserve(ledger, candidate, slot, amounts, request.own_lines, now)
         if slot is not None and isinstance(got, Reservation):
@@ -158,15 +158,20 @@ class Ranking:
             if not why.holds_for(amounts, now)
         ]
 
-    def fits_at(self, amounts: Amounts, now: float) -> float:
+    def fits_at(
+        self, amounts: Amounts, now: float, avoid: frozenset[KeySlot] = frozenset()
+    ) -> float:
         """Return the instant at which *amounts* may fit somewhere; `inf` if no clock tells.
 
+        Who has only keys to *avoid* is not waited for.
         Exact for a small pool; for a large one the next sleeper's instant.
         """
         if not self.is_small:
             return self.wakes_at()
         soonest = self._aside_wakes_at
         for candidate, why in self.why.items():
+            if avoid and avoid.issuperset(candidate.slots):
+                continue
             instant = why.fits_at
             if not why.holds_for(amounts, now):
                 scope = candidate.scope
@@ -317,11 +322,13 @@ class Ranking:
             return Shortfall(why, 0.0, 0.0, now + _GATE_PAUSE_S)
         return ledger.reserve(((scope.account, amounts), *own_lines), now)
 
-    def _put_aside(self, candidate: Candidate, now: float) -> None:
+    def _put_aside(
+        self, candidate: Candidate, now: float, avoid: frozenset[KeySlot] = frozenset()
+    ) -> None:
         self._aside.append(candidate)
         self._filed[candidate] = -1
         wakes_at = candidate.wakes_at()
-        if wakes_at > now:
+        if wakes_at > now and not avoid.issuperset(candidate.slots):
             self._aside_wakes_at = min(self._aside_wakes_at, wakes_at)
 
     def _refresh_one(self, now: float) -> None:

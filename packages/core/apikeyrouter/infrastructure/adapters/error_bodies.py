@@ -20,6 +20,7 @@ _LONGEST_CODE = 100
 _REQUEST_ERROR = 400
 #: Where an error tells its reason, most telling first.
 _CODE_NAMES = ("error_code", "reason", "limit_source", "error_type", "code", "status", "type")
+_TITLE = re.compile(r"<title>([^<]{1,200})</title>", re.IGNORECASE)
 _SECRET = re.compile(
     r"(?:\bsk-|\bgsk_|\bxai-|\bAIza|\bAQ\.|\bpplx-|\bcsk-|\bfw_|\bhf_|\bkey-|\beyJ)[\w.\-*]{3,}"
     r"|\bBearer\s+[^\s\"']{3,}"
@@ -97,6 +98,12 @@ def masked(message: str) -> str:
     text = _SECRET.sub("[masked]", message[:_READ_CHARS])
     printable = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(printable.split())[:LONGEST_MESSAGE]
+
+
+def title_in(page: str) -> str:
+    """Return the title of a web page: all that it tells; empty if it has none."""
+    found = _TITLE.search(page[:_READ_CHARS])
+    return found[1] if found is not None else ""
 
 
 def _read_object(error: dict[str, Any], text: str, is_error: bool) -> ErrorBody:

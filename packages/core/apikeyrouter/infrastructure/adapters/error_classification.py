@@ -16,7 +16,13 @@ import aiohttp
 from apikeyrouter.domain.models.calendars import next_month_utc
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, ObservedLimit
-from apikeyrouter.infrastructure.adapters.error_bodies import ErrorBody, decode, masked, read_error
+from apikeyrouter.infrastructure.adapters.error_bodies import (
+    ErrorBody,
+    decode,
+    masked,
+    read_error,
+    title_in,
+)
 from apikeyrouter.infrastructure.adapters.error_figures import (
     DAY_ENDS,
     Figures,
@@ -30,6 +36,7 @@ from apikeyrouter.infrastructure.adapters.error_figures import (
 )
 from apikeyrouter.infrastructure.adapters.error_signals import (
     NATURAL_STATUS,
+    blames_size,
     class_by_code,
     class_by_status,
     class_by_vague_code,
@@ -46,6 +53,7 @@ _F = FailureClass
 _READ_CHARS = 8192
 #: What a message repeats of the request tells nothing: `Invalid value: 'invalid api key'`.
 _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`")
+_PAGE = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 #: A wait that is told with a day's limit and is shorter than this is not the day's.
 _SHORTEST_DAY_S = HOUR_S
 #: Spending caps that end with the calendar month.
@@ -137,7 +145,7 @@ def _classify(
     opens_in_s = _wait_until_told(failed, error, wait_s, now, (dialect, kind))
     return Failure(
         kind=failed,
-        message=masked(error.message),
+        message=masked(title_in(error.message) if _is_page(headers, error) else error.message),
         status=status if status is not None else NATURAL_STATUS.get(failed, 500),
         code=masked(error.code) if error.code else None,
         retry_after_s=wait_s,
@@ -156,15 +164,15 @@ def _class_of(
     limits: tuple[ObservedLimit, ...],
     dialect: str,
 ) -> FailureClass:
-    codes = (*error.codes, *_exception_name(headers))
+    codes, words = (*error.codes, *_exception_name(headers)), _words_of(error)
     failed = (
         class_by_code(codes, status)
-        or class_by_words(_words_of(error), status)
+        or class_by_words(words, status)
         or class_by_vague_code(codes, status)
+        or class_by_status(status, dialect, kind)
     )
-    if failed is None and status == 403 and _is_page(headers, error):
-        return _F.REGION_BLOCKED
-    failed = failed or class_by_status(status, dialect, kind)
+    if failed in (_F.QUOTA_BILLING, _F.UNEXPLAINED) and status == 402 and blames_size(words):
+        return _F.TOO_BIG_FOR_LIMIT
     if failed in (_F.RATE_LIMITED, _F.RATE_LIMITED_DAY):
         return _refined(failed, status, figures, limits)
     return failed
@@ -205,7 +213,7 @@ def _exception_name(headers: Mapping[str, str]) -> tuple[str, ...]:
 def _is_page(headers: Mapping[str, str], error: ErrorBody) -> bool:
     """Tell a page of a guard in front of the provider from the provider's own answer."""
     is_html = (headers.get("content-type") or "").lower().startswith("text/html")
-    return is_html or error.message.lstrip()[:9].lower() in ("<!doctype", "<html>", "<html lan")
+    return is_html or _PAGE.match(error.message) is not None
 
 
 def _limits_of(

@@ -47,6 +47,8 @@ BY_CODE: Mapping[str, FailureClass] = {
     "model_not_found": _F.MODEL_UNAVAILABLE,
     "model_decommissioned": _F.MODEL_UNAVAILABLE,
     "deploymentnotfound": _F.MODEL_UNAVAILABLE,
+    "invalid_model": _F.MODEL_UNAVAILABLE,
+    "model_not_available": _F.MODEL_UNAVAILABLE,
     "organization_type_not_supported": _F.MODEL_UNAVAILABLE,
     "unsupported_country_region_territory": _F.REGION_BLOCKED,
     "ip_not_authorized": _F.IP_NOT_AUTHORIZED,
@@ -68,6 +70,7 @@ BY_CODE: Mapping[str, FailureClass] = {
     "service_tier_capacity_exceeded": _F.SLOW_DOWN,
     "3505": _F.SLOW_DOWN,
     # The request.
+    "tool_use_failed": _F.UNFIT_MODEL,
     "context_length_exceeded": _F.CONTEXT_LENGTH,
     "token_limit_exceeded": _F.CONTEXT_LENGTH,
     "content_policy_violation": _F.CONTENT_FILTER,
@@ -103,11 +106,11 @@ BY_VAGUE_CODE: Mapping[str, FailureClass] = {
     "authentication_error": _F.KEY_INVALID,
     "authentication": _F.KEY_INVALID,
     "unauthenticated": _F.KEY_INVALID,
-    "permission_error": _F.MODEL_UNAVAILABLE,
-    "permission_denied": _F.MODEL_UNAVAILABLE,
-    "accessdeniedexception": _F.MODEL_UNAVAILABLE,
-    "not_found_error": _F.MODEL_UNAVAILABLE,
-    "not_found": _F.MODEL_UNAVAILABLE,
+    "permission_error": _F.UNEXPLAINED,
+    "permission_denied": _F.UNEXPLAINED,
+    "accessdeniedexception": _F.UNEXPLAINED,
+    "not_found_error": _F.UNEXPLAINED,
+    "not_found": _F.UNEXPLAINED,
     "resourcenotfoundexception": _F.MODEL_UNAVAILABLE,
     # Billing is off, or the free tier is not offered to this project.
     "failed_precondition": _F.QUOTA_BILLING,
@@ -149,8 +152,14 @@ BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tup
         (r"country, region, or territory|user location is not supported",
          _F.REGION_BLOCKED, (400, 403)),
         (r"invalid url", _F.BAD_REQUEST, (404,)),
+        (r"no endpoints found (?:that|which|matching|with)|no allowed providers"
+         r"|does not support (?:tool|function|image|vision|audio)",
+         _F.UNFIT_MODEL, (400, 404, 422)),
         (r"(?:model|deployment).{0,100}(?:does not exist|not found|decommissioned)"
-         r"|do not have access to|must be verified to use the model|invalid service_tier",
+         r"|(?:do not|don.t) have access to|must be verified to use the model|invalid service_tier"
+         r"|no endpoints found for|not a valid model|(?:invalid|unknown|no such) model"
+         r"|model not exist|unable to access (?:non-serverless )?model"
+         r"|not a chat model|not allowed to generate embeddings|^model: ",
          _F.MODEL_UNAVAILABLE, (400, 403, 404)),
         (r"prompt is too long|maximum context length|input token count.{0,60}exceeds",
          _F.CONTEXT_LENGTH, (400, 413, 422)),
@@ -163,11 +172,13 @@ BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tup
         (r"\bper[ -](?:day|month)\b|\((?:[RT]P|AS)D\)|PerDay", _F.RATE_LIMITED_DAY, (429,)),
     )
 )  # fmt: skip
+#: An account that is not empty, but has less left than this request may cost.
+_SMALLER = re.compile(r"can only afford|(?:fewer|lower|reduce) (?:your )?max_tokens", re.IGNORECASE)
 _BY_STATUS: Mapping[int, FailureClass] = {
     401: _F.KEY_INVALID,
-    402: _F.QUOTA_BILLING,
-    403: _F.MODEL_UNAVAILABLE,
-    404: _F.MODEL_UNAVAILABLE,
+    402: _F.UNEXPLAINED,
+    403: _F.UNEXPLAINED,
+    404: _F.UNEXPLAINED,
     408: _F.CONFLICT,
     409: _F.CONFLICT,
     412: _F.QUOTA_BILLING,
@@ -182,6 +193,7 @@ _BY_STATUS: Mapping[int, FailureClass] = {
 _BY_DIALECT_AND_STATUS: Mapping[tuple[str, int], FailureClass] = {
     ("cohere", 498): _F.KEY_INVALID,
     ("fireworks", 429): _F.SLOW_DOWN,
+    ("together", 402): _F.QUOTA_BILLING,
     ("openrouter", 412): _F.BAD_REQUEST,
     ("openrouter", 502): _F.OVERLOADED,
 }
@@ -198,6 +210,8 @@ _PLAUSIBLE: Mapping[FailureClass, frozenset[int]] = {
     _F.KEY_INVALID: frozenset({400, 401, 403, 498}),
     _F.ACCOUNT_DISABLED: frozenset({400, 401, 402, 403, 503}),
     _F.MODEL_UNAVAILABLE: frozenset({400, 403, 404, 410}),
+    _F.UNFIT_MODEL: frozenset({400, 403, 404, 422}),
+    _F.UNEXPLAINED: frozenset({402, 403, 404}),
     _F.REGION_BLOCKED: frozenset({400, 401, 403, 451}),
     _F.IP_NOT_AUTHORIZED: frozenset({401, 403}),
     _F.OVERLOADED: frozenset({429, 498}) | _FIVES,
@@ -221,6 +235,8 @@ NATURAL_STATUS: Mapping[FailureClass, int] = {
     _F.KEY_INVALID: 401,
     _F.ACCOUNT_DISABLED: 403,
     _F.MODEL_UNAVAILABLE: 404,
+    _F.UNFIT_MODEL: 400,
+    _F.UNEXPLAINED: 403,
     _F.REGION_BLOCKED: 403,
     _F.IP_NOT_AUTHORIZED: 403,
     _F.OVERLOADED: 503,
@@ -248,6 +264,11 @@ def class_by_words(words: str, status: int | None) -> FailureClass | None:
         if (status is None or status in statuses) and pattern.search(words):
             return kind
     return None
+
+
+def blames_size(words: str) -> bool:
+    """Tell whether *words* say that a smaller request could be paid for."""
+    return _SMALLER.search(words) is not None
 
 
 def class_by_vague_code(codes: tuple[str, ...], status: int | None) -> FailureClass | None:

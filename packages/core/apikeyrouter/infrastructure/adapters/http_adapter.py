@@ -50,6 +50,8 @@ CATEGORIES: Mapping[FailureClass, tuple[ErrorCategory, bool]] = {
     _F.KEY_INVALID: (_E.AuthenticationError, False),
     _F.ACCOUNT_DISABLED: (_E.AuthenticationError, False),
     _F.MODEL_UNAVAILABLE: (_E.ValidationError, False),
+    _F.UNFIT_MODEL: (_E.ValidationError, False),
+    _F.UNEXPLAINED: (_E.ProviderError, False),
     _F.REGION_BLOCKED: (_E.ProviderError, False),
     _F.IP_NOT_AUTHORIZED: (_E.AuthenticationError, False),
     _F.OVERLOADED: (_E.ProviderError, True),

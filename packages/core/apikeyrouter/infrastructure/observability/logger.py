@@ -20,6 +20,7 @@ from apikeyrouter.domain.models.events import (
     CircuitMoved,
     Event,
     KeyMoved,
+    Rested,
 )
 from apikeyrouter.errors import ConfigurationError
 
@@ -34,6 +35,7 @@ _LEVELS: Mapping[str, int] = {
 #: Events that are more or less than news.
 _EVENTS: Mapping[type[Event], int] = {
     CircuitMoved: logging.WARNING,
+    Rested: logging.WARNING,
     AttemptEnded: logging.DEBUG,
 }
 _OTHER = logging.INFO
