@@ -73,6 +73,13 @@ def key(**fields: object) -> str:
             ["2: routing.weights.cost: should be 0 or more; got '-1'"],
         ),
         (
+            "version: 1\nserver: {max_body: big}",
+            [
+                "2: server.max_body: should be a size such as 32MB, 512KiB or a number of bytes; "
+                "got 'big'"
+            ],
+        ),
+        (
             "version: 1\nrouting: {weights: {cost: 0}}",
             ["2: routing.weights: at least one weight should be above 0"],
         ),
@@ -313,3 +320,22 @@ def test_budget_may_have_each_documented_period(period: str) -> None:
 )
 def test_budgets_mistake_names_line_field_and_remedy(fields: str, expected: str) -> None:
     assert mistakes(BUDGET.format(fields)) == [expected]
+
+
+def test_weight_of_nothing_is_allowed_beside_others() -> None:
+    text = "version: 1\nrouting: {weights: {cost: 1, reliability: 0}}\n"
+    config = parse_config(text, name="router.yaml", env={}, known_providers=())
+    assert config.routing.weights == {"cost": 1.0, "reliability": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("2kB", 2000), ("2MB", 2_000_000), ("1GB", 10**9), ("2KiB", 2048), ("3MiB", 3 * 2**20),
+        ("1GiB", 2**30), ("7b", 7),
+    ],
+)  # fmt: skip
+def test_each_unit_of_size_is_what_it_says(written: str, size: int) -> None:
+    text = f"version: 1\nserver: {{max_body: {written}}}\n"
+    config = parse_config(text, name="router.yaml", env={}, known_providers=())
+    assert config.server.max_body_bytes == size

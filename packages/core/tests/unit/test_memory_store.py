@@ -91,5 +91,12 @@ async def test_memory_keeps_makers_and_records_in_one_order() -> None:
     assert await _decision_ids(store) == ["d3", "d1", "d0"]
 
 
+async def test_memory_orders_a_record_that_is_older_than_the_maker_before_it() -> None:
+    store = InMemoryStateStore(max_decisions=3)
+    store.keep_decision(lambda: a_decision("d2", 2))
+    await store.save_routing_decision(a_decision("d1", 1))
+    assert await _decision_ids(store) == ["d2", "d1"]
+
+
 def test_a_store_need_not_take_makers() -> None:
     assert not StateStore.keep_decision(InMemoryStateStore(), a_decision)

@@ -164,6 +164,13 @@ async def test_decision_is_read_back_whole_and_replaced(store: StateStore) -> No
     assert [decision, a_decision("d0")] == found
 
 
+async def test_decision_that_is_replaced_by_a_later_one_comes_first(store: StateStore) -> None:
+    for decision in (a_decision("d0", 1), a_decision("d1", 2), a_decision("d0", 5)):
+        await store.save_routing_decision(decision)
+    found = await store.query_state(StateQuery("RoutingDecision"))
+    assert [(d.id, d.decision_timestamp) for d in found] == [("d0", at(5)), ("d1", at(2))]
+
+
 async def test_changing_a_decision_that_was_read_changes_nothing_kept(store: StateStore) -> None:
     await store.save_routing_decision(a_decision())
     [found] = await store.query_state(StateQuery("RoutingDecision"))

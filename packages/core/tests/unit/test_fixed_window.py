@@ -1,0 +1,92 @@
+"""A window that empties at an instant: when that is, and what a told instant changes."""
+
+import math
+
+import pytest
+
+from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow
+from apikeyrouter.domain.models.observation import MINUTE_S, Dimension
+
+pytestmark = pytest.mark.unit
+
+
+def window(reset_at: float | None = 60.0, used: float = 5.0) -> FixedWindow:
+    made = FixedWindow(Dimension.REQUESTS, 10, MINUTE_S, 0.0, reset_at=reset_at)
+    if used:
+        made.take(used, 0.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("told", "room"),
+    [
+        pytest.param(60.0, 5.0, id="the same"),
+        pytest.param(20.0, 5.0, id="sooner"),
+        pytest.param(89.0, 5.0, id="a little later"),
+        pytest.param(91.0, 10.0, id="in the next period"),
+    ],
+)
+def test_told_instant_is_taken_and_a_much_later_one_begins_a_period(
+    told: float, room: float
+) -> None:
+    fixed = window()
+    fixed.align(told, 10.0)
+    assert (fixed.reset_at, fixed.room(10.0), fixed.resets_in(10.0)) == (told, room, told - 10.0)
+    assert fixed.room(told) == 10.0
+
+
+def test_told_instant_counts_for_a_window_that_has_not_begun() -> None:
+    fixed = window(reset_at=None, used=0.0)
+    assert (fixed.reset_at, fixed.resets_in(0.0)) == (math.inf, None)
+    fixed.align(45.0, 0.0)
+    fixed.take(4, 0.0)
+    assert (fixed.room(44.9), fixed.room(45.0)) == (6.0, 10.0)
+
+
+def test_told_instant_after_a_reset_nobody_noticed_keeps_nothing_of_the_period_before() -> None:
+    fixed = window()
+    fixed.align(121.0, 61.0)
+    assert fixed.room(61.0) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("returned_at", "room"),
+    [(30.0, 7.0), (60.0, 7.0), (130.0, 7.0)],
+    ids=["in its period", "in the next", "two periods on"],
+)
+def test_charge_is_given_back_to_the_period_that_it_was_taken_from(
+    returned_at: float, room: float
+) -> None:
+    fixed = window(used=0.0)
+    mark = fixed.take(5, 0.0)
+    fixed.take(3, returned_at)
+    fixed.give_back(5, mark, returned_at)
+    assert fixed.room(returned_at) == room
+
+
+@pytest.mark.parametrize(
+    ("amount", "at", "fits_at"),
+    [(5, 0.0, 0.0), (6, 0.0, 60.0), (10, 0.0, 60.0), (11, 0.0, math.inf), (6, 61.0, 61.0)],
+)
+def test_amount_fits_now_at_the_reset_or_never(amount: float, at: float, fits_at: float) -> None:
+    assert window().fits_at(amount, at) == fits_at
+
+
+@pytest.mark.parametrize(("by", "units"), [(59.0, 5.0), (60.0, 15.0), (119.0, 15.0), (120.0, 25.0)])
+def test_units_by_an_instant_count_every_reset_until_then(by: float, units: float) -> None:
+    assert window().units_by(by, 0.0) == units
+
+
+def test_resets_go_on_period_by_period_though_nobody_reads() -> None:
+    fixed = window()
+    assert fixed.resets_in(250.0) == pytest.approx(50.0)
+
+
+def test_calls_at_once_come_back_when_they_end() -> None:
+    calls = Concurrent(Dimension.CONCURRENCY, 2, 0.0, 0.0)
+    calls.take(1, 0.0)
+    assert (calls.fits_at(1, 0.0), calls.fits_at(2, 0.0)) == (0.0, math.inf)
+    calls.take(1, 0.0)
+    assert (calls.room(1.0), calls.fits_at(1, 1.0)) == (0.0, math.inf)
+    calls.give_back(1, None, 2.0)
+    assert (calls.room(2.0), calls.fits_at(1, 2.0), calls.resets_in(2.0)) == (1.0, 2.0, None)
