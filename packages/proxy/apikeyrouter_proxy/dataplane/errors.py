@@ -96,10 +96,13 @@ def _for_cause(cause: FailureClass, error: NoEligibleKeysError) -> ErrorAnswer:
     return answer
 
 
-def for_failure(failure: Failure, provider_id: str) -> ErrorAnswer:
+def for_failure(failure: Failure, provider_id: str, nearest: tuple[str, ...] = ()) -> ErrorAnswer:
     """Tell what the last provider's failure means to the client.
 
     What no provider said is told in words of our own, without addresses.
+
+    Args:
+        nearest: Known models whose names look like the one that was not found.
     """
     status, kind, code = _told_of(failure)
     words = _MESSAGES_BY_CODE.get(failure.code or "") or _MESSAGES.get(failure.kind)
@@ -107,6 +110,8 @@ def for_failure(failure: Failure, provider_id: str) -> ErrorAnswer:
         words = failure.message or f"provider '{provider_id}' refused the request without a reason"
     else:
         words = words.format(provider_id)
+    if nearest:
+        words = f"{words.rstrip('.')}; did you mean {' or '.join(nearest)}?"
     return ErrorAnswer(status, error_body(words, kind, code), _hints_of(failure, status))
 
 

@@ -17,7 +17,7 @@ from apikeyrouter import (
 )
 from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame
 from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.failure import FailureClass
+from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.metered_stream import MeteredStream
@@ -148,13 +148,22 @@ class Forwarder:
             return
         outgoing.release_body()
         if answer.failure is not None and not _is_clients_fault(answer):
-            told = for_failure(answer.failure, answer.attempt.provider.id)
+            told = self._told_of(answer, answer.failure, demand.model, client)
             await send_refusal(send, request, told, answer)
             return
         if answer.stream is not None:
             await self._send_stream(send, answer, answer.stream, request, demand)
             return
         await request.answer(send, answer.status, response_headers(answer), answer.body)
+
+    def _told_of(
+        self, answer: Answer, failure: Failure, model: str, client: Client | None
+    ) -> ErrorAnswer:
+        nearest: tuple[str, ...] = ()
+        if failure.kind is FailureClass.MODEL_UNAVAILABLE:
+            known = self._router.routes.nearest(model)
+            nearest = tuple(name for name in known if client is None or client.may_use(name))
+        return for_failure(failure, answer.attempt.provider.id, nearest)
 
     async def _send_stream(
         self,
@@ -249,8 +258,6 @@ def _is_clients_fault(answer: Answer) -> bool:
     failure = answer.failure
     if failure is None or not answer.body:
         return False
-    if failure.kind is FailureClass.MODEL_UNAVAILABLE:
-        return answer.status == 404
     return CONSEQUENCES[failure.kind].blame is Blame.REQUEST and answer.status != 401
 
 

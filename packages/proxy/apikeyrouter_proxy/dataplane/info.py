@@ -82,7 +82,13 @@ class Info:
             route = self._router.routes.route_for(Demand(model=name, request_id=""))
         except UnknownModelError:
             return None
-        return _card(name, route.levels[0].pools[0].provider_id)
+        pool = route.levels[0].pools[0]
+        if (
+            self._router.routes.providers[pool.provider_id].lacks(pool.model)
+            and not pool.has_worked
+        ):
+            return None
+        return _card(name, pool.provider_id)
 
     async def _admit(self, request: Request, send: Send) -> Client | bool | None:
         """Find who asks; False when that was refused."""

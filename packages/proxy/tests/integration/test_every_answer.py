@@ -24,7 +24,7 @@ CHAT = "/v1/chat/completions"
         ("POST", "/v1/models", b"x", 405),
         ("POST", CHAT, b'{"model":"small","messages":[{"role":"user","content":"x"}]}', 200),
         ("POST", CHAT, b"{", 400),
-        ("POST", CHAT, b'{"model":"none"}', 404),
+        ("POST", CHAT, b'{"model":"none","messages":[{"role":"user","content":"x"}]}', 404),
         ("POST", CHAT, b"x" * 2001, 413),
         ("HEAD", "/health", b"", 200),
         ("HEAD", "/v1/models/none", b"", 404),

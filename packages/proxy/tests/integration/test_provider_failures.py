@@ -109,3 +109,62 @@ async def test_model_that_is_not_listed_is_for_its_provider_to_judge(
             for model in ("m0", "m0:online", "p1/m0", "none")
         ]
     assert statuses == [200, 200, 200, 404]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type", "message"),
+    [
+        (403, b"", "text/plain", "provider 'p1' refused the request without a reason"),
+        (403, b'{"error":{"message":"No."}}', "application/json", "No."),
+        (404, b"<html><head><title>404 Not Found</title>", "text/html", "404 Not Found"),
+        (402, b'{"error":{"message":"Pay."}}', "application/json", "Pay."),
+    ],
+)
+async def test_refusal_without_a_reason_is_told_with_its_own_status(
+    serve: Any, ask: Any, status: int, body: bytes, content_type: str, message: str
+) -> None:
+    answer = await ask(serve(Refusing(status, body, content_type=content_type)).url + "/v1")
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"] == message
+
+
+class Moody(Listing):
+    """Refuses, as whatever the test says, whoever asks for tools."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self._refusal = Refusing(status, body)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        asked = b""
+        while (message := await receive()).get("more_body"):
+            asked += message["body"]
+        asked += message.get("body", b"")
+        fine = Refusing(200, b'{"choices":[]}')
+        await (self._refusal if b"tools" in asked else fine).answer(send)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, b""),
+        (404, b"{}"),
+        (404, b"<html><title>404</title>nginx</html>"),
+        (402, b'{"error":{"message":"You can only afford 4000 tokens."}}'),
+        (400, b'{"error":{"code":"tool_use_failed","message":"Failed to call a function."}}'),
+    ],
+)
+async def test_one_clients_odd_request_takes_the_model_from_nobody(
+    serve: Any, config_for: Any, status: int, body: bytes
+) -> None:
+    config = config_for(serve(Moody(status, body)).url + "/v1", server={"max_queue_wait": 0})
+    config["keys"].append({"id": "key-2", "provider": "p1", "secret": "sk-sim-2"})
+    async with httpx2.AsyncClient(base_url=serve(config).url) as client:
+        statuses = []
+        for number in range(6):
+            request: dict[str, Any] = {"model": "m", "messages": []}
+            if number % 2:
+                request |= {"tools": ["x" * number]}
+            answer = await client.post("/v1/chat/completions", json=request)
+            statuses.append(answer.status_code)
+    told = 413 if b"afford" in body else status
+    assert statuses == [200, told] * 3

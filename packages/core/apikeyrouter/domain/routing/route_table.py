@@ -214,10 +214,11 @@ class RouteTable:
             if pools:
                 levels.append(Level(pools))
         if not levels:
-            raise UnknownModelError(demand.model, self._nearest(demand.model))
+            raise UnknownModelError(demand.model, self.nearest(demand.model))
         return tuple(levels)
 
-    def _nearest(self, model: str) -> tuple[str, ...]:
+    def nearest(self, model: str) -> tuple[str, ...]:
+        """Return up to three known names that look like *model*."""
         if self._names is None:
             self._names = sorted({name for name, _ in self.known_models()})[:_NAMES_COMPARED]
         return tuple(get_close_matches(model[:_CHARACTERS_COMPARED], self._names, 3))
