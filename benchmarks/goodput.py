@@ -9,7 +9,7 @@ again as soon as they are answered, prompts and answers of many sizes. Printed a
 - failures: requests that a client saw fail.
 
     .venv/bin/python benchmarks/goodput.py [--only remaining-only] [--seconds 40] [--clients 16]
-        [--latency 0.05-3] [--scale 0.2] [--virtual] [--json]
+        [--latency 0.05-3] [--scale 0.2] [--virtual [--every 60]] [--json]
 
 With `--virtual` everything runs in one event loop whose clock jumps, without sockets: the same code
 but the connections, in a tenth of the time.
@@ -23,6 +23,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -38,6 +39,8 @@ from apikeyrouter_simulator.control import goodput_data
 from apikeyrouter_simulator.library import find
 from apikeyrouter_simulator.scenario import Condition
 
+_ROUNDING_S = 1e-6
+
 
 @dataclass(frozen=True)
 class Row:
@@ -46,7 +49,8 @@ class Row:
     Attributes:
         wanted: The least goodput.
         refused: The largest share of refused calls.
-        halfway: What changes in the middle.
+        changes: What changes in the middle, as a condition of the simulator.
+        until: What is so until the middle.
         declared: The operator's idea of every limit, as a factor of the true one.
         restarts: The provider is away for a second in the middle.
     """
@@ -54,7 +58,8 @@ class Row:
     scenario: str
     wanted: float
     refused: float
-    halfway: Mapping[str, Any] = field(default_factory=dict)
+    changes: Condition | None = None
+    until: Condition | None = None
     declared: float | None = None
     restarts: bool = False
 
@@ -77,12 +82,19 @@ TABLE: dict[str, Row] = {
         ("three-classes", 0.98, 0.005),
     )
 }
+_HALVED = Condition(kind="limit", factor=0.5)
+_DOUBLED = Condition(kind="limit", factor=2.0)
+_JOINED = Condition(kind="move", key="lab-b", to="a")
 #: Not in the table; asked for by name.
 FURTHER: dict[str, Row] = {
-    "halved": Row("full-headers", 0.95, 0.01, halfway={"factor": 0.5}),
-    "doubled": Row("full-headers", 0.95, 0.01, halfway={"factor": 2.0}),
-    "no-hint-halved": Row("no-hint", 0.90, 0.03, halfway={"factor": 0.5}),
-    "no-hint-doubled": Row("no-hint", 0.90, 0.02, halfway={"factor": 2.0}),
+    "halved": Row("full-headers", 0.95, 0.01, changes=_HALVED),
+    "doubled": Row("full-headers", 0.95, 0.01, changes=_DOUBLED),
+    "no-hint-halved": Row("no-hint", 0.90, 0.03, changes=_HALVED),
+    "no-hint-doubled": Row("no-hint", 0.90, 0.02, changes=_DOUBLED),
+    "joined": Row("full-headers", 0.95, 0.02, changes=_JOINED),
+    "parted": Row("full-headers", 0.95, 0.01, until=_JOINED),
+    "no-hint-joined": Row("no-hint", 0.90, 0.03, changes=_JOINED),
+    "no-hint-parted": Row("no-hint", 0.90, 0.02, until=_JOINED),
     "declared-double": Row("full-headers", 0.97, 0.02, declared=2.0),
     "declared-half": Row("full-headers", 0.97, 0.01, declared=0.5),
     "restart": Row("full-headers", 0.93, 0.01, restarts=True),
@@ -102,6 +114,7 @@ class Measured:
     wanted_goodput: float
     wanted_refused: float
     failed_with: list[str]
+    by_period: list[str]
 
     @property
     def is_well(self) -> bool:
@@ -130,6 +143,7 @@ class Wishes:
         latency: Shortest and longest time to the first token; the scenario's if `None`.
         scale: Factor of every limit but those of calls at once.
         is_virtual: In virtual time, without sockets.
+        every_s: Tell the figures of every so many seconds too (virtual time only).
     """
 
     seconds: float = 40.0
@@ -137,14 +151,17 @@ class Wishes:
     latency: tuple[float, float] | None = None
     scale: float = 1.0
     is_virtual: bool = False
+    every_s: float | None = None
 
 
 def scenario_of(row: Row, wishes: Wishes) -> Scenario:
     """Return the row's scenario, with its change and what is wished."""
     scenario = find(row.scenario)
-    if row.halfway:
-        change = Condition(kind="limit", after_s=wishes.seconds / 2, **row.halfway)
-        scenario.conditions.append(change)
+    half_s = wishes.seconds / 2
+    if row.changes:
+        scenario.conditions.append(msgspec.structs.replace(row.changes, after_s=half_s))
+    if row.until:
+        scenario.conditions.append(msgspec.structs.replace(row.until, for_s=half_s))
     if wishes.scale != 1.0:
         scale_limits(scenario, wishes.scale)
     if wishes.latency is not None:
@@ -220,12 +237,31 @@ async def ask_always(
 
 
 @dataclass(frozen=True)
+class Period:
+    """What was served, could be served, and was refused since the start."""
+
+    served: int = 0
+    ideal: float = 0.0
+    refused: int = 0
+
+    def line_since(self, before: "Period") -> str:
+        """Return a line of the figures since *before*."""
+        served, refused = self.served - before.served, self.refused - before.refused
+        ideal = self.ideal - before.ideal
+        return (
+            f"    goodput {served / ideal if ideal else 1.0:6.3f}  "
+            f"refused {refused / max(1, served + refused):6.2%}  served {served:5}"
+        )
+
+
+@dataclass(frozen=True)
 class Counts:
     """What came of one run."""
 
     goodput: Mapping[str, Any]
     totals: Mapping[str, int]
     failures: list[str]
+    periods: list[Period] = field(default_factory=list)
 
 
 async def drive(simulator: RunningSimulator, row: Row, wishes: Wishes) -> Counts:
@@ -252,11 +288,15 @@ async def drive_virtually(simulator: VirtualSimulator, row: Row, wishes: Wishes)
     world = simulator.app.world
     world.reset(simulator.now())
     failures: list[str] = []
+    periods: list[Period] = []
+    ends_at = simulator.now() + wishes.seconds
     async with asking(router, wishes.clients, failures):
-        await asyncio.sleep(wishes.seconds)
-        goodput = goodput_data(world.goodput(simulator.now(), clients=wishes.clients))
-        totals = world.stats(simulator.now())["totals"]
-    return Counts(goodput, totals, failures)
+        while (left_s := ends_at - simulator.now()) > _ROUNDING_S:
+            await asyncio.sleep(min(left_s, wishes.every_s or left_s))
+            goodput = world.goodput(simulator.now(), clients=wishes.clients)
+            totals = world.stats(simulator.now())["totals"]
+            periods.append(Period(goodput.served, goodput.ideal, totals["refused"]))
+    return Counts(goodput_data(goodput), totals, failures, periods)
 
 
 @asynccontextmanager
@@ -296,6 +336,11 @@ def measure(name: str, row: Row, wishes: Wishes) -> Measured:
         wanted_goodput=row.wanted,
         wanted_refused=row.refused,
         failed_with=counts.failures[:3],
+        by_period=[
+            period.line_since(before)
+            for before, period in pairwise([Period(), *counts.periods])
+            if wishes.every_s
+        ],
     )
 
 
@@ -315,9 +360,12 @@ def main() -> None:
     parser.add_argument("--latency", type=span, help="shortest and longest, such as 0.05-3")
     parser.add_argument("--scale", type=float, default=1.0, help="factor of every limit")
     parser.add_argument("--virtual", action="store_true", help="in virtual time, without sockets")
+    parser.add_argument("--every", type=float, help="figures of every so many seconds too")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    wishes = Wishes(asked.seconds, asked.clients, asked.latency, asked.scale, asked.virtual)
+    wishes = Wishes(
+        asked.seconds, asked.clients, asked.latency, asked.scale, asked.virtual, asked.every
+    )
     for name in asked.only or TABLE:
         if known[name].restarts and wishes.is_virtual:
             continue
@@ -326,8 +374,8 @@ def main() -> None:
             print(json.dumps(asdict(measured) | {"ok": measured.is_well}), flush=True)
             continue
         print(measured.line(), flush=True)
-        for failure in measured.failed_with:
-            print("   ", failure, flush=True)
+        for line in (*measured.by_period, *measured.failed_with):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from apikeyrouter import ApiKeyRouter, RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import ProxyApp
 from apikeyrouter_proxy.serving import bind, server_for, url_of
+from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_simulator import RunningSimulator
 
 _AT_REST_WITHIN_S = 15.0
@@ -92,7 +93,7 @@ class Proxy:
 def _serve(pipe: Connection, config: dict[str, Any], settings: dict[str, Any]) -> None:
     """Serve until told to stop, and answer questions meanwhile."""
     router = ApiKeyRouter(config=RouterSettings(log_level="CRITICAL", **settings))
-    app = ProxyApp(RouterConfig.model_validate(config), router)
+    app = ProxyApp(RouterConfig.model_validate(config), router, ProxySettings())
     listener = bind("127.0.0.1", 0)
     loop_of: list[asyncio.AbstractEventLoop] = []
     server = server_for(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from apikeyrouter_simulator.limits import KINDS
 from apikeyrouter_simulator.tally import SimScope
 
 ScopeName = tuple[str, str]
@@ -138,13 +139,20 @@ def _resources(scope: SimScope) -> Iterator[tuple[str, float, float]]:
         yield "concurrency", limits.lasting_s, limits.slot_s + limits.overtime_s
 
 
+def _is_requests(resource: str) -> bool:
+    return resource in KINDS and KINDS[resource].dimension == "requests"
+
+
 def _bound(scope: SimScope, usual: Mapping[str, float]) -> Bound:
+    served = scope.tally.accepted + scope.tally.in_flight
+    if not scope.is_drawn_on:
+        return Bound(served, scope.past_ideal, None)
     admitted = scope.limits.admitted
     ideal, bound_by = math.inf, None
     for resource, taken, possible in _resources(scope):
-        size = taken / admitted if admitted else usual.get(resource, 0.0)
+        size = taken / admitted if admitted else usual.get(resource, float(_is_requests(resource)))
         if size > 0 and possible / size < ideal:
             ideal, bound_by = possible / size, resource
     if ideal < math.inf:
         ideal = math.floor(ideal + _ROUNDING)
-    return Bound(scope.tally.accepted + scope.tally.in_flight, ideal, bound_by)
+    return Bound(served, scope.past_ideal + ideal, bound_by)

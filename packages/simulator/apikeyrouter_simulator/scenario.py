@@ -37,6 +37,7 @@ ConditionKind = Literal[
     "down",
     "limit",
     "consume",
+    "move",
 ]
 
 
@@ -189,6 +190,7 @@ class Condition(Fact):
         per_second: What another user takes steadily by `consume`.
         requests_per_minute: What another user takes by `consume`.
         fraction: Share of every limit that another user takes by `consume`.
+        to: The scope of the same provider that *key* draws on by `move`.
     """
 
     kind: ConditionKind
@@ -214,6 +216,7 @@ class Condition(Fact):
     requests_per_minute: float = 0.0
     tokens_per_minute: float = 0.0
     fraction: float = 0.0
+    to: str | None = None
 
 
 class Scenario(Fact):
@@ -325,10 +328,25 @@ def _check_condition(
         ("provider", condition.provider, list(providers)),
         ("key", condition.key, keys),
         ("scope", condition.scope, scopes),
+        ("to", condition.to, scopes),
     ):
         if name is not None:
             written.check_known(name, known, field, (*path, field))
     _check_limits(condition.limits, written, (*path, "limits"))
+    if condition.kind == "move":
+        _check_move(condition, scenario, written, path)
+
+
+def _check_move(
+    condition: Condition, scenario: Scenario, written: Source, path: source.Path
+) -> None:
+    """Check that the key and the scope it moves to are of one provider."""
+    for name, provider in scenario.providers.items():
+        if condition.key in provider.keys and condition.provider in (None, name):
+            if condition.to in provider.scopes:
+                return
+            raise written.mistake((*path, "to"), f"should be a scope of provider '{name}'")
+    raise written.mistake((*path, "key"), "should name the key that moves")
 
 
 def _check_limits(limits: Mapping[str, float], written: Source, path: source.Path) -> None:

@@ -30,9 +30,16 @@ class Tally:
 
 @dataclass(slots=True, eq=False)
 class SimScope:
-    """A scope at work."""
+    """A scope at work.
+
+    Attributes:
+        is_drawn_on: A key draws on it now.
+        past_ideal: The most calls that it could serve while keys drew on it before.
+    """
 
     name: str
     facts: ScopeFacts
     limits: ScopeLimits
+    is_drawn_on: bool = True
+    past_ideal: float = 0.0
     tally: Tally = field(default_factory=Tally)

@@ -13,12 +13,12 @@ from typing import Any
 from apikeyrouter_simulator import oracle
 from apikeyrouter_simulator.limits import Admission, Outside, ScopeLimits, Shortfall
 from apikeyrouter_simulator.reply import Reply, draw
-from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario
+from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario, ScopeFacts
 from apikeyrouter_simulator.tally import SimScope, Tally
 
 _LOG_KEPT = 10_000
 #: Conditions that change a scope once; the others befall requests.
-_ON_SCOPES = ("limit", "consume")
+_ON_SCOPES = ("limit", "consume", "move")
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +77,8 @@ class World:
         self._random = random.Random(self.scenario.seed)  # noqa: S311 - repeatable, no secret
         self._replies = random.Random(self.scenario.seed)  # noqa: S311 - as above
         self.scopes: dict[tuple[str, str], SimScope] = {}
+        #: Calls under way, each with what it was charged to: its key may have moved since.
+        self._drawn_by: dict[Admission, tuple[SimScope, ScopeLimits]] = {}
         self.keys: dict[tuple[str, str], SimKey] = {}
         self.log: deque[dict[str, Any]] = deque(maxlen=_LOG_KEPT)
         self._number = 0
@@ -86,20 +88,13 @@ class World:
         for condition in self.scenario.conditions:
             self.add(condition, now)
         self._oracle = oracle.Oracle(self.scopes, now)
+        self.advance(now)
 
     def _settle_in(self, provider: str, facts: ProviderFacts, now: float) -> None:
+        drawn_on = {key.scope for key in facts.keys.values()}
         for name, scope in facts.scopes.items():
-            limits = ScopeLimits(
-                scope.capacities,
-                algorithm=scope.algorithm,
-                algorithms=scope.algorithms,
-                used=scope.used,
-                start=now,
-                settlement=facts.settlement,
-                charges_refused=scope.charges_refused,
-                first_reset_s=scope.first_reset_s,
-            )
-            self.scopes[provider, name] = SimScope(name, scope, limits)
+            limits = _fresh_limits(facts, scope, now)
+            self.scopes[provider, name] = SimScope(name, scope, limits, name in drawn_on)
         for name, key in facts.keys.items():
             secret = key.secret or name
             self.keys[provider, secret] = SimKey(
@@ -150,7 +145,8 @@ class World:
         self._applied_at = moment
 
     def _apply(self, now: float) -> None:
-        """Give every scope its limits and its other users as they stand now."""
+        """Give every key its scope, and every scope its limits and other users, as of now."""
+        self._move_keys(now)
         for (provider, name), scope in self.scopes.items():
             limits, outside = scope.facts.capacities, []
             for active in self.conditions:
@@ -160,7 +156,7 @@ class World:
                 if condition.kind == "limit":
                     limits = {n: v * condition.factor for n, v in limits.items()}
                     limits |= condition.limits
-                else:
+                elif condition.kind == "consume":
                     outside.append(
                         Outside(
                             condition.requests_per_minute,
@@ -172,6 +168,36 @@ class World:
                     )
             scope.limits.change(limits, now)
             scope.limits.share_with(tuple(outside), now)
+
+    def _move_keys(self, now: float) -> None:
+        """Let every key draw on its scope as of now; a scope that it comes to alone is fresh."""
+        ideals = oracle.bounds(self.scopes, now)
+        before = {(key.provider, key.scope.name) for key in self.keys.values()}
+        for key in self.keys.values():
+            key.scope = self.scopes[key.provider, self._scope_name_of(key)]
+        after = {(key.provider, key.scope.name) for key in self.keys.values()}
+        for name in before - after:
+            left, bound = self.scopes[name], ideals[name]
+            left.is_drawn_on = False
+            if now > self.begun_at:
+                left.past_ideal = bound.ideal if bound.ideal < math.inf else bound.served
+        for name in after - before:
+            scope = self.scopes[name]
+            scope.limits = _fresh_limits(self.scenario.providers[name[0]], scope.facts, now)
+            scope.is_drawn_on = True
+
+    def _scope_name_of(self, key: SimKey) -> str:
+        name = key.facts.keys[key.name].scope
+        for active in self.conditions:
+            condition = active.condition
+            if (
+                active.is_applied
+                and condition.kind == "move"
+                and condition.key == key.name
+                and condition.provider in (None, key.provider)
+            ):
+                name = condition.to or name
+        return name
 
     def _take_outside(self, condition: Condition, now: float) -> None:
         """Let another user take its amount of every scope that the condition speaks of."""
@@ -210,6 +236,8 @@ class World:
         """Charge one call to its scope, or say why not."""
         self._oracle.watch(now)
         got = key.scope.limits.admit(charge, input_tokens, now, lasts_s=lasts_s)
+        if isinstance(got, Admission):
+            self._drawn_by[got] = key.scope, key.scope.limits
         for tally in (key.tally, key.scope.tally):
             if isinstance(got, Shortfall):
                 tally.refused += 1
@@ -224,8 +252,9 @@ class World:
     ) -> None:
         """End one call: `accepted`, `cancelled`, or the kind of condition that failed it."""
         self._oracle.watch(now)
-        key.scope.limits.settle(admission, input_tokens=used[0], output_tokens=used[1], now=now)
-        for tally in (key.tally, key.scope.tally):
+        scope, limits = self._drawn_by.pop(admission)
+        limits.settle(admission, input_tokens=used[0], output_tokens=used[1], now=now)
+        for tally in (key.tally, scope.tally):
             tally.in_flight -= 1
             if outcome == "accepted":
                 tally.accepted += 1
@@ -282,6 +311,19 @@ class World:
         """Compare what was served with what an ideal user, of so many clients, would have got."""
         self.advance(now)
         return self._oracle.goodput(now, clients)
+
+
+def _fresh_limits(facts: ProviderFacts, scope: ScopeFacts, now: float) -> ScopeLimits:
+    return ScopeLimits(
+        scope.capacities,
+        algorithm=scope.algorithm,
+        algorithms=scope.algorithms,
+        used=scope.used,
+        start=now,
+        settlement=facts.settlement,
+        charges_refused=scope.charges_refused,
+        first_reset_s=scope.first_reset_s,
+    )
 
 
 def _speaks_of(condition: Condition, provider: str, scope: str) -> bool:
