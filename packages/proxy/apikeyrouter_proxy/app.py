@@ -7,7 +7,12 @@ from collections.abc import Mapping
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
-from apikeyrouter.infrastructure.config.model import ClientConfig, RouterConfig, refuse_open_service
+from apikeyrouter.infrastructure.config.model import (
+    ClientConfig,
+    RouterConfig,
+    ServerConfig,
+    refuse_open_service,
+)
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
@@ -153,10 +158,18 @@ def create_app(
     refused = refuse_open_service(config.server.host, has_clients=bool(config.clients))
     if refused:
         raise ConfigurationError(f"server.host: {refused}")
-    settings = (settings or RouterSettings()).model_copy(
-        update={
-            "max_queue_wait_seconds": config.server.max_queue_wait,
-            "request_timeout_seconds": config.server.request_timeout,
-        }
-    )
+    settings = (settings or RouterSettings()).model_copy(update=_patience_of(config.server))
     return ProxyApp(config, ApiKeyRouter(config=settings), proxy_settings or ProxySettings())
+
+
+def _patience_of(server: ServerConfig) -> dict[str, float]:
+    """Return the settings that the file gives; what it leaves out stays the environment's."""
+    given = {
+        "max_queue_wait_seconds": ("max_queue_wait", server.max_queue_wait),
+        "request_timeout_seconds": ("request_timeout", server.request_timeout),
+    }
+    return {
+        name: seconds
+        for name, (field, seconds) in given.items()
+        if field in server.model_fields_set
+    }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from apikeyrouter import ApiKeyRouter, ConfigurationError
+from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
@@ -213,3 +213,21 @@ async def test_way_to_a_provider_that_cannot_be_is_told_with_its_name(
         with pytest.raises(ConfigurationError, match=f"provider '{name}': {field} ") as caught:
             await furnish(router, config)
     assert "hidden" not in str(caught.value) + repr(config)
+
+
+@pytest.mark.parametrize(
+    ("server", "patience"),
+    [
+        ({}, (5.0, 90.0)),
+        ({"max_queue_wait": "2s"}, (2.0, 90.0)),
+        ({"request_timeout": "60s"}, (5.0, 60.0)),
+        ({"max_queue_wait": "30s", "request_timeout": "600s"}, (30.0, 600.0)),
+    ],
+)
+def test_patience_is_the_files_or_else_the_environments(
+    server: dict[str, str], patience: tuple[float, float]
+) -> None:
+    config = RouterConfig.model_validate({"server": server})
+    settings = RouterSettings(max_queue_wait_seconds=5, request_timeout_seconds=90)
+    found = create_app(config, settings=settings).router.settings
+    assert (found.max_queue_wait_seconds, found.request_timeout_seconds) == patience
