@@ -90,6 +90,11 @@ class KeySlot:
         return self.record.provider_id
 
     @property
+    def is_in_use(self) -> bool:
+        """Whether it may be called at all, now or once a wait is over."""
+        return self.record.state in USABLE or self.may_try
+
+    @property
     def version(self) -> KeyVersion:
         """What a finding about it holds for from now on."""
         return KeyVersion(self.record.state, self.generation)

@@ -120,10 +120,19 @@ class AttemptLoop:
         grant = self._grant_now(self._refused_by | self._just_failed)
         if grant is None:
             grant = await self._grant_later()
-        while self._backend is not None and await self._is_refused(self._backend, grant):
+        while (
+            self._backend is not None and await self._is_refused(self._backend, grant)
+        ) or self._is_void(grant):
             grant = self._grant_now(self._refused_by) or await self._grant_later()
         self._last = Attempt(self._context, grant, self.request)
         return self._last
+
+    def _is_void(self, grant: Grant) -> bool:
+        """Look again after the waits: tell whether the key was taken out of use meanwhile."""
+        if grant.slot.is_in_use:
+            return False
+        grant.return_unused(self._context.clock())
+        return True
 
     async def _is_refused(self, backend: LedgerBackend, grant: Grant) -> bool:
         """Ask the shared ledger; tell whether another key must be chosen."""

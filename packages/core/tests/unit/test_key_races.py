@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from apikeyrouter import ApiKeyRouter, Demand, KeyState
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.interfaces.state_store import StateQuery, StateStoreError
+from apikeyrouter.domain.ledger.backend import LedgerBackend
+from apikeyrouter.domain.ledger.ledger import Reservation
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.state_transition import StateTransition
@@ -211,6 +213,33 @@ async def test_key_that_is_revoked_while_its_new_secret_is_stored_stays_revoked(
         assert (bench.state, (await bench.stored()).state) == (S.DISABLED, S.DISABLED)
         assert not await bench.serves()
         assert bench.manager.slot("k").secret == "sk-2"
+
+
+class Revoking(LedgerBackend):
+    """A shared ledger during whose first answer the chosen key is revoked."""
+
+    def __init__(self, router: ApiKeyRouter) -> None:
+        self._router = router
+        self.asked = 0
+
+    async def confirm(self, reservation: Reservation) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            await self._router.revoke_key("k")
+
+
+async def test_key_that_is_revoked_before_its_call_begins_is_not_called() -> None:
+    async with Bench() as bench:
+        bench.store.is_slow = False
+        bench.router.ledger_backend = Revoking(bench.router)
+        assert not await bench.serves()
+        await bench.router.register_key("sk-2", "p", {"id": "k2"})
+        bench.router.ledger_backend = Revoking(bench.router)
+        await bench.manager.update_key_state("k", S.AVAILABLE)
+        while (attempt := await bench.attempt()).slot.id != "k2":
+            attempt.cancel()
+        attempt.settle(1, 1)
+        assert bench.router.get_state_summary()["open_reservations"] == 0
 
 
 async def test_refused_call_of_a_revoked_key_moves_it_nowhere() -> None:
