@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow
-from apikeyrouter.domain.models.observation import MINUTE_S, Dimension
+from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
+from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension
 
 pytestmark = pytest.mark.unit
 
@@ -90,3 +90,46 @@ def test_calls_at_once_come_back_when_they_end() -> None:
     assert (calls.room(1.0), calls.fits_at(1, 1.0)) == (0.0, math.inf)
     calls.give_back(1, None, 2.0)
     assert (calls.room(2.0), calls.fits_at(1, 2.0), calls.resets_in(2.0)) == (1.0, 2.0, None)
+
+
+def test_charge_from_before_a_told_new_period_is_not_given_back_to_it() -> None:
+    fixed = window(used=0.0)
+    mark = fixed.take(5, 0.0)
+    fixed.align(91.0, 10.0)
+    fixed.take(3, 10.0)
+    fixed.give_back(5, mark, 11.0)
+    assert fixed.room(11.0) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("reset_at", "at", "strain"),
+    [
+        (60.0, 0.0, 0.5),
+        (60.0, 30.0, 0.25),
+        (60.0, 54.0, 0.05),
+        (60.0, 60.0, 0.0),
+        (85.0, 10.0, 0.5),
+    ],
+    ids=["at its start", "half-way", "near its end", "after it", "longer than a period"],
+)
+def test_what_expires_soon_strains_less(reset_at: float, at: float, strain: float) -> None:
+    fixed = window()
+    fixed.align(reset_at, 0.0)
+    assert fixed.strain(at) == pytest.approx(strain)
+
+
+def test_full_window_is_strained_wholly_until_it_empties() -> None:
+    assert window(used=10.0).strain(59.0) == 1.0
+
+
+def test_rolling_window_gets_back_each_charge_a_period_after_it() -> None:
+    rolling = make_window(Algorithm.ROLLING, Dimension.REQUESTS, 10, MINUTE_S, 0.0)
+    assert rolling.resets_in(0.0) == 0.0
+    rolling.take(4, 0.0)
+    rolling.take(6, 20.0)
+    assert [rolling.fits_at(amount, 30.0) for amount in (0, 4, 5, 10, 11)] == [
+        30.0, 60.0, 80.0, 80.0, math.inf,
+    ]  # fmt: skip
+    assert (rolling.units_by(59.0, 30.0), rolling.units_by(60.0, 30.0)) == (0.0, 4.0)
+    assert rolling.resets_in(30.0) == 50.0
+    assert (rolling.room(60.0), rolling.room(80.0)) == (4.0, 10.0)
