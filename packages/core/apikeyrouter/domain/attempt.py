@@ -205,7 +205,7 @@ class Attempt:
         """
         now = self._end(failure.kind.value, failure.message)
         context, grant = self._context, self.grant
-        consequence = consequence_of(failure, grant, self.demand)
+        consequence = consequence_of(failure, grant, self.demand, now)
         self._settle_failed(failure, consequence, usage, now)
         if failure.account:
             context.awareness.note_account(grant.slot, failure.account)

@@ -103,6 +103,19 @@ def test_two_different_requests_put_the_model_aside_for_seconds_then_for_longer(
     assert asking.ask() == ["p1:m", "ok"]
 
 
+@pytest.mark.parametrize(("failure", "needed"), [(ODD, 5), (NOT_FOUND, 2)])
+def test_model_that_has_just_worked_is_believed_longer(failure: Failure, needed: int) -> None:
+    asking = Asking({"p": [None]})
+    for _ in range(3):
+        asking.ask()
+        for number in range(1, needed):
+            asking.ask(failure, size=10 * number)
+            asking.ask(failure, size=10 * number)
+    assert asking.rests == []
+    asking.ask(failure, size=999)
+    assert [rest.seconds for rest in asking.rests] == [5.0]
+
+
 def test_answer_between_two_odd_ones_lifts_the_suspicion() -> None:
     asking = Asking({"p": [None]})
     for number in range(10):
@@ -221,7 +234,7 @@ def test_refusals_of_single_keys_are_bounded() -> None:
         refusals.rest(2000.0, slot)
     assert len(refusals.until_by_key) == 256
     for number in range(100):
-        refusals.confirms(Demand(model="m", request_id="r", input_tokens=number))
+        refusals.is_borne_out_by(Demand(model="m", request_id="r", input_tokens=number), 2)
     assert len(refusals.suspects) == 8
 
 

@@ -29,6 +29,14 @@ from apikeyrouter.domain.routing.candidate import Candidate
 _FAILURES_TO_REST = 3
 _FIRST_REST_S, _LONGEST_REST_S = 0.5, 60.0
 _NOT_FOUND = 404
+#: A model that was let in so recently works there.
+_JUST_S = 60.0
+#: How many different requests must be refused before it is believed of the model: first of one
+#: that has not worked there just now, then of one that has.
+_REQUESTS_TO_BELIEVE = {
+    FailureClass.MODEL_UNAVAILABLE: (1, 2),
+    FailureClass.UNEXPLAINED: (2, 5),
+}
 #: Failures of the account itself: they hold for all of its models.
 _OF_THE_ACCOUNT = frozenset(
     {FailureClass.QUOTA_BILLING, FailureClass.ACCOUNT_DISABLED, FailureClass.IP_NOT_AUTHORIZED}
@@ -37,7 +45,7 @@ _OF_THE_ACCOUNT = frozenset(
 _OF_THE_SECRET = frozenset({Blame.KEY, Blame.KEY_MODEL})
 
 
-def consequence_of(failure: Failure, grant: Grant, demand: Demand) -> Consequence:
+def consequence_of(failure: Failure, grant: Grant, demand: Demand, now: float) -> Consequence:
     """Say what follows from *failure*: the table's row, but for what only this call can tell.
 
     A model that is not found is found by no key of the account, while one that is forbidden may
@@ -46,9 +54,13 @@ def consequence_of(failure: Failure, grant: Grant, demand: Demand) -> Consequenc
     consequence = CONSEQUENCES[failure.kind]
     if grant.generation != grant.slot.generation and consequence.blame in _OF_THE_SECRET:
         return replace(consequence, blame=Blame.NOBODY, key_state=None, same_key_retry=True)
-    if failure.kind is FailureClass.MODEL_UNAVAILABLE and failure.status == _NOT_FOUND:
-        return replace(consequence, blame=Blame.MODEL_IN_SCOPE, whole_account=True)
-    if failure.kind is FailureClass.UNEXPLAINED and not _refusals_of(grant).confirms(demand):
+    requests = _REQUESTS_TO_BELIEVE.get(failure.kind)
+    if requests is None:
+        return consequence
+    if failure.status == _NOT_FOUND:
+        consequence = replace(consequence, blame=Blame.MODEL_IN_SCOPE, whole_account=True)
+    needed = requests[now - grant.candidate.health.answered_at < _JUST_S]
+    if needed > 1 and not _refusals_of(grant).is_borne_out_by(demand, needed):
         return replace(consequence, blame=Blame.NOBODY)
     return consequence
 

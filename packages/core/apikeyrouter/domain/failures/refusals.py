@@ -1,8 +1,9 @@
 """What one account refuses of one model at one endpoint, and for how long that is believed.
 
 Any client can bring a refusal about, so the first rest is short and grows with each refusal that
-follows it; an answer ends all of them. A refusal that says no reason may be the request's own
-fault: it counts once another request, of another size, is refused as well while none succeeds.
+follows it; an answer ends all of them. A refusal without a reason, or of a model that has just
+worked, may be the request's own fault: it counts once other requests, of other sizes, are refused
+as well while none succeeds.
 Refusals live with their candidate and are forgotten with it.
 """
 
@@ -27,7 +28,7 @@ class Refusals:
         cause: The failure class of the last one.
         rests: How often in a row it was put aside.
         noted_at: When that was the last time.
-        suspects: Sizes of requests that were refused without a reason.
+        suspects: Sizes of requests that may have been at fault themselves.
     """
 
     until: float = 0.0
@@ -47,14 +48,17 @@ class Refusals:
         """Return the instant before which *slot* is not asked; 0 if it may be."""
         return max(self.until, self.until_by_key.get(slot, 0.0))
 
-    def confirms(self, demand: Demand) -> bool:
-        """Note a refusal without a reason; tell whether it bears out an earlier one."""
+    def is_borne_out_by(self, demand: Demand, requests: int) -> bool:
+        """Note a refusal; tell whether so many different *requests* have met it by now.
+
+        One that was sent again tells nothing new.
+        """
         size = hash((demand.input_tokens, demand.output_cap, demand.stream))
         if size in self.suspects:
             return False
         self.suspects.append(size)
         del self.suspects[:-_SUSPECTS_KEPT]
-        return len(self.suspects) > 1
+        return len(self.suspects) >= requests
 
     def count(self, cause: str, began_at: float, now: float) -> int:
         """Count one more; return how many in a row. Calls under way together count once."""

@@ -33,6 +33,7 @@ class Health:
         success: Decaying share of calls that succeeded.
         latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
         noted_at: When the last call was folded in; what is old tells little.
+        answered_at: When the last call was let in; below 0 if none ever was.
         failures: In a row; calls that were under way together fail once.
         failing_since: When the first of them was noted.
         failed_at: When the last of them was noted.
@@ -41,6 +42,7 @@ class Health:
     success: float = 1.0
     latency_s: float = 0.0
     noted_at: float = 0.0
+    answered_at: float = -math.inf
     failures: int = 0
     failing_since: float = 0.0
     failed_at: float = 0.0
@@ -58,7 +60,7 @@ class Health:
 
     def note_success(self, latency_s: float, now: float) -> None:
         """Fold in one call that was let in: seconds to its first byte."""
-        self.noted_at = now
+        self.noted_at = self.answered_at = now
         self.failures = 0
         self.success += (1.0 - self.success) * _LEARN
         rise = latency_s - self.latency_s
