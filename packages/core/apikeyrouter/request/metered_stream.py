@@ -5,8 +5,8 @@ true end; a stream that is cut, stalls, or ends without saying that it is
 complete raises after its last byte, so that whoever reads it can tell the
 client. Closing early cancels the provider's call.
 
-A provider is blamed for its silence only while it is awaited: a reader that
-pauses may be what makes it break off.
+A provider is blamed for its silence only while it is awaited, and for breaking
+off only where its reader has not held it back.
 """
 
 import asyncio
@@ -20,13 +20,19 @@ from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.models.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.content_coding import BlindTap
-from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
+from apikeyrouter.infrastructure.adapters.transport import HELD_BACK_BYTES, TRANSPORT_ERRORS
 from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
 
-#: A reader that pauses for longer holds the provider back.
-_PAUSE_S = 1.0
-#: So long a provider may make up its mind to break off because of that.
-_PAUSE_COUNTS_S = 60.0
+_NOT_AWAITED = math.inf
+#: So long after it was held back a provider may still break off because of that.
+_HOLDING_COUNTS_S = 60.0
+
+
+class _Nothing(AsyncIterator[bytes]):
+    """What comes of a stream that was ended here."""
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
 
 
 class MeteredStream:
@@ -37,7 +43,7 @@ class MeteredStream:
     """
 
     __slots__ = (
-        "_attempt", "_awaited_since", "_chunks", "_deadline", "_first", "_passed_at", "_paused_at",
+        "_attempt", "_awaited_since", "_chunks", "_deadline", "_first", "_held_back_at",
         "_response", "_stall_s", "_tap", "_time", "_timer", "_why",
     )  # fmt: skip
 
@@ -60,15 +66,14 @@ class MeteredStream:
         self._time = loop.time
         self._stall_s = stall_s
         self._deadline = deadline if deadline is not None else math.inf
-        #: The loop's time since when the provider is awaited; endless while the reader is.
-        self._awaited_since = math.inf
-        self._passed_at = now = loop.time()
-        #: When the reader came back from a pause.
-        self._paused_at = -math.inf
+        #: The loop's time since when the provider is awaited.
+        self._awaited_since = _NOT_AWAITED
+        #: When its reader last let the provider wait.
+        self._held_back_at = -math.inf
         #: What the clock has ended it for.
         self._why = ""
         self._timer: asyncio.TimerHandle | None = None
-        self._look_at(now + stall_s)
+        self._look_at(loop.time() + stall_s)
 
     def __aiter__(self) -> Self:
         return self
@@ -78,13 +83,7 @@ class MeteredStream:
             if self._first is not None:
                 chunk, self._first = self._first, None
             else:
-                if not self._attempt.is_open:
-                    if self._why:
-                        raise self._broke(self._why)
-                    raise StopAsyncIteration
-                self._awaited_since = now = self._time()
-                if now - self._passed_at > _PAUSE_S:
-                    self._paused_at = now
+                self._awaited_since = self._time()
                 try:
                     chunk = await self._chunks.__anext__()
                 except StopAsyncIteration:
@@ -98,8 +97,10 @@ class MeteredStream:
                     if rest := self._finish():
                         return rest
                     raise StopAsyncIteration from None
+            self._awaited_since = _NOT_AWAITED
+            if len(chunk) > HELD_BACK_BYTES:
+                self._held_back_at = self._time()
             passed = self._tap.feed(chunk)
-            self._passed_at, self._awaited_since = self._time(), math.inf
             if passed:
                 return passed
 
@@ -110,7 +111,7 @@ class MeteredStream:
     def close(self) -> None:
         """Stop here. Closing twice, or after the end, is nothing."""
         self._stop_timer()
-        self._response.close()
+        self._hang_up()
         if self._attempt.is_open:
             self._settle_as_cancelled()
 
@@ -120,6 +121,10 @@ class MeteredStream:
         return self._tap.error
 
     def _finish(self) -> bytes:
+        if not self._attempt.is_open:
+            if self._why:
+                raise self._broke(self._why)
+            return b""
         rest = self._tap.finish()
         self._stop_timer()
         self._response.close()
@@ -145,7 +150,7 @@ class MeteredStream:
         self._response.close()
         message = f"provider {self._attempt.provider.id} broke off its answer: {why}"
         if self._attempt.is_open:
-            if self._time() - self._paused_at < _PAUSE_COUNTS_S:
+            if self._time() - self._held_back_at < _HOLDING_COUNTS_S:
                 self._settle_as_cancelled()
             else:
                 self._attempt.fail(Failure(FailureClass.MID_STREAM, message), self._tap.usage)
@@ -175,14 +180,19 @@ class MeteredStream:
 
     def _expire(self, why: str, failure: Failure) -> None:
         self._why = why
-        self._response.close()
+        self._hang_up()
         if not self._attempt.is_open:
             return
-        if self._awaited_since == math.inf:
+        if self._awaited_since == _NOT_AWAITED:
             # The reader is what took so long.
             self._settle_as_cancelled()
         else:
             self._attempt.fail(failure, self._tap.usage)
+
+    def _hang_up(self) -> None:
+        """Cancel the provider's call; what it has sent already is not read any more."""
+        self._response.close()
+        self._chunks = _Nothing()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

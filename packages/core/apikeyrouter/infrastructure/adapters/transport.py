@@ -36,6 +36,8 @@ CONNECT_TIMEOUT_S = 10.0
 _DNS_TTL_S = 60
 _KEEP_ALIVE_S = 75.0
 _READ_AHEAD_BYTES = 2**16
+#: A chunk beyond this was waiting for its reader, and whoever sent it was held back.
+HELD_BACK_BYTES = 2 * _READ_AHEAD_BYTES
 _LONGEST_HEADER_BYTES = 2**16
 #: A body beyond this is written in pieces, so that other requests get their turn.
 _LARGE_BODY_BYTES = 2**20
