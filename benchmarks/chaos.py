@@ -169,9 +169,11 @@ def main() -> None:
     asked = parser.parse_args()
     with RunningSimulator(SCENARIO) as simulator, Proxy.over(simulator) as proxy:
         tally, memory_mb = asyncio.run(drive(simulator, proxy, asked.seconds, asked.clients))
+        share = simulator.goodput(clients=asked.clients)["share"]
         state = proxy.state_at_rest()
     grown_mb = max(memory_mb[-5:]) - max(memory_mb[: max(1, len(memory_mb) // 5)])
     report = {
+        "share of the ideal served": round(share, 3),
         "outcomes": dict(tally.outcomes.most_common()),
         "answers of others": tally.strangers,
         "errors that are no JSON": tally.unreadable,
@@ -180,7 +182,7 @@ def main() -> None:
         "waiting": state["waiting"],
         "memory grown, MB": round(grown_mb, 1),
     }
-    bad = {name: value for name, value in report.items() if name != "outcomes" and value}
+    bad = {name: value for name, value in list(report.items())[2:] if value}
     if report["memory grown, MB"] <= MEMORY_MB:
         bad.pop("memory grown, MB", None)
     if asked.json:

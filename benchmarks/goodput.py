@@ -51,6 +51,7 @@ class Row:
         refused: The largest share of refused calls.
         changes: What changes in the middle, as a condition of the simulator.
         until: What is so until the middle.
+        always: What is so all the time.
         declared: The operator's idea of every limit, as a factor of the true one.
         restarts: The provider is away for a second in the middle.
     """
@@ -60,6 +61,7 @@ class Row:
     refused: float
     changes: Condition | None = None
     until: Condition | None = None
+    always: Condition | None = None
     declared: float | None = None
     restarts: bool = False
 
@@ -84,6 +86,7 @@ TABLE: dict[str, Row] = {
 }
 _HALVED = Condition(kind="limit", factor=0.5)
 _DOUBLED = Condition(kind="limit", factor=2.0)
+_SPORADIC = Condition(kind="status", status=429, probability=0.02, retry_after_s=1)
 _JOINED = Condition(kind="move", key="lab-b", to="a")
 #: Not in the table; asked for by name.
 FURTHER: dict[str, Row] = {
@@ -95,6 +98,10 @@ FURTHER: dict[str, Row] = {
     "parted": Row("full-headers", 0.95, 0.01, until=_JOINED),
     "no-hint-joined": Row("no-hint", 0.90, 0.03, changes=_JOINED),
     "no-hint-parted": Row("no-hint", 0.90, 0.02, until=_JOINED),
+    "hidden-calls-at-once": Row("hidden-calls-at-once", 0.90, 0.02),
+    "hidden-tokens": Row("hidden-tokens", 0.95, 0.02),
+    "sporadic-429": Row("full-headers", 0.90, 0.01, always=_SPORADIC),
+    "no-hint-sporadic-429": Row("no-hint", 0.80, 0.01, always=_SPORADIC),
     "declared-double": Row("full-headers", 0.97, 0.02, declared=2.0),
     "declared-half": Row("full-headers", 0.97, 0.01, declared=0.5),
     "restart": Row("full-headers", 0.93, 0.01, restarts=True),
@@ -160,6 +167,8 @@ def scenario_of(row: Row, wishes: Wishes) -> Scenario:
     half_s = wishes.seconds / 2
     if row.changes:
         scenario.conditions.append(msgspec.structs.replace(row.changes, after_s=half_s))
+    if row.always:
+        scenario.conditions.append(row.always)
     if row.until:
         scenario.conditions.append(msgspec.structs.replace(row.until, for_s=half_s))
     if wishes.scale != 1.0:

@@ -232,6 +232,33 @@ def test_only_two_calls_at_once_are_let_in() -> None:
     assert isinstance(world.admit(key, 1, 1, 0.4), Admission)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("hidden-calls-at-once", {"limit-requests", "remaining-requests", "reset-requests"}),
+        ("hidden-tokens", {"limit-requests", "remaining-requests", "reset-requests"}),
+    ],
+)
+def test_what_is_scarce_is_told_by_no_header(name, told) -> None:
+    assert set(Lab(name).ask().told()) == told
+
+
+def test_hidden_tokens_are_refused_with_their_wait() -> None:
+    world = World(find("hidden-tokens"), 0.0)
+    key = world.keys["lab", "sk-sim-f"]
+    assert isinstance(world.admit(key, 14_000, 1, 0.0), Admission)
+    refused = world.admit(key, 1_400, 1, 0.0)
+    assert isinstance(refused, Shortfall)
+    assert (refused.limit_name, refused.wait_s) == ("tpm", pytest.approx(6.0))
+
+
+def test_only_three_calls_at_once_are_let_in_though_the_minute_has_room() -> None:
+    world = World(find("hidden-calls-at-once"), 0.0)
+    key = world.keys["lab", "sk-sim-a"]
+    admitted = [isinstance(world.admit(key, 1, 1, 0.0), Admission) for _ in range(4)]
+    assert admitted == [True, True, True, False]
+
+
 @pytest.mark.parametrize(("at", "remaining"), [(0, 300 - 5 - 1), (3, 300 - 5 - 1), (2.9, 299)])
 def test_somebody_else_takes_a_third_of_what_is_refilled(at, remaining) -> None:
     told = Lab("used-by-others").at(at).ask().told()
