@@ -17,6 +17,7 @@ FLOORS = {
     "domain.quota_scope": 3,
     "domain.token_estimate": 3,
     "domain.ledger": 3,
+    "domain.accounts.charge_learning": 3,
     "domain.accounts": 4,
     "domain.failures.table": 3,
     "domain.failures.circuit": 3,

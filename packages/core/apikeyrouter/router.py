@@ -190,6 +190,7 @@ class ApiKeyRouter:
         if isinstance(adapter, WireAdapter):
             own = adapter.models
             self._book.calendars[provider_id] = adapter.calendars
+            self._book.admissions[provider_id] = adapter.admission
         self.routes.add_provider(
             ProviderEntry(provider_id, adapter, models if models is not None else own)
         )
@@ -442,11 +443,13 @@ class ApiKeyRouter:
             raise NoEligibleKeysError(
                 f"provider '{intent.provider_id}' is not registered; known: {known}"
             )
+        body = intent.encoded()
         return Demand(
             model=intent.model,
             request_id=intent.request_id or uuid.uuid4().hex,
             provider_id=intent.provider_id,
-            input_tokens=estimate_tokens(intent.encoded()),
+            input_tokens=estimate_tokens(body),
+            body_bytes=len(body),
             output_cap=_output_cap_of(intent.parameters),
             objective=_objective_of(objective),
             priority=intent.priority,

@@ -7,6 +7,7 @@ by the table, and done by `consequences`.
 
 from typing import Self
 
+from apikeyrouter.domain.accounts.charge_learning import CallCharge
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.failures.consequences import (
@@ -47,8 +48,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_context", "_has_answered", "consequence", "demand", "failure", "grant", "is_open",
-        "is_streaming", "provider", "record", "slot", "started_at",
+        "_call", "_context", "_has_answered", "_report", "consequence", "demand", "failure",
+        "grant", "is_open", "is_streaming", "provider", "record", "slot", "started_at",
     )  # fmt: skip
 
     def __init__(self, context: AttemptContext, grant: Grant, request: Request) -> None:
@@ -65,6 +66,12 @@ class Attempt:
         self.provider: ProviderEntry = context.engine.routes.providers[grant.pool.provider_id]
         self.slot = slot = grant.slot
         slot.in_flight += 1
+        learner = grant.candidate.scope.charge
+        self._call: CallCharge | None = None
+        self._report: tuple[ObservedLimit, ...] = ()
+        if learner is not None:
+            sizes = grant.pool.sizes(self.demand, grant.hold.amounts)
+            self._call = CallCharge(learner, sizes, self.started_at)
         if slot.record.state is not KeyState.AVAILABLE:
             context.manager.recover(slot, self.started_at)
 
@@ -100,6 +107,8 @@ class Attempt:
         A report is skipped when the scope's last one is milliseconds old and
         half of every limit was left: it could change no decision.
         """
+        if self._call is not None and self._call.mark is not None:
+            return True
         account = self.grant.hold.account
         seen_at = account.observed_at
         return seen_at is None or now - seen_at > _FRESH_REPORT_S or account.last_strain > _ROOMY
@@ -109,8 +118,19 @@ class Attempt:
         """Whether its failure is a reason to try elsewhere."""
         return self.consequence is not None and self.consequence.try_next
 
-    def answered(self, limits: tuple[ObservedLimit, ...] = (), account: str = "") -> None:
-        """Note that the provider let the request in: its head has come."""
+    def answered(
+        self,
+        limits: tuple[ObservedLimit, ...] = (),
+        account: str = "",
+        *,
+        is_whole: bool = False,
+    ) -> None:
+        """Note that the provider let the request in: its head has come.
+
+        Args:
+            is_whole: The answer is all there. Its figures may count already what it did not
+                use, so that they are held against the ledger once this call is settled.
+        """
         context, grant = self._context, self.grant
         slot, awareness = self.slot, context.awareness
         now = context.clock()
@@ -124,8 +144,10 @@ class Attempt:
         if account and account != slot.account:
             awareness.note_account(slot, account)
         scope = grant.scope()
-        if limits:
-            awareness.learn(scope, limits, now, grant.hold)
+        if is_whole:
+            self._report = limits
+        elif limits:
+            awareness.learn(scope, limits, now, grant.hold, self._call)
         awareness.note_success(scope, now)
         if grant.candidate.refusals is not None:
             forget_refusals(context, grant)
@@ -159,10 +181,12 @@ class Attempt:
         self._context.keep(self.record)
         if input_tokens is None:
             self._context.ledger.keep(self.grant.reservation, now)
+            self._learn_report(now)
             self._tell("ok", now)
             return
         used_out = output_tokens or 0
         self._settle_at(Usage(input_tokens, used_out, cached_tokens), now)
+        self._learn_report(now)
         self.grant.scope().statistics.served_tokens += input_tokens + used_out
         self.grant.pool.learn_sizes(self.demand, input_tokens, used_out)
         self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
@@ -192,6 +216,7 @@ class Attempt:
             ledger.keep(self.grant.reservation, now)
         else:
             ledger.cancel(self.grant.reservation, now)
+            self._returned()
         self._context.keep(self.record)
         self._tell("cancelled", now)
 
@@ -233,18 +258,35 @@ class Attempt:
             is_counted = failure.status is not None and failure.status != _TOO_MANY
             counted = (is_counted, *(not consequence.try_next for _ in reservation.holds[1:]))
             ledger.cancel(reservation, now, counted=counted)
+            self._returned()
 
     def _settle_at(self, usage: Usage, now: float) -> None:
         """End the reservation at what was used, as the provider charges it, or plainly."""
         reservation, pool = self.grant.reservation, self.grant.pool
         told = usage.input_tokens, usage.output_tokens
-        actuals = [pool.actual(reservation.first.amounts, *told, usage.cached_tokens)]
+        learner = self.grant.candidate.scope.charge
+        rule = learner.belief.admission if learner is not None else None
+        amounts = reservation.first.amounts
+        charged = pool.actual(amounts, *told, usage.cached_tokens, rule)
+        if self._call is not None:
+            counts_cached = (rule or pool.admission).counts_cached
+            self._call.done(told[0] - (0 if counts_cached else usage.cached_tokens), told[1])
+        actuals = [charged]
         if len(reservation.holds) > 1:
             plain = amounts_of(
                 requests=1, tokens=sum(told), input_tokens=told[0], output_tokens=told[1]
             )
             actuals += [plain for _ in reservation.holds[1:]]
         self._context.ledger.settle(reservation, actuals, now)
+
+    def _learn_report(self, now: float) -> None:
+        if self._report:
+            awareness = self._context.awareness
+            awareness.learn(self.grant.scope(), self._report, now, self.grant.hold, self._call)
+
+    def _returned(self) -> None:
+        if self._call is not None:
+            self._call.returned()
 
     def _end(self, outcome: str, message: str) -> float:
         if not self.is_open:

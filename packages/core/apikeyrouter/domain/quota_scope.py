@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from apikeyrouter.domain.accounts.charge_learning import ChargeLearner
 from apikeyrouter.domain.ledger.ledger import Amounts, LedgerAccount, Shortfall
 
 
@@ -102,6 +103,7 @@ class QuotaScope:
     Attributes:
         group: The model's name when limits are per model, `*` when all models share.
         account: Its windows and open holds.
+        charge: Learns how its tokens are charged; `None` until a limit of tokens was told.
         is_searched: Some of its windows are guesses that every answer may change.
         is_watched: It is compared with others that may draw on the same account.
         on_capacity: Told when something may fit sooner than was thought.
@@ -115,6 +117,7 @@ class QuotaScope:
     cooldown: Cooldown = field(default_factory=Cooldown)
     statistics: ScopeStatistics = field(default_factory=ScopeStatistics)
     index: RoutingIndex = field(default_factory=RoutingIndex, repr=False)
+    charge: ChargeLearner | None = None
     is_searched: bool = False
     is_watched: bool = False
     on_capacity: Callable[["QuotaScope"], None] | None = field(default=None, repr=False)

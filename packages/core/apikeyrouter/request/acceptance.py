@@ -112,7 +112,7 @@ def _accept_whole(
             failure = _failure_in(attempt, adapter, response.content_type, plain)
             if failure is not None:
                 return _failed(attempt, response, failure, plain)
-    _note_answer(attempt, adapter, response.headers)
+    _note_answer(attempt, adapter, response.headers, is_whole=True)
     settle_at(attempt, usage)
     return Answer(response.status, response.raw_headers, attempt, body)
 
@@ -163,9 +163,11 @@ def _tap_for(headers: Headers, head: HeldHead, withhold_usage: bool) -> StreamTa
     return PackedTap(unpacker) if unpacker is not None else BlindTap()
 
 
-def _note_answer(attempt: Attempt, adapter: WireAdapter, headers: Headers) -> None:
+def _note_answer(
+    attempt: Attempt, adapter: WireAdapter, headers: Headers, *, is_whole: bool = False
+) -> None:
     if attempt.wants_limits(attempt.now()):
         limits = adapter.read_limits(headers, attempt.wall())
-        attempt.answered(limits, adapter.read_account(headers))
+        attempt.answered(limits, adapter.read_account(headers), is_whole=is_whole)
     else:
         attempt.answered()

@@ -222,6 +222,7 @@ class Forwarder:
             request_id=request.id,
             endpoint=self._endpoint,
             input_tokens=estimate_tokens(body),
+            body_bytes=len(body),
             output_cap=seen.output_cap if self._endpoint in USAGE_ENDPOINTS else 0,
             stream=seen.is_stream,
         )

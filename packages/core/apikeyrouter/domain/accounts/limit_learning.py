@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from apikeyrouter.domain.accounts.charge_learning import Belief, CallCharge, ChargeLearner
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
@@ -62,6 +64,8 @@ class LimitLearning:
         self._book = book
         self._emit = emit
         self._ballots: dict[Window, _Ballot] = {}
+        #: What one account of a provider has shown; its siblings are alike until they differ.
+        self._beliefs: dict[str, Belief] = {}
 
     def learn(
         self,
@@ -94,7 +98,7 @@ class LimitLearning:
             fits_before = window.resets_in(now)
             window = self._vote(scope, window, told, now)
             eased = eased or window is not before or window.resets_in(now) != fits_before
-            moved = self._hold_against(window, told, now, hold)
+            moved = self._hold_against(scope, window, told, now, hold)
             eased = eased or moved < 0.0
             surprise = max(surprise, moved / window.capacity if window.capacity > 0 else 0.0)
         if limits:
@@ -102,6 +106,22 @@ class LimitLearning:
         if eased:
             scope.notify_capacity()
         return surprise
+
+    def learn_charge(
+        self, scope: QuotaScope, call: CallCharge, limits: tuple[ObservedLimit, ...], now: float
+    ) -> None:
+        """Fold in by how much one answer's figures have fallen for the calls before it."""
+        learner = scope.charge
+        if learner is None or not call.reported(scope.account, limits, now):
+            return
+        self._beliefs[scope.provider_id] = learner.belief
+        for sibling in self._book:
+            if sibling.provider_id == scope.provider_id and sibling.charge is not None:
+                sibling.charge.adopt(learner.belief)
+        for window in scope.account.windows:
+            if window.dimension is Dimension.TOKENS:
+                # What looked like somebody else's use was ours.
+                window.forget_drift()
 
     def _known(self, scope: QuotaScope, told: ObservedLimit) -> Window | None:
         """Find the window that *told* speaks of: same dimension, same label, same period."""
@@ -146,13 +166,21 @@ class LimitLearning:
             elif window.reset_at == math.inf:
                 window.align(now + period, now)
         self._ledger.adopt(window, scope.account, now, hold)
+        if told.dimension is Dimension.TOKENS and scope.charge is None:
+            self._begin_charge(scope)
         if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
             self._ballots[window] = _Ballot()
             window = self._vote(scope, window, told, now)
-        self._hold_against(window, told, now, hold)
+        self._hold_against(scope, window, told, now, hold)
         self._search.told(scope)
         self._tell(scope, window, None)
         scope.notify_capacity()
+
+    def _begin_charge(self, scope: QuotaScope) -> None:
+        scope.charge = ChargeLearner(self._book.admissions.get(scope.provider_id, Admission()))
+        belief = self._beliefs.get(scope.provider_id)
+        if belief is not None:
+            scope.charge.adopt(belief)
 
     def _resize(self, scope: QuotaScope, window: Window, told: ObservedLimit, now: float) -> None:
         assert told.limit is not None  # noqa: S101 - checked by the caller
@@ -164,13 +192,18 @@ class LimitLearning:
             scope.notify_capacity()
 
     def _hold_against(
-        self, window: Window, told: ObservedLimit, now: float, hold: Hold | None
+        self,
+        scope: QuotaScope,
+        window: Window,
+        told: ObservedLimit,
+        now: float,
+        hold: Hold | None,
     ) -> float:
         if told.remaining is None or told.dimension is Dimension.CONCURRENCY:
             return 0.0
         used = window.capacity - told.remaining
         since = age_s = 0.0
-        if hold is not None:
+        if hold is not None and not (scope.charge is not None and scope.charge.is_fresh):
             charge = hold.charge_on(window)
             since = window.charged - charge.charged_after if charge is not None else 0.0
             age_s = max(0.0, now - hold.taken_at)

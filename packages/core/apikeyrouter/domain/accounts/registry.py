@@ -9,6 +9,7 @@ come to share an account share its scopes from then on.
 from collections.abc import Callable, Iterator, Mapping
 
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
 from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
@@ -52,6 +53,8 @@ class AccountRegistry:
         self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
         #: Provider -> period in seconds -> what its limits of that period end with.
         self.calendars: dict[str, Mapping[float, Calendar]] = {}
+        #: Provider -> how it charges by its catalogue row.
+        self.admissions: dict[str, Admission] = {}
         #: What calendars read beyond our own clock, by which everything else is measured.
         self.wall_ahead_s = 0.0
         #: Told when a key moved from one account to another.
@@ -177,6 +180,7 @@ class AccountRegistry:
             if is_last and is_new:
                 new.statistics, new.is_searched = old.statistics, old.is_searched
                 new.account.take_over(old.account)
+                new.charge = old.charge
                 self._search.follow(old, new)
 
     def _found(self, slot: KeySlot, member: Membership, group: str) -> QuotaScope:

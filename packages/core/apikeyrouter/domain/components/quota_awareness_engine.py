@@ -6,6 +6,7 @@ the promised management verbs are awaitable and speak of keys.
 
 from collections.abc import Callable, Mapping
 
+from apikeyrouter.domain.accounts.charge_learning import CallCharge
 from apikeyrouter.domain.accounts.inference import INFERRED, ScopeInference
 from apikeyrouter.domain.accounts.limit_learning import LimitLearning
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
@@ -61,9 +62,12 @@ class QuotaAwarenessEngine:
         limits: tuple[ObservedLimit, ...],
         now: float,
         hold: Hold | None = None,
+        call: CallCharge | None = None,
     ) -> None:
-        """Fold in the limits that one answer of *scope* told; *hold* is that call's."""
+        """Fold in the limits that one answer of *scope* told; *hold* and *call* are that call's."""
         surprise = self._learning.learn(scope, limits, now, hold=hold)
+        if call is not None:
+            self._learning.learn_charge(scope, call, limits, now)
         if surprise > 0.0 or scope.is_watched or scope.membership.basis == INFERRED:
             self._inference.note(scope, now, is_surprised=surprise > 0.0)
 

@@ -90,6 +90,7 @@ class Admission:
         input_only: Output is not counted against the token limit at all.
         settles: The charge is corrected to what was really used.
         counts_cached: Input that came from a prompt cache counts like any other.
+        by_bytes: Input is charged as a quarter of the body's bytes.
     """
 
     counts_cap: bool = True
@@ -97,6 +98,7 @@ class Admission:
     input_only: bool = False
     settles: bool = True
     counts_cached: bool = True
+    by_bytes: bool = False
 
 
 class WireAdapter(ProviderAdapter):

@@ -19,6 +19,7 @@ class Demand(msgspec.Struct, eq=False):
         endpoint: Path below the provider's base, such as `chat/completions`.
         provider_id: Only this provider may serve it.
         input_tokens: Our estimate.
+        body_bytes: Length of its body; 0 when that is not known.
         output_cap: The caller's own `max_tokens`; `None` when unset.
         objective: What the choice should be good at; the router's default if `None`.
         client: Who asks, for fairness between clients.
@@ -34,6 +35,7 @@ class Demand(msgspec.Struct, eq=False):
     endpoint: str = "chat/completions"
     provider_id: str | None = None
     input_tokens: int = 0
+    body_bytes: int = 0
     output_cap: int | None = None
     objective: RoutingObjective | None = None
     client: str = ""

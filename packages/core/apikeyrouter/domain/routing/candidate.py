@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from apikeyrouter.domain.failures.refusals import Refusals
+from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.quota_scope import QuotaScope
 
 _LEARN = 0.1
@@ -23,6 +25,9 @@ class CandidateOwner(Protocol):
     """What a candidate needs of the pool that it belongs to."""
 
     model: str
+
+    def amounts(self, demand: Demand, admission: Admission | None = None) -> list[float]:
+        """Say what *demand* will be charged, by a rule that was found out if there is one."""
 
 
 @dataclass(slots=True, eq=False)

@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from apikeyrouter.domain.accounts.charge_learning import Sizes
 from apikeyrouter.domain.failures.circuit import Circuit
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
@@ -118,35 +119,55 @@ class CandidatePool:
         """Tell whether every candidate has a call in flight."""
         return all(candidate.scope.account.in_flight for candidate in self.candidates)
 
-    def amounts(self, demand: Demand) -> list[float]:
-        """Say what *demand* will be charged when it is let in, a place for each dimension."""
+    def amounts(self, demand: Demand, admission: Admission | None = None) -> list[float]:
+        """Say what *demand* will be charged when it is let in, a place for each dimension.
+
+        Args:
+            admission: How an account was found to charge, in place of the provider's usual way.
+        """
         estimate = float(math.ceil(demand.input_tokens * self.correction))
-        usual, cap, admission = self.usual_output, demand.output_cap, self.admission
-        if admission.input_only:
-            tokens = estimate
-        elif admission.larger_of:
-            tokens = max(estimate, float(cap or 0))
-        elif cap is not None and admission.counts_cap:
-            tokens = estimate + cap
+        usual, cap = self.usual_output, demand.output_cap
+        rule = admission or self.admission
+        given = demand.body_bytes / 4.0 if rule.by_bytes and demand.body_bytes else estimate
+        if rule.input_only:
+            tokens = given
+        elif rule.larger_of:
+            tokens = max(given, float(cap or 0))
+        elif cap is not None and rule.counts_cap:
+            tokens = given + cap
         else:
-            tokens = float(math.ceil(estimate + usual))
+            tokens = float(math.ceil(given + usual))
         output = usual if cap is None else min(float(cap), usual)
         # Requests, tokens, input and output tokens, concurrency; images, audio seconds, dollars.
         return [1.0, min(tokens, MOST_TOKENS), estimate, output, 1.0, 0.0, 0.0, 0.0]
 
     def actual(
-        self, amounts: Amounts, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+        self,
+        amounts: Amounts,
+        input_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        admission: Admission | None = None,
     ) -> list[float]:
         """Say what the provider keeps charged of *amounts* once the true usage is known."""
         kept = list(amounts)
-        admission = self.admission
-        if admission.settles:
-            free = 0 if admission.counts_cached else cached_tokens
-            counted = max(0, input_tokens - free)
-            kept[_TOKENS] = float(counted + (0 if admission.input_only else output_tokens))
+        rule = admission or self.admission
+        free = 0 if rule.counts_cached else cached_tokens
+        counted = max(0, input_tokens - free)
+        if rule.settles:
+            kept[_TOKENS] = float(counted + (0 if rule.input_only else output_tokens))
+        if rule.settles or admission is not None:
             kept[_INPUT] = float(counted)
             kept[_OUTPUT] = float(output_tokens)
         return kept
+
+    def sizes(self, demand: Demand, amounts: Amounts) -> Sizes:
+        """Say what is known of *demand*, that *amounts* were reserved for."""
+        cap = demand.output_cap
+        estimate = amounts[_INPUT]
+        by_bytes = demand.body_bytes / 4.0 if demand.body_bytes else estimate
+        expected = amounts[_OUTPUT] if cap is None else min(float(cap), MOST_TOKENS)
+        return Sizes(by_bytes, estimate, expected, max(estimate, float(min(cap or 0, MOST_TOKENS))))
 
     def learn_sizes(self, demand: Demand, input_tokens: int, output_tokens: int) -> None:
         """Fold one reported usage into the correction of our estimates."""

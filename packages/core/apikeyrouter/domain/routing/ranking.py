@@ -130,6 +130,9 @@ class Ranking:
         if slot is None and avoid and any(slot in avoid for slot in candidate.slots):
             self._put_aside(candidate, now, avoid)
             return None
+        charge = candidate.scope.charge
+        if charge is not None and charge.belief.admission is not charge.prior:
+            amounts = candidate.pool.amounts(request.demand, charge.belief.admission)
         got = self._reserve(ledger, candidate, slot, amounts, request.own_lines, now)
         if slot is not None and isinstance(got, Reservation):
             return Picked(candidate, slot, got, score)

@@ -1,0 +1,314 @@
+"""What an admission is charged in tokens, learned from how what remains falls.
+
+Between two reports `remaining` falls by what the provider has charged, less what has refilled.
+Providers charge by a handful of rules: each is a hypothesis that predicts the fall from what is
+known of the calls in between, and is scored by how far off it is. The rule of the provider's
+catalogue row is believed until another one predicts clearly better; what one account has shown is
+believed of its siblings until they show otherwise.
+
+Whether a report is as old as its request or as its answer, and whether what that call did not
+use has been given back by then, is not told either: every rule is scored for each way. Once a rule
+has proved itself only every tenth call is looked at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.domain.ledger.algorithms import FixedWindow
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.ledger.token_bucket import TokenBucket
+from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.models.observation import Dimension, ObservedLimit
+
+#: Scores are averages over about so many comparisons.
+_MEMORY = 12
+#: Comparisons before another rule may be believed, and how much better it must predict.
+_LEAST_COMPARED, _CLEARLY = 5, 0.75
+_LEAST_GAIN = 0.03
+#: After so many comparisons only every so-manieth call is looked at.
+_ENOUGH, _LOOK_EVERY = 12, 10
+#: Tokens that no rule is expected to predict.
+_TOLERANCE = 4.0
+
+#: Sums of what is known of calls: of all that were admitted, then of all that are done.
+_BYTES, _INPUT, _CAP, _LARGER = range(4)
+_DONE_BYTES, _DONE_INPUT, _DONE_CAP, _DONE_LARGER, _USED_INPUT, _USED_OUTPUT = range(4, 10)
+_SUMS = 10
+#: Ways in which a report may be taken.
+_WAYS = 3
+
+
+@dataclass(slots=True, frozen=True)
+class Sizes:
+    """What is known of one call when it is sent, in tokens.
+
+    Attributes:
+        by_bytes: A quarter of its body's bytes.
+        input: Our estimate.
+        cap: Its output cap; without one, what answers usually take.
+        larger: The larger of input and the caller's own cap.
+    """
+
+    by_bytes: float
+    input: float
+    cap: float
+    larger: float
+
+    def parts(self) -> tuple[float, float, float, float]:
+        """Return them in the order of the sums."""
+        return self.by_bytes, self.input, self.cap, self.larger
+
+
+@dataclass(slots=True, frozen=True)
+class Rule:
+    """One way to charge: an admission, and the weights of the sums that predict it."""
+
+    admission: Admission
+    weights: tuple[float, ...]
+
+
+def _rule(admission: Admission, *charged: int) -> Rule:
+    """Build the rule that charges the sums *charged*, and gives back as *admission* says."""
+    weights = [0.0] * _SUMS
+    for place in charged:
+        weights[place] += 1.0
+        if admission.settles:
+            weights[place + 4] -= 1.0
+    if admission.settles:
+        weights[_USED_INPUT] = 1.0
+        weights[_USED_OUTPUT] = 0.0 if admission.input_only else 1.0
+    return Rule(admission, tuple(weights))
+
+
+RULES: tuple[Rule, ...] = (
+    _rule(Admission(), _INPUT, _CAP),
+    _rule(Admission(settles=False), _INPUT, _CAP),
+    _rule(Admission(by_bytes=True), _BYTES, _CAP),
+    _rule(Admission(by_bytes=True, settles=False), _BYTES, _CAP),
+    _rule(Admission(larger_of=True), _LARGER),
+    _rule(Admission(larger_of=True, settles=False), _LARGER),
+    _rule(Admission(input_only=True), _INPUT),
+    _rule(Admission(input_only=True, by_bytes=True, settles=False), _BYTES),
+    _rule(Admission(counts_cap=False)),
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Belief:
+    """The rule that is believed of an account.
+
+    Attributes:
+        answers: Comparisons that speak for it; 0 while it is the catalogue's word.
+    """
+
+    admission: Admission
+    answers: int = 0
+    confidence: float = 0.0
+
+    def tell(self) -> str:
+        """Put it into words, such as `charged bytes / 4 + cap, learned from 31 answers`."""
+        admission = self.admission
+        given = "bytes / 4" if admission.by_bytes else "input"
+        text = f"charged {given}"
+        if admission.larger_of:
+            text = "charged the larger of input and cap"
+        elif not admission.counts_cap:
+            text = "charged when done"
+        elif not admission.input_only:
+            text += " + cap"
+        if admission.settles and admission.counts_cap:
+            text += ", given back to the actual usage"
+        return f"{text}, learned from {self.answers} answers" if self.answers else text
+
+
+@dataclass(slots=True, frozen=True)
+class Mark:
+    """The sums at the moment at which one call was sent, that call included."""
+
+    number: int
+    at: float
+    sums: tuple[float, ...]
+
+
+@dataclass(slots=True)
+class _Report:
+    """What one report told: units used, when, and the sums at that moment."""
+
+    number: int
+    at: float
+    sums: Sequence[float]
+    used: float
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Score:
+    """How far a rule is off, on average: 0 is exact, 1 tells nothing."""
+
+    error: float = 0.0
+    compared: int = 0
+
+    def note(self, error: float) -> None:
+        """Fold in one comparison."""
+        self.compared += 1
+        self.error += (error - self.error) / min(self.compared, _MEMORY)
+
+
+@dataclass(slots=True, eq=False)
+class ChargeLearner:
+    """Learns by which rule one account is charged.
+
+    Attributes:
+        prior: The catalogue's rule.
+        belief: The rule in force.
+        is_fresh: Reports were found to be as old as their answers, not as their requests.
+    """
+
+    prior: Admission
+    belief: Belief = field(init=False)
+    is_fresh: bool = False
+    _sums: list[float] = field(default_factory=lambda: [0.0] * _SUMS)
+    _sent: int = 0
+    #: The last reports by the way they are taken: as old as their requests, as old as their
+    #: answers, and with what their own call gave back.
+    _last: list[_Report | None] = field(default_factory=lambda: [None] * _WAYS)
+    _scores: list[tuple[_Score, ...]] = field(
+        default_factory=lambda: [tuple(_Score() for _ in range(_WAYS)) for _ in RULES]
+    )
+
+    def __post_init__(self) -> None:
+        self.belief = Belief(self.prior)
+
+    def sent(self, sizes: Sizes, now: float) -> Mark | None:
+        """Count a call that is being sent; return a mark if its report is wanted."""
+        self._sent += 1
+        sums = self._sums
+        for place, part in enumerate(sizes.parts()):
+            sums[place] += part
+        if self._is_sure() and self._sent % _LOOK_EVERY:
+            return None
+        return Mark(self._sent, now, tuple(sums))
+
+    def done(self, part: Sequence[float]) -> None:
+        """Count a call that was answered, by its part of the sums."""
+        sums = self._sums
+        for place, amount in enumerate(part):
+            sums[place + 4] += amount
+
+    def returned(self, sizes: Sizes) -> None:
+        """Take a call back that the provider refused."""
+        for place, part in enumerate(sizes.parts()):
+            self._sums[place] -= part
+
+    def reported(
+        self, mark: Mark, window: Window, remaining: float, now: float, part: Sequence[float]
+    ) -> bool:
+        """Compare the rules with a report of *window*; tell whether another one is believed.
+
+        Args:
+            part: Of the sums, what the reporting call has given back; nothing while it goes on.
+        """
+        used = window.capacity - remaining
+        epoch = window.epoch if isinstance(window, FixedWindow) else 0
+        settled = tuple(self._sums)
+        own = part or (0.0,) * (_SUMS - 4)
+        unsettled = (*settled[:4], *(x - y for x, y in zip(settled[4:], own, strict=True)))
+        reports = (
+            _Report(mark.number, mark.at, mark.sums, used, epoch),
+            _Report(self._sent, now, unsettled, used, epoch),
+            _Report(self._sent, now, settled, used, epoch),
+        )
+        for way, report in enumerate(reports):
+            before = self._last[way]
+            # Answers overtake each other; of two requests the later one tells.
+            if before is None or report.number >= before.number:
+                self._compare(before, report, window, way)
+                self._last[way] = report
+        return self._judge()
+
+    def adopt(self, belief: Belief) -> None:
+        """Believe what a sibling has shown, unless this account has shown something itself."""
+        if not self.belief.answers and not self._compared():
+            self.belief = replace(belief, answers=0, confidence=belief.confidence / 2.0)
+
+    def _compare(self, before: _Report | None, after: _Report, window: Window, way: int) -> None:
+        if before is None or before.epoch != after.epoch:
+            return
+        elapsed_s = after.at - before.at
+        refilled = window.rate * elapsed_s if isinstance(window, TokenBucket) else 0.0
+        charged = after.used - before.used + refilled
+        # What refills a bucket that is full already is lost: then nothing can be said.
+        if refilled > before.used and refilled > 0.05 * charged:
+            return
+        passed = [b - a for a, b in zip(before.sums, after.sums, strict=True)]
+        for rule, scores in zip(RULES, self._scores, strict=True):
+            predicted = sum(w * x for w, x in zip(rule.weights, passed, strict=True) if w)
+            off = max(0.0, abs(predicted - charged) - _TOLERANCE)
+            size = max(abs(charged), abs(predicted), 1.0)
+            scores[way].note(min(1.0, off / size))
+
+    def _judge(self) -> bool:
+        errors = [min(score.error for score in scores) for scores in self._scores]
+        compared = self._compared()
+        if compared < _LEAST_COMPARED:
+            return False
+        by_way = [min(scores[way].error for scores in self._scores) for way in range(_WAYS)]
+        self.is_fresh = min(by_way[1:]) < _CLEARLY * by_way[0]
+        best = min(range(len(RULES)), key=errors.__getitem__)
+        believed = self.belief.admission
+        now = next((i for i, r in enumerate(RULES) if is_same(r.admission, believed)), None)
+        old = 1.0 if now is None else errors[now]
+        if errors[best] > _CLEARLY * old or old - errors[best] < _LEAST_GAIN:
+            best = now if now is not None else best
+        admission = replace(RULES[best].admission, counts_cached=self.prior.counts_cached)
+        has_changed = not is_same(admission, believed)
+        self.belief = Belief(admission, compared, (1.0 - errors[best]) * compared / (compared + 3))
+        return has_changed
+
+    def _compared(self) -> int:
+        return max(score.compared for score in self._scores[0])
+
+    def _is_sure(self) -> bool:
+        return self._compared() >= _ENOUGH
+
+
+class CallCharge:
+    """One call as the learner of its account sees it, from its sending to its end."""
+
+    __slots__ = ("_learner", "_part", "_sizes", "mark")
+
+    def __init__(self, learner: ChargeLearner, sizes: Sizes, now: float) -> None:
+        self._learner = learner
+        self._sizes = sizes
+        self._part: tuple[float, ...] = ()
+        self.mark = learner.sent(sizes, now)
+
+    def reported(
+        self, account: LedgerAccount, limits: tuple[ObservedLimit, ...], now: float
+    ) -> bool:
+        """Compare the rules with what the answer told; tell whether another one is believed."""
+        if self.mark is None:
+            return False
+        for told in limits:
+            if told.dimension is not Dimension.TOKENS or told.label or told.remaining is None:
+                continue
+            window = account.window(Dimension.TOKENS)
+            return window is not None and self._learner.reported(
+                self.mark, window, told.remaining, now, self._part
+            )
+        return False
+
+    def done(self, input_tokens: float, output_tokens: float) -> None:
+        """Note that it was answered, at what was used."""
+        self._part = (*self._sizes.parts(), input_tokens, output_tokens)
+        self._learner.done(self._part)
+
+    def returned(self) -> None:
+        """Note that the provider refused it."""
+        self._learner.returned(self._sizes)
+
+
+def is_same(one: Admission, other: Admission) -> bool:
+    """Tell whether two rules charge alike, cached input apart."""
+    return replace(one, counts_cached=other.counts_cached) == other
