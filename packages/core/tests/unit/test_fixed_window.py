@@ -133,3 +133,19 @@ def test_rolling_window_gets_back_each_charge_a_period_after_it() -> None:
     assert (rolling.units_by(59.0, 30.0), rolling.units_by(60.0, 30.0)) == (0.0, 4.0)
     assert rolling.resets_in(30.0) == 50.0
     assert (rolling.room(60.0), rolling.room(80.0)) == (4.0, 10.0)
+
+
+def test_charge_of_a_period_that_is_over_counts_as_nothing_returned() -> None:
+    fixed = window(used=0.0)
+    mark = fixed.take(5, 0.0)
+    fixed.give_back(5, mark, 61.0)
+    assert (fixed.returned, fixed.room(61.0)) == (0.0, 10.0)
+
+
+def test_rolling_window_shrinks_from_its_oldest_charge_when_a_report_says_less() -> None:
+    rolling = make_window(Algorithm.ROLLING, Dimension.REQUESTS, 10, MINUTE_S, 0.0)
+    for at in (0.0, 10.0, 20.0):
+        rolling.take(2, at)
+    assert (rolling.charged, rolling.resets_in(20.0)) == (6.0, 60.0)
+    rolling.observe(2.0, 3.0, since=0.0, age_s=0.0, now=20.0)
+    assert (rolling.room(20.0), rolling.room(70.0), rolling.room(80.0)) == (7.0, 8.0, 10.0)
