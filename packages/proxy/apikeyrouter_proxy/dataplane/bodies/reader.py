@@ -13,7 +13,7 @@ from apikeyrouter_proxy.memory import memory_bytes
 
 #: Share of the memory that bodies may take where the operator says nothing, and at most.
 _SHARE_OF_MEMORY = 16
-_MOST_BY_DEFAULT_BYTES = 512 * 2**20
+_MOST_BY_DEFAULT_BYTES = 256 * 2**20
 _ROOM_COMES_S = 1.0
 
 
@@ -75,7 +75,7 @@ class BodyReader:
 
     Args:
         most_bytes: Of one body, as it came and unpacked.
-        most_held_bytes: Of all bodies at once; a sixteenth of the memory, at most 512 MiB, if
+        most_held_bytes: Of all bodies at once; a sixteenth of the memory, at most 256 MiB, if
             `None`. One body always finds room.
         patience_s: How long a client may take to send one.
 
