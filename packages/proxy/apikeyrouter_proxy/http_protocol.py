@@ -61,19 +61,20 @@ class FrontProtocol(HttpToolsProtocol):
         """Take what came; refuse when it grows without becoming a request."""
         if self._is_refused:
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._unclaimed_bytes += len(data)
         self._feed(data)
-        if not self._unclaimed_bytes or self._is_refused:
-            return
-        if self._unclaimed_bytes > MAX_HEAD_BYTES:
-            self._refuse(_HEAD_TOO_LARGE)
-        elif self._claim_timer is None:
-            self._claim_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._refuse, _HEAD_TOO_LATE)
+        if self._unclaimed_bytes and not self._is_refused:
+            self._bound_unclaimed()
 
     def on_headers_complete(self) -> None:
         """Start serving a request."""
-        if self._is_head_too_large():
+        if (
+            len(self.headers) > MAX_HEADER_LINES
+            or self._unclaimed_bytes > MAX_HEAD_BYTES
+            or self.pipeline
+        ) and self._is_head_too_large():
             self._refuse(_HEAD_TOO_LARGE)
             return
         self._claim()
@@ -85,7 +86,8 @@ class FrontProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take some of a body."""
-        self._claim()
+        if self._unclaimed_bytes:
+            self._claim()
         if not self._is_refused:
             super().on_body(body)
 
@@ -134,15 +136,19 @@ class FrontProtocol(HttpToolsProtocol):
         return any(name == b"upgrade" and b"websocket" in value.lower()
                    for name, value in self.headers)  # fmt: skip
 
+    def _bound_unclaimed(self) -> None:
+        if self._unclaimed_bytes > MAX_HEAD_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
+        elif self._claim_timer is None:
+            self._claim_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._refuse, _HEAD_TOO_LATE)
+
     def _is_head_too_large(self) -> bool:
+        """Look closely, where a look at the sums has raised a doubt."""
         if len(self.headers) > MAX_HEADER_LINES or len(self.pipeline) >= _MAX_PIPELINED:
             return True
-        # A body's beginning may be counted in: only then is it worth adding up.
-        return (
-            self._unclaimed_bytes > MAX_HEAD_BYTES
-            and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            > MAX_HEAD_BYTES
-        )
+        # The beginning of a body may be counted in.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > MAX_HEAD_BYTES
 
     def _claim(self) -> None:
         self._unclaimed_bytes = 0
