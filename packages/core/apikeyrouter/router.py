@@ -435,6 +435,10 @@ class ApiKeyRouter:
         answer = await exchange(attempt, lambda _: adapter.prepare(wanted), deadline=deadline)
         if answer is None or answer.failure is not None:
             return None
+        if answer.stream is not None:
+            why = "the provider streamed an answer that should have come whole"
+            answer.stream.reject(Failure(FailureClass.SERVER_ERROR, why, 502))
+            return None
         return complete(adapter.normalize_response(answer.body), attempt)
 
     def _demand_of(self, intent: RequestIntent, objective: RoutingObjective | str | None) -> Demand:

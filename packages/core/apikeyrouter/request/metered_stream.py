@@ -115,6 +115,12 @@ class MeteredStream:
         if self._attempt.is_open:
             self._settle_as_cancelled()
 
+    def reject(self, failure: Failure) -> None:
+        """Take it for *failure*: nobody has a use for it."""
+        self._stop_timer()
+        self._hang_up()
+        self._attempt.fail(failure)
+
     @property
     def error(self) -> bytes | None:
         """The error that the provider put into the stream, as JSON; `None` so far."""

@@ -272,3 +272,11 @@ async def test_content_is_not_delayed_by_what_may_follow(pair: Pair) -> None:
         assert answer.stream is not None
         assert await anext(answer.stream) == ROLE + TEXT
     answer.stream.close()
+
+
+async def test_stream_in_place_of_a_whole_answer_is_asked_for_elsewhere(pair: Pair) -> None:
+    await pair.start(streamed(GOOD), whole(WHOLE))
+    message = {"role": "user", "content": "Hello!"}
+    answer = await pair.router.route({"model": "m", "messages": [message]})
+    assert (answer.content, len(pair.providers[0].calls)) == ("whole", 1)
+    assert pair.router.get_state_summary()["open_reservations"] == 0
