@@ -126,7 +126,7 @@ def test_escaped_text_beside_a_picture_is_no_attachment(count: Count) -> None:
 
 @pytest.mark.parametrize("times", [12, 24])
 def test_text_that_repeats_itself_is_met_at_different_places(times: int, count: Count) -> None:
-    record = ENGLISH * 6 + TEXTS["log"] * 8
+    record = ENGLISH * 15 + TEXTS["log"] * 40 + ENGLISH * 15
     estimate = estimate_tokens(_body(record * times))
     assert estimate == pytest.approx(count(record) * times, rel=0.25)
 
