@@ -1,9 +1,12 @@
 """CPU of our proxy beside a bare pass-through: same machine, same run, in turns.
 
-    .venv/bin/python benchmarks/overhead [--rounds 3] [--requests 3000]
+    .venv/bin/python benchmarks/overhead [--rounds 5] [--requests 3000]
+        [--providers 2] [--clients 1] [--row plain --row large --row stream]
 
-Prints CPU time per plain request and per streamed chunk of each process, the
-ratio, the memory at rest, and the time from start to the first answer.
+Prints the CPU time of each process per request of 250 bytes, per request of
+300 KB and per streamed chunk, and the median ratio of the rounds; then the memory
+at rest, and the time from start to the first answer. The proxy has two keys at
+each provider, and asks clients for a token unless there are none.
 """
 
 import argparse
@@ -15,19 +18,44 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 HERE = Path(__file__).parent
-BODY = (
-    b'{"model":"m","messages":[{"role":"system","content":"You are a helpful assistant."},'
-    b'{"role":"user","content":"' + b"Tell me something about routers. " * 4 + b'"}],'
-    b'"temperature":0.7}'
-)
-STREAM = BODY[:-1] + b',"stream":true,"stream_options":{"include_usage":true}}'
-TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-CHUNKS = 202
+
+
+def body_of(size: int) -> bytes:
+    start = (
+        b'{"model":"m","messages":[{"role":"system","content":"You are a helpful assistant."},'
+        b'{"role":"user","content":"'
+    )
+    end = b'"}],"temperature":0.7}'
+    question = b"Tell me something about routers, please. " * (size // 40 + 1)
+    return start + question[: size - len(start) - len(end)] + end
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is measured: a body sent so often by so many at once; `per` units an answer."""
+
+    title: str
+    body: bytes
+    share: float
+    at_once: int
+    per: int = 1
+
+
+SMALL = body_of(250)
+STREAM = SMALL[:-1] + b',"stream":true,"stream_options":{"include_usage":true}}'
+ROWS = {
+    "plain": Row("plain request, 250 B", SMALL, 1.0, 16),
+    "large": Row("plain request, 300 KB", body_of(300_000), 0.25, 16),
+    "stream": Row("stream chunk", STREAM, 0.04, 32, per=202),
+}
+TOKEN = "benchmark-token-0"
+HEADERS = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
 
 
 def free_port() -> int:
@@ -37,8 +65,9 @@ def free_port() -> int:
 
 
 def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    """Return the CPU seconds of all threads, by the scheduler's nanoseconds."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def memory_mb(pid: int) -> float:
@@ -60,7 +89,7 @@ async def until_up(url: str) -> None:
     async with aiohttp.ClientSession() as session:
         for _ in range(1000):
             try:
-                async with session.post(url, data=BODY) as answer:
+                async with session.post(url, data=SMALL, headers=HEADERS) as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientError:
@@ -70,7 +99,6 @@ async def until_up(url: str) -> None:
 
 
 async def load(url: str, body: bytes, count: int, at_once: int) -> None:
-    headers = {"content-type": "application/json", "authorization": "Bearer x"}
     left = count
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
@@ -78,22 +106,38 @@ async def load(url: str, body: bytes, count: int, at_once: int) -> None:
             nonlocal left
             while left > 0:
                 left -= 1
-                async with session.post(url, data=body, headers=headers) as answer:
+                async with session.post(url, data=body, headers=HEADERS) as answer:
                     await answer.read()
                     assert answer.status == 200, answer.status
 
         await asyncio.gather(*(client() for _ in range(at_once)))
 
 
-async def main(rounds: int, requests: int) -> None:
+def configuration(port: int, base_url: str, providers: int, clients: int) -> str:
+    lines = ["version: 1", f"server: {{port: {port}}}", "providers:"]
+    lines += [
+        f"  up{number}: {{kind: openai, base_url: '{base_url}', models: ['*']}}"
+        for number in range(providers)
+    ]
+    lines.append("keys:")
+    lines += [
+        f"  - {{provider: up{number // 2}, secret: sk-up-{number}}}"
+        for number in range(providers * 2)
+    ]
+    lines.append("clients:" if clients else "")
+    lines += [
+        f"  - {{name: client-{number}, token: benchmark-token-{number}}}"
+        for number in range(clients)
+    ]
+    return "\n".join(lines)
+
+
+async def main(asked: argparse.Namespace) -> None:
     ports = [free_port() for _ in range(3)]
     up, bare, ours = (f"http://127.0.0.1:{port}/v1/chat/completions" for port in ports)
     config = Path(tempfile.mkdtemp()) / "config.yaml"
-    config.write_text(
-        f"version: 1\nserver: {{port: {ports[2]}}}\nproviders:\n"
-        f"  up: {{kind: openai, base_url: 'http://127.0.0.1:{ports[0]}/v1', models: ['*']}}\n"
-        "keys:\n  - {provider: up, secret: sk-up-1}\n  - {provider: up, secret: sk-up-2}\n"
-    )
+    base_url = up.removesuffix("/chat/completions")
+    config.write_text(configuration(ports[2], base_url, asked.providers, asked.clients))
     processes = [
         uvicorn_of("upstream:app", ports[0]),
         uvicorn_of("passthrough:app", ports[1], TARGET=up),
@@ -108,7 +152,9 @@ async def main(rounds: int, requests: int) -> None:
         await until_up(ours)
         first_s = time.perf_counter() - started
         rest_mb = memory_mb(processes[2].pid)
-        await measure(processes, bare, ours, rounds, requests)
+        sides = ((bare, processes[1].pid), (ours, processes[2].pid))
+        for name in asked.row or ROWS:
+            await measure(ROWS[name], sides, asked.rounds, asked.requests)
         print(f"start to first answer {first_s:.2f} s, memory at rest {rest_mb:.0f} MB")
     finally:
         for process in processes:
@@ -117,32 +163,30 @@ async def main(rounds: int, requests: int) -> None:
             process.wait()
 
 
-async def measure(
-    processes: list[subprocess.Popen[bytes]], bare: str, ours: str, rounds: int, requests: int
-) -> None:
-    streams = max(20, requests // 20)
-    for name, body, count, at_once, per in (
-        ("plain request", BODY, requests, 16, 1),
-        ("stream chunk", STREAM, streams, 8, CHUNKS),
-    ):
-        for url in (bare, ours):
-            await load(url, body, count // 4, at_once)
-        spent: dict[str, list[float]] = {bare: [], ours: []}
-        for _ in range(rounds):
-            for url, process in ((bare, processes[1]), (ours, processes[2])):
-                before = cpu_s(process.pid)
-                await load(url, body, count, at_once)
-                spent[url].append((cpu_s(process.pid) - before) / count / per * 1e6)
-        theirs_us, ours_us = statistics.median(spent[bare]), statistics.median(spent[ours])
-        print(
-            f"{name}: bare pass-through {theirs_us:.1f} us, ours {ours_us:.1f} us, "
-            f"ratio {ours_us / theirs_us:.2f}"
-        )
+async def measure(row: Row, sides: tuple[tuple[str, int], ...], rounds: int, requests: int) -> None:
+    count = max(20, int(requests * row.share))
+    for url, _ in sides:
+        await load(url, row.body, count // 4, row.at_once)
+    spent_us: dict[str, list[float]] = {url: [] for url, _ in sides}
+    for _ in range(rounds):
+        for url, pid in sides:
+            before = cpu_s(pid)
+            await load(url, row.body, count, row.at_once)
+            spent_us[url].append((cpu_s(pid) - before) / count / row.per * 1e6)
+    theirs_us, ours_us = (spent_us[url] for url, _ in sides)
+    ratios = [ours / theirs for theirs, ours in zip(theirs_us, ours_us, strict=True)]
+    print(
+        f"{row.title}: bare pass-through {statistics.median(theirs_us):.1f} us, "
+        f"ours {statistics.median(ours_us):.1f} us, ratio {statistics.median(ratios):.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f} of {rounds} rounds)"
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=3000)
-    arguments = parser.parse_args()
-    asyncio.run(main(arguments.rounds, arguments.requests))
+    parser.add_argument("--providers", type=int, default=2)
+    parser.add_argument("--clients", type=int, default=1, help="how many bear a token; 0: open")
+    parser.add_argument("--row", choices=ROWS, action="append", help="only this one; repeatable")
+    asyncio.run(main(parser.parse_args()))

@@ -18,6 +18,8 @@ LAST = (
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 )
 EVENTS = 200
+#: Long enough that a proxy reads each event by itself.
+GAP_S = 0.004
 LIMITS = [
     (b"x-ratelimit-limit-requests", b"1000000"),
     (b"x-ratelimit-remaining-requests", b"999990"),
@@ -43,6 +45,6 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for _ in range(EVENTS):
         await send({"type": "http.response.body", "body": EVENT, "more_body": True})
-        await asyncio.sleep(0.0005)
+        await asyncio.sleep(GAP_S)
     await send({"type": "http.response.body", "body": LAST, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
