@@ -30,19 +30,51 @@ class Instant(ProviderAdapter):
         return raw
 
 
-async def _furnished(keys: int) -> ApiKeyRouter:
-    """A router with so many keys of one provider, each with four windows of its own."""
+async def _furnished(keys: int, *, models: int = 0, providers: int = 1) -> ApiKeyRouter:
+    """A router with so many keys, each with four windows of its own.
+
+    Args:
+        models: So many in all, "m0" and on, each provider's own; every key serves a tenth of
+            its provider's. Without them every key serves any model.
+    """
     router = ApiKeyRouter(config={"log_level": "CRITICAL"})
-    await router.register_provider("p", Instant())
+    for number in range(providers):
+        await router.register_provider(f"p{number}", Instant())
+    each = models // providers
     for number in range(keys):
-        await router.register_key(f"secret-{number}", "p", {"limits": LIMITS})
+        provider, turn = number % providers, number // providers
+        metadata: dict[str, object] = {"limits": LIMITS}
+        if models:
+            metadata["models"] = [
+                f"m{provider * each + model}" for model in range(turn % 10, each, 10)
+            ]
+        await router.register_key(f"secret-{number}", f"p{provider}", metadata)
     return router
 
 
 @pytest.fixture
-def furnished() -> Callable[[int], Awaitable[ApiKeyRouter]]:
+def furnished() -> Callable[..., Awaitable[ApiKeyRouter]]:
     """Build a router with so many keys."""
     return _furnished
+
+
+async def _awaited_us(call: Callable[[], Awaitable[object]], count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        await call()
+        times.append((time.perf_counter() - started) * 1e6)
+    return sorted(times)
+
+
+@pytest.fixture
+def awaited_p95() -> Callable[[Callable[[], Awaitable[object]], int], Awaitable[float]]:
+    """Time single awaited calls and return the 95th percentile in microseconds."""
+
+    async def measure(call: Callable[[], Awaitable[object]], count: int) -> float:
+        return (await _awaited_us(call, count))[int(count * 0.95)]
+
+    return measure
 
 
 @pytest.fixture
