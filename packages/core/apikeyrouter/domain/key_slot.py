@@ -1,15 +1,17 @@
 """One key alive in memory: what the hot path needs of it, beside its record."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 
 _MEMORY = 0.9  # share of the old average that stays after one more sample
+_IS_WILD = re.compile(r"[*?[]")
 
 
 class KeyVersion(NamedTuple):
@@ -158,6 +160,16 @@ class KeySlot:
         self.success *= _MEMORY
 
 
-def matches(patterns: Sequence[str] | None, model: str) -> bool:
+def matches(patterns: tuple[str, ...] | None, model: str) -> bool:
     """Tell whether any of *patterns* (`gpt-*`) admits *model*; `None` admits all."""
-    return patterns is None or any(fnmatchcase(model, pattern) for pattern in patterns)
+    if patterns is None or model in patterns:
+        return True
+    wild = _wild(patterns)
+    return wild is not None and wild.match(model) is not None
+
+
+@lru_cache(maxsize=1024)
+def _wild(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Join what is more than a name: most of many keys' patterns are plain names."""
+    wild = [translate(pattern) for pattern in patterns if _IS_WILD.search(pattern)]
+    return re.compile("|".join(wild)) if wild else None
