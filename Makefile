@@ -26,7 +26,7 @@ format: install  ## Lay out the code and mend what the linter can
 	@.venv/bin/ruff check --fix .
 
 bench: install  ## Run the benchmarks
-	@.venv/bin/pytest packages/core/tests/benchmarks --benchmark-only $(ARGS)
+	@.venv/bin/pytest -s packages/core/tests/benchmarks $(ARGS)
 
 lock:  ## Write the lock files anew after a change of dependencies
 	@python3 scripts/lock $(ARGS)

@@ -32,7 +32,7 @@ def test_reserve_and_settle_over_four_windows(benchmark, p95, report) -> None:
 
 async def test_quota_state(furnished, awaited_p95, report) -> None:
     router = await furnished(10)
-    await router.route({"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    await router.route({"model": "m0", "messages": [{"role": "user", "content": "x"}]})
     key_id = next(iter(router.key_manager.slot_by_id))
     engine = router.quota_awareness_engine
     report(

@@ -11,7 +11,7 @@ from apikeyrouter.domain.routing.decision_record import DecisionRecord
 from apikeyrouter.domain.routing.request import Request
 
 pytestmark = pytest.mark.benchmark
-INTENT = RequestIntent(model="m", messages=[Message(role="user", content="Hello!")])
+INTENT = RequestIntent(model="m0", messages=[Message(role="user", content="Hello!")])
 
 
 def _decision_of(router: ApiKeyRouter, models: int) -> Callable[[], None]:
@@ -29,12 +29,14 @@ def _decision_of(router: ApiKeyRouter, models: int) -> Callable[[], None]:
         turn = (turn + 101) % models
         demand = demands[turn]
         now = time.time()
-        record = DecisionRecord("r", demand.model, "", engine.routes.scorings.default.objective, now)
+        record = DecisionRecord(
+            "r", demand.model, "", engine.routes.scorings.default.objective, now
+        )
         route = engine.routes.route_for(demand)
         grant = engine.decide(route, Request(demand, record), now)
         ledger.settle(grant.reservation, [grant.pool.actual(grant.hold.amounts, 20, 10)], now)
 
-    # Lists of candidates are made when a model is first asked for.
+    # Candidates are listed when a model is first asked for.
     for _ in range(2 * models + 200):
         once()
     return once

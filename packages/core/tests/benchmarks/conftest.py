@@ -30,25 +30,23 @@ class Instant(ProviderAdapter):
         return raw
 
 
-async def _furnished(keys: int, *, models: int = 0, providers: int = 1) -> ApiKeyRouter:
+async def _furnished(keys: int, *, models: int = 10, providers: int = 1) -> ApiKeyRouter:
     """A router with so many keys, each with four windows of its own.
 
     Args:
-        models: So many in all, "m0" and on, each provider's own; every key serves a tenth of
-            its provider's. Without them every key serves any model.
+        models: So many in all, "m0" and on, each provider's own. Beyond ten of a provider
+            every key serves ten of them.
     """
     router = ApiKeyRouter(config={"log_level": "CRITICAL"})
-    for number in range(providers):
-        await router.register_provider(f"p{number}", Instant())
     each = models // providers
+    for number in range(providers):
+        served = tuple(f"m{model}" for model in range(number * each, (number + 1) * each))
+        await router.register_provider(f"p{number}", Instant(), models=served)
     for number in range(keys):
-        provider, turn = number % providers, number // providers
-        metadata: dict[str, object] = {"limits": LIMITS}
-        if models:
-            metadata["models"] = [
-                f"m{provider * each + model}" for model in range(turn % 10, each, 10)
-            ]
-        await router.register_key(f"secret-{number}", f"p{provider}", metadata)
+        first = number % providers * each
+        chosen = range(number // providers % max(1, each // 10), each, max(1, each // 10))
+        metadata = {"limits": LIMITS, "models": [f"m{first + model}" for model in chosen]}
+        await router.register_key(f"secret-{number}", f"p{number % providers}", metadata)
     return router
 
 
