@@ -129,7 +129,7 @@ class ApiKeyRouter:
         self.routes.on_change = self._room.nudge
         self._prober = KeyProber(self.key_manager, self.routes)
         self.key_manager.on_change = self._on_key
-        self.key_manager.on_wake = self.quota_awareness_engine.clear_account_cooldowns
+        self.key_manager.on_wake = self._on_wake
         are_wanted = self.observability_manager.wants(AttemptEnded)
         self._context = AttemptContext(
             engine=self.routing_engine,
@@ -487,6 +487,10 @@ class ApiKeyRouter:
         self.observability_manager.emit(event)
         for listener in self.listeners:
             listener(event)
+
+    def _on_wake(self, slot: KeySlot) -> None:
+        self.quota_awareness_engine.clear_account_cooldowns(slot)
+        self.routes.forget_list(slot)
 
     def _on_key(self, slot: KeySlot) -> None:
         if slot.id in self.routes.providers[slot.provider_id].slots:

@@ -1,4 +1,4 @@
-"""What providers say they serve: asked at the start, and again when something is missing.
+"""What providers say they serve: asked at the start, every hour, and when something is missing.
 
 Keys may be told different lists, so several are asked, one an account, and
 what is known is all that any of them was told. A provider with patterns of its
@@ -20,6 +20,8 @@ _SETTLES_S = 2.0
 #: Keys of one provider that are asked in one round, and how many of them at once.
 _KEYS_ASKED = 16
 _ASKED_AT_ONCE = 4
+#: What a key may use changes: who lacks a model today may have it tomorrow.
+_ASKED_AGAIN_S = 3600.0
 
 
 class ModelLists:
@@ -33,11 +35,14 @@ class ModelLists:
         #: The number of the round in which a key was asked last; the others are asked first.
         self._round_of: dict[str, int] = {}
         self._rounds = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Ask all providers, in the background."""
+        """Ask all providers, in the background; and once more in an hour."""
+        loop = asyncio.get_running_loop()
+        self._disarm()
+        self._timer = loop.call_later(_ASKED_AGAIN_S, self.start)
         if self._task is None or self._task.done():
-            loop = asyncio.get_running_loop()
             self._asked_at = self._router.now()
             self._settles_at = loop.time() + _SETTLES_S
             self._rounds += 1
@@ -59,10 +64,15 @@ class ModelLists:
 
     async def stop(self) -> None:
         """Stop asking."""
+        self._disarm()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _providers(self) -> list[ProviderEntry]:
         return list(self._router.routes.providers.values())

@@ -136,6 +136,17 @@ def test_key_that_lacks_what_another_key_lists_is_not_asked_for_it() -> None:
     assert [model for model, _ in router.routes.known_models()] == ["both", "first", "second"]
 
 
+def test_rotated_key_is_asked_for_what_its_old_secret_did_not_list() -> None:
+    router = routes_of({"a": listing("first")})
+    entry = router.routes.providers["a"]
+    asyncio.run(router.register_key("sk-2", "a", {"id": "a-2"}))
+    router.routes.note_list(entry, entry.slots["a-2"], ("second",))
+    assert keys_for(router, "first") == {"a-1"}
+    asyncio.run(router.rotate_key("a-2", "sk-3"))
+    assert keys_for(router, "first") == {"a-1", "a-2"}
+    assert {model for model, _ in router.routes.known_models()} == {"first", "second"}
+
+
 def test_lists_that_say_the_same_are_kept_once() -> None:
     router = routes_of({"a": listing("m")})
     entry = router.routes.providers["a"]

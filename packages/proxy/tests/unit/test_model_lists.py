@@ -7,6 +7,7 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
+from apikeyrouter_proxy import model_lists
 from apikeyrouter_proxy.model_lists import ModelLists
 
 pytestmark = pytest.mark.unit
@@ -19,9 +20,12 @@ class Listing(OpenAIAdapter):
         super().__init__("http://127.0.0.1:1/v1")
         self.models_by_secret: dict[str, tuple[str, ...]] = {}
         self.asked: list[str] = []
+        self.asked_thrice = asyncio.Event()
 
     async def list_models(self, secret: str) -> tuple[str, ...]:
         self.asked.append(secret)
+        if len(self.asked) == 3:
+            self.asked_thrice.set()
         if secret == "stalls":
             await asyncio.Event().wait()
         return self.models_by_secret.get(secret, ())
@@ -111,6 +115,22 @@ async def test_list_that_is_known_is_asked_for_again_only_on_demand(
     assert await known_after(lists, router) == ["m"]
     lists.refresh()
     assert await known_after(lists, router) == ["m", "new"]
+
+
+async def test_lists_are_asked_for_again_after_a_while(
+    router: ApiKeyRouter, adapter: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_lists, "_ASKED_AGAIN_S", 0.0)
+    await router.register_key("a", "lab")
+    lists = ModelLists(router)
+    lists.start()
+    async with asyncio.timeout(2.0):
+        await adapter.asked_thrice.wait()
+    await lists.stop()
+    asked = len(adapter.asked)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(adapter.asked) == asked
 
 
 async def test_stalled_provider_keeps_nobody_waiting(

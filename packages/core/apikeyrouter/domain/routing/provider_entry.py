@@ -87,6 +87,10 @@ class ProviderEntry:
         self.known_models = tuple(dict.fromkeys([*kept, *models, *sorted(self._listed)]))
         return True
 
+    def forget_list(self, key_id: str) -> bool:
+        """Take nothing for told to a key any more, such as to its old secret; names stay known."""
+        return self.listed_by_key.pop(key_id, None) is not None
+
 
 def _names_for(model: str) -> set[str]:
     """Return the names under which *model* may be listed: variants (`m:online`) rarely are."""

@@ -130,8 +130,17 @@ class RouteTable:
 
     def note_list(self, entry: ProviderEntry, slot: KeySlot, models: tuple[str, ...]) -> None:
         """Take the list of models that a provider gave to a key; an empty one tells nothing."""
-        if not entry.note_list(slot.id, models):
-            return
+        if entry.note_list(slot.id, models):
+            self._look_at_lists(entry)
+
+    def forget_list(self, slot: KeySlot) -> None:
+        """Let a key serve whatever its patterns admit until its provider lists models to it."""
+        entry = self.providers[slot.provider_id]
+        if entry.forget_list(slot.id):
+            self._look_at_lists(entry)
+
+    def _look_at_lists(self, entry: ProviderEntry) -> None:
+        """Make the pools afresh that other keys serve than before."""
         for pools in (self._pools, self._unproven):
             for name in [name for name in pools if name[0] == entry.id]:
                 pool = pools[name]
