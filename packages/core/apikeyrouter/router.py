@@ -21,6 +21,7 @@ from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
+from apikeyrouter.domain.event_feed import EventFeed
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
 from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.interfaces.state_store import StateStore
@@ -30,7 +31,6 @@ from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.declared_limits import check_limits
 from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS, Demand
-from apikeyrouter.domain.models.events import AttemptEnded, Event
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
@@ -95,8 +95,9 @@ class ApiKeyRouter:
         self.observability_manager = observability_manager or DefaultObservabilityManager(
             level=settings.log_level
         )
+        self._feed = EventFeed(self.observability_manager)
         #: Also told of every event, such as a table that shows the router at work.
-        self.listeners: list[Callable[[Event], None]] = []
+        self.listeners = self._feed.listeners
         #: Has the last word on reservations where several processes share a ledger.
         self.ledger_backend: LedgerBackend | None = None
         self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
@@ -108,13 +109,13 @@ class ApiKeyRouter:
         secret = settings.encryption_key
         sealer = EncryptionService(secret.get_secret_value() if secret else None)
         ledger = Ledger()
-        search = LimitSearch(ledger, emit=self._emit)
+        search = LimitSearch(ledger, emit=self._feed.emit)
         self._book = AccountRegistry(
-            ledger, search, clock=self._clock, emit=self._emit, on_capacity=self._on_capacity
+            ledger, search, clock=self._clock, emit=self._feed.emit, on_capacity=self._on_capacity
         )
         self.key_manager = KeyManager(
             self.state_store, sealer,
-            clock=self._clock, emit=self._emit, record=self._outbox.put, lock=KeyLock(),
+            clock=self._clock, emit=self._feed.emit, record=self._outbox.put, lock=KeyLock(),
         )  # fmt: skip
         self.routes = RouteTable(
             self._book, clock=self._clock, default_objective=RoutingObjective()
@@ -123,14 +124,13 @@ class ApiKeyRouter:
             self.routes, ledger, clock=self._clock, find_record=self._records.get
         )
         self.quota_awareness_engine = QuotaAwarenessEngine(
-            ledger, self._book, self.key_manager, search, clock=self._clock, emit=self._emit
+            ledger, self._book, self.key_manager, search, clock=self._clock, emit=self._feed.emit
         )
-        self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock)
+        self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock, self._feed)
         self.routes.on_change = self._room.nudge
         self._prober = KeyProber(self.key_manager, self.routes)
         self.key_manager.on_change = self._on_key
         self.key_manager.on_wake = self._on_wake
-        are_wanted = self.observability_manager.wants(AttemptEnded)
         self._context = AttemptContext(
             engine=self.routing_engine,
             ledger=ledger,
@@ -138,8 +138,7 @@ class ApiKeyRouter:
             manager=self.key_manager,
             clock=self._clock,
             wall=self._clock.wall,
-            emit=self._emit,
-            tells_attempts=lambda: are_wanted or bool(self.listeners),
+            feed=self._feed,
             cooldown_s=settings.default_cooldown_seconds,
             quota_cooldown_s=settings.quota_default_cooldown_seconds,
             on_invalid=self._prober.watch,
@@ -260,10 +259,13 @@ class ApiKeyRouter:
         intent = _intent_of(request_intent)
         attempts = self.attempts(self._demand_of(intent, objective))
         deadline = self._loop_deadline(attempts.demand)
-        async for attempt in attempts:
-            response = await self._route_once(attempt, intent, deadline)
-            if response is not None:
-                return response
+        try:
+            async for attempt in attempts:
+                response = await self._route_once(attempt, intent, deadline)
+                if response is not None:
+                    return response
+        finally:
+            attempts.close()
         raise system_error_of(_failure_of(attempts))
 
     async def route_stream(
@@ -373,14 +375,17 @@ class ApiKeyRouter:
         attempts = self.attempts(demand, accounts=accounts)
         deadline = self._loop_deadline(demand)
         answer: Answer | None = None
-        async for attempt in attempts:
-            answer = await exchange(
-                attempt, request_for,
-                deadline=deadline,
-                withhold_usage=withhold_usage is not None and withhold_usage(attempt),
-            )  # fmt: skip
-            if answer is not None and (answer.failure is None or not attempt.tries_next):
-                return answer
+        try:
+            async for attempt in attempts:
+                answer = await exchange(
+                    attempt, request_for,
+                    deadline=deadline,
+                    withhold_usage=withhold_usage is not None and withhold_usage(attempt),
+                )  # fmt: skip
+                if answer is not None and (answer.failure is None or not attempt.tries_next):
+                    return answer
+        finally:
+            attempts.close()
         failure = _failure_of(attempts)
         if answer is not None and answer.failure is failure and failure.kind.is_fault_of_request:
             # No other model could serve it: its provider's words are its answer.
@@ -482,11 +487,6 @@ class ApiKeyRouter:
         records[record.request_id] = record
         if len(records) > self.settings.max_decisions:
             records.popitem(last=False)
-
-    def _emit(self, event: Event) -> None:
-        self.observability_manager.emit(event)
-        for listener in self.listeners:
-            listener(event)
 
     def _on_wake(self, slot: KeySlot) -> None:
         self.quota_awareness_engine.clear_account_cooldowns(slot)

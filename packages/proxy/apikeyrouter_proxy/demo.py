@@ -24,6 +24,7 @@ from apikeyrouter.infrastructure.config.model import (
     ServerConfig,
 )
 from apikeyrouter_proxy.app import ProxyApp
+from apikeyrouter_proxy.event_board import EventBoard
 from apikeyrouter_proxy.serving import bind, server_for, url_of
 from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_simulator import RunningSimulator
@@ -78,6 +79,8 @@ class Demo:
     def __init__(self, *, port: int = 0, scenario: str = "demo") -> None:
         self._port = port
         self.traffic = Traffic()
+        #: What the router tells of itself.
+        self.board = EventBoard()
         self.router: ApiKeyRouter | None = None
         #: The server's, on which the router lives; `None` before it starts.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +94,7 @@ class Demo:
             router = ApiKeyRouter(config=RouterSettings(log_level="ERROR"))
             app = ProxyApp(_config_for(self.simulator), router, ProxySettings())
             self.router = app.router
+            app.router.listeners.append(self.board.note)
             server = server_for(
                 app, host="127.0.0.1", port=self._port, patience_s=5, on_started=self._note_loop
             )

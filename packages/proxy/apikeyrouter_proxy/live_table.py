@@ -27,7 +27,7 @@ class LiveTable:
 
     def show(self, demo: Demo) -> None:
         """Draw the present moment."""
-        self._live.update(Group(table_of(demo), _line_of(demo)))
+        self._live.update(Group(table_of(demo), _line_of(demo), _latest_of(demo)))
 
 
 def table_of(demo: Demo) -> Table:
@@ -38,7 +38,7 @@ def table_of(demo: Demo) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("in flight", "served", "refused"):
         table.add_column(name, justify="right", no_wrap=True)
-    summary = demo.summary()
+    summary, board = demo.summary(), demo.board
     scopes = {scope["id"]: scope for scope in summary["scopes"]}
     for key in summary["keys"]:
         windows = [
@@ -52,9 +52,9 @@ def table_of(demo: Demo) -> Table:
             key["account"] if key["account"] != key["id"] else "own",
             _rest_of(key),
             "\n".join(f"{w['used']:,.0f} of {w['capacity']:,.0f} {_unit(w)}" for w in windows),
-            str(key["in_flight"]),
-            f"{key['served']:,}",
-            f"{key['refused']:,}",
+            str(board.in_flight[key["id"]]),
+            f"{board.served[key['id']]:,}",
+            f"{board.refused[key['id']]:,}",
         )
     return table
 
@@ -87,8 +87,15 @@ def print_summary(demo: Demo, sums: dict[str, Any]) -> None:
 def _line_of(demo: Demo) -> Text:
     traffic = demo.traffic
     failed = sum(traffic.statuses.values())
-    text = f"{traffic.ok:,} answered, {failed} failed, {demo.seconds_left:.0f} s to go; {demo.url}"
+    text = (
+        f"{traffic.ok:,} answered, {failed} failed, {demo.board.waiting} wait for room, "
+        f"{demo.seconds_left:.0f} s to go; {demo.url}"
+    )
     return Text(text, style="dim")
+
+
+def _latest_of(demo: Demo) -> Text:
+    return Text("\n".join(demo.board.lines), style="dim")
 
 
 def _rest_of(key: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ ledger, the key, the candidate and the circuit. What follows from a failure is d
 by the table, and done by `consequences`.
 """
 
+from collections.abc import Sequence
 from typing import Self
 
 from apikeyrouter.domain.accounts.charge_learning import CallCharge
@@ -18,12 +19,13 @@ from apikeyrouter.domain.failures.consequences import (
 )
 from apikeyrouter.domain.failures.table import Consequence
 from apikeyrouter.domain.key_slot import KeyVersion
-from apikeyrouter.domain.ledger.ledger import amounts_of
+from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of
 from apikeyrouter.domain.models.api_key import KeyState
-from apikeyrouter.domain.models.events import AttemptEnded
+from apikeyrouter.domain.models.events import AttemptEnded, AttemptStarted
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.observation import ObservedLimit
 from apikeyrouter.domain.models.token_usage import Usage
+from apikeyrouter.domain.request_events import attempt_ended_event, attempt_started_event
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.request import Request
 
@@ -49,7 +51,7 @@ class Attempt:
 
     __slots__ = (
         "_call", "_context", "_has_answered", "_report", "consequence", "demand", "failure",
-        "grant", "is_open", "is_streaming", "provider", "record", "slot", "started_at",
+        "grant", "is_last", "is_open", "is_streaming", "provider", "record", "slot", "started_at",
     )  # fmt: skip
 
     def __init__(self, context: AttemptContext, grant: Grant, request: Request) -> None:
@@ -57,6 +59,8 @@ class Attempt:
         self.grant = grant
         self.demand = request.demand
         self.record = request.record
+        #: Nobody makes another attempt after it, whatever becomes of it.
+        self.is_last = False
         self.started_at = grant.note.at
         self.is_open = True
         self.is_streaming = False
@@ -74,6 +78,11 @@ class Attempt:
             self._call = CallCharge(learner, sizes, self.started_at)
         if slot.record.state is not KeyState.AVAILABLE:
             context.manager.recover(slot, self.started_at)
+        if context.feed.wants(AttemptStarted):
+            hold = grant.hold
+            context.feed.emit(
+                attempt_started_event(self.record, grant.note, hold.account.id, hold.amounts)
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +144,7 @@ class Attempt:
         slot, awareness = self.slot, context.awareness
         now = context.clock()
         self._has_answered = True
+        grant.note.answered_at = now
         grant.reservation.confirm()
         grant.candidate.health.note_success(now - self.started_at, now)
         slot.note_success(now - self.started_at, now)
@@ -178,19 +188,18 @@ class Attempt:
         if self.demand.stream and circuit.breaks:
             circuit.note_end()
             close_circuit(self._context, self.grant)
-        self._context.keep(self.record)
-        if input_tokens is None:
-            self._context.ledger.keep(self.grant.reservation, now)
-            self._learn_report(now)
-            self._tell("ok", now)
-            return
-        used_out = output_tokens or 0
-        self._settle_at(Usage(input_tokens, used_out, cached_tokens), now)
+        usage = None
+        if input_tokens is not None:
+            usage = Usage(input_tokens, output_tokens or 0, cached_tokens)
+        charged = self._keep_hold(now) if usage is None else self._settle_at(usage, now)
         self._learn_report(now)
-        self.grant.scope().statistics.served_tokens += input_tokens + used_out
-        self.grant.pool.learn_sizes(self.demand, input_tokens, used_out)
-        self.record.input_tokens, self.record.output_tokens = input_tokens, used_out
-        self._tell("ok", now, input_tokens, used_out)
+        if usage is not None:
+            used = usage.input_tokens, usage.output_tokens
+            self.grant.scope().statistics.served_tokens += sum(used)
+            self.grant.pool.learn_sizes(self.demand, *used)
+            self.record.input_tokens, self.record.output_tokens = used
+        self._tell(usage, charged, now)
+        self._context.end_request(self.record, "ok")
 
     def out_of_time(self, silent_s: float | None = None) -> Failure:
         """Return the failure of a call that the caller's own deadline has ended.
@@ -211,14 +220,9 @@ class Attempt:
         if self.grant.is_probe:
             self.grant.pool.circuit.release_probe()
             self._context.engine.routes.on_change()
-        ledger = self._context.ledger
-        if sent:
-            ledger.keep(self.grant.reservation, now)
-        else:
-            ledger.cancel(self.grant.reservation, now)
-            self._returned()
-        self._context.keep(self.record)
-        self._tell("cancelled", now)
+        charged = self._keep_hold(now) if sent else self._return_hold(now)
+        self._tell(None, charged, now)
+        self._context.end_request(self.record, "cancelled")
 
     def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
         """End badly: apply what the failure's class asks for, and return it.
@@ -231,36 +235,45 @@ class Attempt:
         now = self._end(failure.kind.value, failure.message)
         context, grant = self._context, self.grant
         consequence = consequence_of(failure, grant, self.demand, now)
-        self._settle_failed(failure, consequence, usage, now)
+        charged = self._settle_failed(failure, consequence, usage, now)
         if failure.account:
             context.awareness.note_account(grant.slot, failure.account)
         if failure.limits:
             context.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
         self.failure, self.consequence = failure, consequence
         apply_consequence(context, grant, failure, consequence, self.started_at, now)
-        self._tell(failure.kind.value, now)
-        if not consequence.try_next:
-            context.keep(self.record)
+        self._tell(usage, charged, now)
+        if self.is_last or not consequence.try_next:
+            context.end_request(self.record, failure.kind.value)
         return consequence
 
     def _settle_failed(
         self, failure: Failure, consequence: Consequence, usage: Usage | None, now: float
-    ) -> None:
+    ) -> Amounts:
         """End the reservation: what was or may have been served stays charged."""
-        ledger, reservation = self._context.ledger, self.grant.reservation
         if usage is not None:
-            self._settle_at(usage, now)
-        elif self._has_answered or failure.may_be_served:
-            ledger.keep(reservation, now)
-        else:
-            # A refusal may count as a request all the same. Of its client's requests only that
-            # counts which no other attempt follows.
-            is_counted = failure.status is not None and failure.status != _TOO_MANY
-            counted = (is_counted, *(not consequence.try_next for _ in reservation.holds[1:]))
-            ledger.cancel(reservation, now, counted=counted)
-            self._returned()
+            return self._settle_at(usage, now)
+        if self._has_answered or failure.may_be_served:
+            return self._keep_hold(now)
+        # A refusal may count as a request all the same. Of its client's requests only that
+        # counts which no other attempt follows.
+        is_counted = failure.status is not None and failure.status != _TOO_MANY
+        own = len(self.grant.reservation.holds) - 1
+        return self._return_hold(now, (is_counted, *[not consequence.try_next] * own))
 
-    def _settle_at(self, usage: Usage, now: float) -> None:
+    def _keep_hold(self, now: float) -> Amounts:
+        """End the reservation at the estimate; return what the provider's account is charged."""
+        self._context.ledger.keep(self.grant.reservation, now)
+        return self.grant.hold.amounts
+
+    def _return_hold(self, now: float, counted: Sequence[bool] = ()) -> Amounts:
+        """End the reservation and give it back, but for requests that are counted."""
+        self._context.ledger.cancel(self.grant.reservation, now, counted=counted)
+        if self._call is not None:
+            self._call.returned()
+        return NOTHING
+
+    def _settle_at(self, usage: Usage, now: float) -> Amounts:
         """End the reservation at what was used, as the provider charges it, or plainly."""
         reservation, pool = self.grant.reservation, self.grant.pool
         told = usage.input_tokens, usage.output_tokens
@@ -278,15 +291,12 @@ class Attempt:
             )
             actuals += [plain for _ in reservation.holds[1:]]
         self._context.ledger.settle(reservation, actuals, now)
+        return actuals[0]
 
     def _learn_report(self, now: float) -> None:
         if self._report:
             awareness = self._context.awareness
             awareness.learn(self.grant.scope(), self._report, now, self.grant.hold, self._call)
-
-    def _returned(self) -> None:
-        if self._call is not None:
-            self._call.returned()
 
     def _end(self, outcome: str, message: str) -> float:
         if not self.is_open:
@@ -297,21 +307,8 @@ class Attempt:
         self.grant.slot.in_flight -= 1
         return now
 
-    def _tell(
-        self, outcome: str, now: float, input_tokens: int = 0, output_tokens: int = 0
-    ) -> None:
-        if not self._context.tells_attempts():
-            return
-        grant = self.grant
-        self._context.emit(
-            AttemptEnded(
-                request_id=self.demand.request_id,
-                key_id=grant.slot.id,
-                provider_id=grant.pool.provider_id,
-                model=grant.pool.model,
-                outcome=outcome,
-                seconds=now - self.started_at,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-            )
-        )
+    def _tell(self, usage: Usage | None, charged: Amounts, now: float) -> None:
+        feed = self._context.feed
+        if feed.wants(AttemptEnded):
+            note = self.grant.note
+            feed.emit(attempt_ended_event(self.record, note, usage, charged, now))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
+from apikeyrouter.domain.event_feed import EventFeed
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Ledger
-from apikeyrouter.domain.models.events import Event
+from apikeyrouter.domain.models.events import RequestEnded
+from apikeyrouter.domain.request_events import ended_event
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 
 
@@ -30,11 +32,19 @@ class AttemptContext:
     manager: KeyManager
     clock: Callable[[], float]
     wall: Callable[[], float]
-    emit: Callable[[Event], None]
-    #: Whether anybody reads of attempts that end: they are many.
-    tells_attempts: Callable[[], bool]
+    feed: EventFeed
     cooldown_s: float
     quota_cooldown_s: float
     on_invalid: Callable[[KeySlot], None]
     #: Takes the record of a request that has come to its end.
     keep: Callable[[DecisionRecord], None]
+
+    def end_request(self, record: DecisionRecord, outcome: str) -> None:
+        """Keep the record of a request that came to its end, and tell; the first end counts."""
+        if record.outcome:
+            return
+        now = self.clock()
+        record.end(outcome, now)
+        self.keep(record)
+        if self.feed.wants(RequestEnded):
+            self.feed.emit(ended_event(record, now))

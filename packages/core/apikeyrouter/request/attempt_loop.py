@@ -9,6 +9,7 @@ out unusable, and one deadline. All waiting for capacity happens here, in the
 import asyncio
 import math
 import random
+from collections.abc import Mapping
 from typing import Self
 
 from apikeyrouter.domain.attempt import Attempt
@@ -18,13 +19,15 @@ from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import Shortfall
 from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.models.events import RequestArrived
 from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.queueing.admission_queue import Refusal
 from apikeyrouter.domain.quota_scope import QuotaScope
+from apikeyrouter.domain.request_events import arrived_event
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, reason_of
 from apikeyrouter.domain.routing.request import NOBODY, Request
-from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError
+from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, UnknownModelError
 from apikeyrouter.request.waiting_room import WaitingRoom
 
 RETRIES = 3
@@ -37,6 +40,13 @@ _ACCOUNTS_ASKED = 2
 _MODEL_REFUSED = frozenset({FailureClass.MODEL_UNAVAILABLE, FailureClass.UNEXPLAINED})
 #: Who is at its own limit of calls at once should ask again so soon: one of them will end.
 _CALL_ENDS_S = 0.25
+#: How a request ends that no key took, by what its caller is told.
+_OUTCOMES: Mapping[type[BaseException], str] = {
+    NoEligibleKeysError: "no_capacity",
+    OwnLimitError: "own_limit",
+    UnknownModelError: "unknown_model",
+    asyncio.CancelledError: "cancelled",
+}
 
 
 class AttemptLoop:
@@ -87,6 +97,21 @@ class AttemptLoop:
         #: Accounts by pool that do not have the model.
         self._lacking: dict[CandidatePool, set[QuotaScope]] = {}
         self._blocked: Blocked | None = None
+        if context.feed.wants(RequestArrived):
+            context.feed.emit(arrived_event(request.demand, request.record.arrived_at))
+
+    def __del__(self) -> None:
+        # Whoever makes calls of its own may stop midway.
+        if hasattr(self, "_blocked"):
+            self.close()
+
+    def close(self) -> None:
+        """Make no more attempts: the request ends, with its last attempt if that is open yet."""
+        last = self._last
+        if last is not None and last.is_open:
+            last.is_last = True
+        else:
+            self._context.end_request(self.record, _outcome_of(last))
 
     @property
     def demand(self) -> Demand:
@@ -114,16 +139,13 @@ class AttemptLoop:
 
     async def __anext__(self) -> Attempt:
         if self._last is not None and not self._goes_on(self._last):
-            if self._last.tries_next:
-                self._context.keep(self.record)
+            self.close()
             raise StopAsyncIteration
-        grant = self._grant_now(self._refused_by | self._just_failed)
-        if grant is None:
-            grant = await self._grant_later()
-        while (
-            self._backend is not None and await self._is_refused(self._backend, grant)
-        ) or self._is_void(grant):
-            grant = self._grant_now(self._refused_by) or await self._grant_later()
+        try:
+            grant = await self._next_grant()
+        except BaseException as error:
+            self._context.end_request(self.record, _outcome_of(self._last, error))
+            raise
         self._last = Attempt(self._context, grant, self.request)
         return self._last
 
@@ -133,6 +155,16 @@ class AttemptLoop:
             return False
         grant.return_unused(self._context.clock())
         return True
+
+    async def _next_grant(self) -> Grant:
+        grant = self._grant_now(self._refused_by | self._just_failed)
+        if grant is None:
+            grant = await self._grant_later()
+        while (
+            self._backend is not None and await self._is_refused(self._backend, grant)
+        ) or self._is_void(grant):
+            grant = self._grant_now(self._refused_by) or await self._grant_later()
+        return grant
 
     async def _is_refused(self, backend: LedgerBackend, grant: Grant) -> bool:
         """Ask the shared ledger; tell whether another key must be chosen."""
@@ -225,15 +257,18 @@ class AttemptLoop:
         if deadline <= now or is_vain:
             raise self._refuse(Refusal("", wakes_at, blocked), now)
         self.request.avoid = self._refused_by
-        outcome = await self._room.wait(self.request, deadline=deadline, wakes_at=wakes_at)
-        self._wait_s -= self._context.clock() - now
+        try:
+            outcome = await self._room.wait(self.request, deadline=deadline, wakes_at=wakes_at)
+        finally:
+            waited_s = self._context.clock() - now
+            self._wait_s -= waited_s
+            self.record.waited_s += waited_s
         if isinstance(outcome, Grant):
             return outcome
         raise self._refuse(outcome, self._context.clock())
 
     def _refuse(self, refusal: Refusal, now: float) -> Exception:
         """Say why nobody takes it: the failure that ended it, else what is short."""
-        self._context.keep(self.record)
         if refusal.blocked is not None:
             self.record.excluded = refusal.blocked.excluded
         if self.failure is not None and (
@@ -252,7 +287,6 @@ class AttemptLoop:
 
     def _refuse_own(self, lack: Shortfall, now: float) -> OwnLimitError:
         """Say which limit of the caller's own is used up: no key could help."""
-        self._context.keep(self.record)
         wait_s = _CALL_ENDS_S if lack.for_calls else lack.fits_at - now
         message = f"{lack.account_id} has used up its own limit: {reason_of(lack, now)}"
         self.record.refusal = message
@@ -272,3 +306,10 @@ class AttemptLoop:
             scope, why = refusal.blocked.excluded[0]
             text += f"; {scope}: {reason_of(why, now)}"
         return text
+
+
+def _outcome_of(last: Attempt | None, error: BaseException | None = None) -> str:
+    """Name how a request ends: by what its caller is told, else by its last attempt."""
+    if error is not None and not isinstance(error, StopAsyncIteration):
+        return _OUTCOMES.get(type(error), "error")
+    return last.grant.note.outcome if last is not None else "cancelled"

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 
 from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.event_feed import EventFeed
+from apikeyrouter.domain.models.events import RequestDequeued, RequestQueued
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal
 from apikeyrouter.domain.routing.request import Request
 
@@ -16,9 +18,10 @@ _LOOK_AGAIN_S = 1.0
 class WaitingRoom:
     """The event loop's half of the queue: one timer, one future a waiting request."""
 
-    def __init__(self, queue: AdmissionQueue, clock: Callable[[], float]) -> None:
+    def __init__(self, queue: AdmissionQueue, clock: Callable[[], float], feed: EventFeed) -> None:
         self.queue = queue
         self._clock = clock
+        self._feed = feed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
@@ -53,11 +56,16 @@ class WaitingRoom:
         )
         if isinstance(ticket, Refusal):
             return ticket
+        began_at = self._clock()
+        self._tell_queued(request, began_at)
+        told = "cancelled"
         self._arm(min(wakes_at, deadline))
         # It may fit where those before it do not, or go before them.
         self.nudge()
         try:
-            return await outcome
+            found = await outcome
+            told = "granted" if isinstance(found, Grant) else "refused"
+            return found
         except asyncio.CancelledError:
             self.queue.leave(ticket)
             # Whoever stood behind it may fit where it did not.
@@ -65,6 +73,26 @@ class WaitingRoom:
             if outcome.done() and not outcome.cancelled():
                 self._return(outcome.result())
             raise
+        finally:
+            self._tell_dequeued(request, told, began_at)
+
+    def _tell_queued(self, request: Request, now: float) -> None:
+        demand = request.demand
+        if self._feed.wants(RequestQueued):
+            self._feed.emit(
+                RequestQueued(
+                    demand.request_id, demand.model, demand.client, self.queue.waiting, at=now
+                )
+            )
+
+    def _tell_dequeued(self, request: Request, outcome: str, began_at: float) -> None:
+        now = self._clock()
+        if self._feed.wants(RequestDequeued):
+            self._feed.emit(
+                RequestDequeued(
+                    request.demand.request_id, outcome, now - began_at, self.queue.waiting, at=now
+                )
+            )
 
     def _enter(self) -> None:
         """Follow the loop in use; a loop that is gone took its timers with it."""

@@ -26,12 +26,13 @@ from apikeyrouter.infrastructure.observability.logger import (
 
 pytestmark = pytest.mark.unit
 
-MOVED = KeyMoved("k1", "openai", "available", "throttled", "rate_limited")
-LEARNED = LimitLearned("s1", "requests per minute", None, 60.0, "header")
-JOINED = ScopesJoined("s1", "s2", True, "organization", 1.0)
-CIRCUIT = CircuitMoved("openai", "gpt-4o", "open", "server_error")
-ENDED = AttemptEnded("r1", "k1", "openai", "gpt-4o", "ok", 0.4, 10, 20)
-INVALID = KeyMoved("k1", "openai", "available", "invalid", "key_invalid")
+AT = 1_700_000_000.25
+MOVED = KeyMoved("k1", "openai", "available", "throttled", "rate_limited", at=AT)
+LEARNED = LimitLearned("s1", "requests per minute", None, 60.0, "header", at=AT)
+JOINED = ScopesJoined("s1", "s2", True, "organization", 1.0, at=AT)
+CIRCUIT = CircuitMoved("openai", "gpt-4o", "open", "server_error", at=AT)
+ENDED = AttemptEnded("r1", "k1", "openai", "gpt-4o", "ok", 0.4, 10, 20, at=AT)
+INVALID = KeyMoved("k1", "openai", "available", "invalid", "key_invalid", at=AT)
 
 
 def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -47,6 +48,7 @@ def test_event_becomes_one_line_with_all_its_facts(capsys: pytest.CaptureFixture
     assert line == {
         "event": "key moved",
         "level": "info",
+        "at": "2023-11-14T22:13:20.250+00:00",
         "key_id": "k1",
         "provider_id": "openai",
         "from_state": "available",
@@ -214,8 +216,9 @@ def test_subclass_that_takes_events_itself_is_given_all_of_them() -> None:
 def test_every_event_has_one_line_named_by_words(
     capsys: pytest.CaptureFixture[str], kind: type[Event]
 ) -> None:
-    facts = {field.name: 1 for field in msgspec.structs.fields(kind)}
+    facts: dict[str, Any] = {field.name: 1 for field in msgspec.structs.fields(kind)}
     DefaultObservabilityManager("DEBUG").emit(kind(**facts))
     [line] = _lines(capsys)
+    facts["at"] = "1970-01-01T00:00:01.000+00:00"
     assert line["event"].replace(" ", "") == kind.__name__.lower()
     assert facts.items() <= line.items()

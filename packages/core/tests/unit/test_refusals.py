@@ -128,7 +128,18 @@ def test_rest_is_told_with_all_that_is_known() -> None:
     asking = Asking({"p": [None]})
     asking.ask(NOT_FOUND)
     assert asking.rests == [
-        Rested("p", "p/p1", "m", CHAT, "p1", 5.0, "model_unavailable", 404, "no such model")
+        Rested(
+            "p",
+            "p/p1",
+            "m",
+            CHAT,
+            "p1",
+            5.0,
+            "model_unavailable",
+            404,
+            "no such model",
+            at=asking.now,
+        )
     ]
 
 

@@ -173,7 +173,7 @@ class LimitLearning:
             window = self._vote(scope, window, told, now)
         self._hold_against(scope, window, told, now, hold)
         self._search.told(scope)
-        self._tell(scope, window, None)
+        self._tell(scope, window, None, now)
         scope.notify_capacity()
 
     def _begin_charge(self, scope: QuotaScope) -> None:
@@ -187,7 +187,7 @@ class LimitLearning:
         before = window.capacity
         window.room(now)
         window.resize(told.limit, told.source)
-        self._tell(scope, window, before)
+        self._tell(scope, window, before, now)
         if told.limit > before:
             scope.notify_capacity()
 
@@ -262,12 +262,13 @@ class LimitLearning:
         )  # fmt: skip
         self._ledger.replace(old, new, scope.account, now)
         del self._ballots[old]
-        self._tell(scope, new, old.capacity)
+        self._tell(scope, new, old.capacity, now)
         return new
 
-    def _tell(self, scope: QuotaScope, window: Window, before: float | None) -> None:
+    def _tell(self, scope: QuotaScope, window: Window, before: float | None, now: float) -> None:
         self._emit(
             LimitLearned(
+                at=now,
                 scope_id=scope.id,
                 window=window.name,
                 before=before,

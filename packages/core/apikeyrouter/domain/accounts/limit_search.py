@@ -280,6 +280,7 @@ class LimitSearch:
         scope.is_searched = True
         self._emit(
             LimitLearned(
+                at=now,
                 scope_id=scope.id,
                 window=pace.name,
                 before=before,

@@ -116,14 +116,20 @@ class AccountRegistry:
         if basis != "told":
             for scope in self.scopes_of(slot):
                 scope.membership = Membership(account, basis, confidence)
-        self._emit(ScopesJoined(account, slot.id, True, basis, confidence))
+        self._tell(account, slot, basis, confidence, joined=True)
         return True
 
     def part(self, slot: KeySlot, *, basis: str) -> None:
         """Give *slot* an account of its own again: evidence turned."""
         before = self.membership(slot)
         self._move(slot, Membership(slot.id, "own", 1.0))
-        self._emit(ScopesJoined(before.account, slot.id, False, basis, before.confidence))
+        self._tell(before.account, slot, basis, before.confidence, joined=False)
+
+    def _tell(
+        self, account: str, slot: KeySlot, basis: str, confidence: float, *, joined: bool
+    ) -> None:
+        event = ScopesJoined(account, slot.id, joined, basis, confidence, at=self._clock())
+        self._emit(event)
 
     def overrule(self, slot: KeySlot, account: str | None) -> None:
         """Put *slot* where the operator says; `None` makes it its own, and nobody joins it."""

@@ -385,7 +385,9 @@ class KeyManager:
         slot.may_try = False
         record.state_updated_at = transition.transition_timestamp
         slot.moves += 1
-        self._emit(KeyMoved(slot.id, slot.provider_id, transition.from_state, to.value, trigger))
+        self._emit(
+            KeyMoved(slot.id, slot.provider_id, transition.from_state, to.value, trigger, at=now)
+        )
         return transition
 
     def _enlist(self, record: APIKey, secret: str) -> KeySlot:

@@ -275,7 +275,8 @@ def _tell_circuit(
     context: AttemptContext, grant: Grant, state: str, trigger: str, detail: str = ""
 ) -> None:
     pool = grant.pool
-    context.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail))
+    at = context.clock()
+    context.feed.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail, at=at))
 
 
 def _tell_rest(
@@ -287,8 +288,9 @@ def _tell_rest(
     is_of_model: bool = False,
 ) -> None:
     pool = grant.pool
-    context.emit(
+    context.feed.emit(
         Rested(
+            at=context.clock(),
             provider_id=pool.provider_id,
             scope_id=grant.scope().id,
             model=pool.model if is_of_model else "",

@@ -29,6 +29,10 @@ def amounts_of(**units: float) -> list[float]:
     return [float(named.get(dimension.value, 0.0)) for dimension in DIMENSIONS]
 
 
+#: No amount of anything.
+NOTHING: Amounts = (0.0,) * len(DIMENSIONS)
+
+
 class Shortfall(msgspec.Struct, frozen=True):
     """Why something could not be set aside.
 

@@ -1,9 +1,124 @@
-"""What happened, as small frozen records: the one feed of logs, metrics and audit."""
+"""What happened, as small frozen records: the one feed of logs, metrics, tables and audit.
+
+A request tells of itself from its arrival to its end: `RequestArrived`, then perhaps
+`RequestQueued` and `RequestDequeued`, for each try `AttemptStarted` and `AttemptEnded`, and
+`RequestEnded` exactly once. The other events tell of keys, accounts and providers.
+"""
 
 import msgspec
 
 
-class KeyMoved(msgspec.Struct, frozen=True):
+class _Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """What all events carry.
+
+    Attributes:
+        at: Epoch seconds by the router's clock; `instant(at)` is for people.
+    """
+
+    at: float
+
+
+class RequestArrived(_Fact, frozen=True):
+    """A request was taken in. Sizes are estimates."""
+
+    request_id: str
+    model: str
+    client: str
+    endpoint: str
+    stream: bool
+    input_tokens: int
+    output_cap: int | None
+
+
+class RequestQueued(_Fact, frozen=True):
+    """A request waits for room.
+
+    Attributes:
+        waiting: Requests that wait now, this one included.
+    """
+
+    request_id: str
+    model: str
+    client: str
+    waiting: int
+
+
+class RequestDequeued(_Fact, frozen=True):
+    """A request waits no longer. `outcome` is `granted`, `refused` or `cancelled`."""
+
+    request_id: str
+    outcome: str
+    seconds: float
+    waiting: int
+
+
+class AttemptStarted(_Fact, frozen=True):
+    """A key was chosen and its room reserved.
+
+    Attributes:
+        number: 1 for the first attempt of its request.
+        scope_id: Whose limits it draws on.
+        waited_s: Seconds that its request has stood in the queue so far.
+        reserved_tokens: What is set aside of the account's tokens.
+    """
+
+    request_id: str
+    key_id: str
+    provider_id: str
+    model: str
+    number: int
+    scope_id: str
+    waited_s: float
+    reserved_tokens: float
+
+
+class AttemptEnded(_Fact, frozen=True):
+    """One try on one key ended. `outcome` is `ok`, `cancelled` or a failure class.
+
+    Attributes:
+        waited_s: Seconds that its request has stood in the queue so far.
+        first_byte_s: Seconds until the provider let it in; `None` if it did not.
+        charged_tokens: What stays charged to the account: the provider's figure, or the estimate.
+    """
+
+    request_id: str
+    key_id: str
+    provider_id: str
+    model: str
+    outcome: str
+    seconds: float
+    input_tokens: int = 0
+    output_tokens: int = 0
+    number: int = 1
+    waited_s: float = 0.0
+    first_byte_s: float | None = None
+    charged_tokens: float = 0.0
+
+
+class RequestEnded(_Fact, frozen=True):
+    """A request came to its end: once, whatever became of it.
+
+    Attributes:
+        outcome: `ok`, `cancelled`, the failure class of the last attempt; without one
+            `no_capacity`, `own_limit`, `unknown_model` or `error`.
+        key_id: Of the last attempt; empty if there was none.
+        waited_s: Seconds that it stood in the queue, over all its attempts.
+    """
+
+    request_id: str
+    model: str
+    client: str
+    outcome: str
+    seconds: float
+    waited_s: float
+    attempts: int
+    key_id: str = ""
+    provider_id: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class KeyMoved(_Fact, frozen=True):
     """A key changed its state."""
 
     key_id: str
@@ -13,7 +128,7 @@ class KeyMoved(msgspec.Struct, frozen=True):
     trigger: str
 
 
-class LimitLearned(msgspec.Struct, frozen=True):
+class LimitLearned(_Fact, frozen=True):
     """A limit became known, or turned out other than believed.
 
     `before` is `None` when nothing was known; `declared` the operator's own figure.
@@ -27,7 +142,7 @@ class LimitLearned(msgspec.Struct, frozen=True):
     declared: float | None = None
 
 
-class ScopesJoined(msgspec.Struct, frozen=True):
+class ScopesJoined(_Fact, frozen=True):
     """Two keys were found to share one scope, or (`joined` false) not to after all."""
 
     scope_id: str
@@ -37,20 +152,7 @@ class ScopesJoined(msgspec.Struct, frozen=True):
     confidence: float
 
 
-class AttemptEnded(msgspec.Struct, frozen=True):
-    """One try on one key ended. `outcome` is `ok`, `cancelled` or a failure class."""
-
-    request_id: str
-    key_id: str
-    provider_id: str
-    model: str
-    outcome: str
-    seconds: float
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-class CircuitMoved(msgspec.Struct, frozen=True):
+class CircuitMoved(_Fact, frozen=True):
     """A provider's circuit for one model opened, half-opened or closed.
 
     Attributes:
@@ -64,7 +166,7 @@ class CircuitMoved(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Rested(msgspec.Struct, frozen=True):
+class Rested(_Fact, frozen=True):
     """An account is left alone for a while, though nobody told it to wait.
 
     With `model` it is that model at that endpoint alone; `key_id` is the key that was refused.
@@ -81,4 +183,16 @@ class Rested(msgspec.Struct, frozen=True):
     message: str
 
 
-Event = KeyMoved | LimitLearned | ScopesJoined | AttemptEnded | CircuitMoved | Rested
+Event = (
+    RequestArrived
+    | RequestQueued
+    | RequestDequeued
+    | AttemptStarted
+    | AttemptEnded
+    | RequestEnded
+    | KeyMoved
+    | LimitLearned
+    | ScopesJoined
+    | CircuitMoved
+    | Rested
+)

@@ -36,6 +36,7 @@ class AttemptNote(msgspec.Struct, eq=False):
         candidates: Scopes that serve the model.
         figures: In turn a window, and what was used of which capacity when it was chosen.
         outcome: `ok`, `cancelled`, a failure class, or empty while it runs.
+        answered_at: When the provider let it in.
     """
 
     key_id: str
@@ -50,6 +51,7 @@ class AttemptNote(msgspec.Struct, eq=False):
     figures: tuple[Any, ...] = ()
     outcome: str = ""
     message: str = ""
+    answered_at: float | None = None
     ended_at: float | None = None
 
     def end(self, outcome: str, message: str, now: float) -> None:
@@ -72,7 +74,12 @@ class AttemptNote(msgspec.Struct, eq=False):
 
 
 class DecisionRecord(msgspec.Struct, eq=False):
-    """Everything kept of one request's way through the router."""
+    """Everything kept of one request's way through the router.
+
+    Attributes:
+        waited_s: Seconds that it has stood in the queue so far.
+        outcome: What became of it, as `RequestEnded` tells it; empty while it is under way.
+    """
 
     request_id: str
     model: str
@@ -86,6 +93,18 @@ class DecisionRecord(msgspec.Struct, eq=False):
     excluded: tuple[tuple[str, Shortfall], ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None
+    waited_s: float = 0.0
+    outcome: str = ""
+    ended_at: float | None = None
+
+    @property
+    def attempt_count(self) -> int:
+        """How many attempts were made."""
+        return len(self.attempts) + self.dropped
+
+    def end(self, outcome: str, now: float) -> None:
+        """Note what became of the request."""
+        self.outcome, self.ended_at = outcome, now
 
     def add(self, note: AttemptNote) -> None:
         """Remember an attempt; of many the first and the latest stay."""
@@ -110,7 +129,7 @@ class DecisionRecord(msgspec.Struct, eq=False):
             for key_id, score in (last.next_best() if last else ())
         ] if last else []  # fmt: skip
         return RoutingDecision(
-            id=f"{self.request_id}-{len(self.attempts) + self.dropped}",
+            id=f"{self.request_id}-{self.attempt_count}",
             request_id=self.request_id,
             selected_key_id=last.key_id if last else "",
             selected_provider_id=last.provider_id if last else "",
@@ -131,6 +150,9 @@ class DecisionRecord(msgspec.Struct, eq=False):
             "client": self.client,
             "objective": self.objective.primary.value,
             "arrived_at": self.arrived_at,
+            "ended_at": self.ended_at,
+            "outcome": self.outcome,
+            "queued_s": round(self.waited_s, 3),
             "tokens_asked": self.tokens,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,

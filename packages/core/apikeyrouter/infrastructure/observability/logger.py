@@ -17,11 +17,17 @@ from apikeyrouter.domain.interfaces.observability_manager import ObservabilityMa
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.events import (
     AttemptEnded,
+    AttemptStarted,
     CircuitMoved,
     Event,
     KeyMoved,
+    RequestArrived,
+    RequestDequeued,
+    RequestEnded,
+    RequestQueued,
     Rested,
 )
+from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.errors import ConfigurationError
 
 _LEVELS: Mapping[str, int] = {
@@ -36,7 +42,12 @@ _LEVELS: Mapping[str, int] = {
 _EVENTS: Mapping[type[Event], int] = {
     CircuitMoved: logging.WARNING,
     Rested: logging.WARNING,
+    RequestArrived: logging.DEBUG,
+    RequestQueued: logging.DEBUG,
+    RequestDequeued: logging.DEBUG,
+    AttemptStarted: logging.DEBUG,
     AttemptEnded: logging.DEBUG,
+    RequestEnded: logging.DEBUG,
 }
 _OTHER = logging.INFO
 #: Those that may be told at a higher level than their own.
@@ -90,7 +101,9 @@ class DefaultObservabilityManager(ObservabilityManager):
         if isinstance(event, KeyMoved) and event.to_state == KeyState.INVALID:
             level = _HIGHEST[KeyMoved]
         if level >= self._least:
-            self._write(level, _words_of(type(event)), msgspec.structs.asdict(event))
+            facts = msgspec.structs.asdict(event)
+            facts["at"] = instant(event.at).isoformat(timespec="milliseconds")
+            self._write(level, _words_of(type(event)), facts)
 
     def log(self, level: str, message: str, **context: Any) -> None:
         """Write one line; a level that is none counts as `INFO`."""
