@@ -1,10 +1,21 @@
-"""What can be a credential at all, and the name that follows from it."""
+"""What can be a credential at all, the name that follows from it, and what seals it."""
 
 import hashlib
+from typing import Protocol
 
 from apikeyrouter.errors import KeyRegistrationError
 
 _LONGEST_MATERIAL = 4096
+
+
+class Sealer(Protocol):
+    """What the manager needs of an encryption service."""
+
+    def encrypt(self, plaintext: str, context: str = "") -> str:
+        """Seal *plaintext* for *context*."""
+
+    def decrypt(self, token: str, context: str = "") -> str:
+        """Open what was sealed for the same *context*."""
 
 
 def derived_id(provider_id: str, secret: str) -> str:

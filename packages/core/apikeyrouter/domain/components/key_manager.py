@@ -11,10 +11,10 @@ at a time, so that the last word is what the store keeps.
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from apikeyrouter.domain.interfaces.state_store import StateStore
-from apikeyrouter.domain.key_material import check_material, derived_id
+from apikeyrouter.domain.key_material import Sealer, check_material, derived_id
 from apikeyrouter.domain.key_slot import KeySlot, KeyVersion, Standing
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
 from apikeyrouter.domain.models.declared_limits import check_limits
@@ -39,16 +39,6 @@ __all__ = [
 #: What a record says of its state once its secret is new.
 _FRESH = {"state": KeyState.AVAILABLE, "cooldown_until": None}
 _STANDING = ("state", "state_updated_at", "cooldown_until")
-
-
-class Sealer(Protocol):
-    """What the manager needs of an encryption service."""
-
-    def encrypt(self, plaintext: str, context: str = "") -> str:
-        """Seal *plaintext* for *context*."""
-
-    def decrypt(self, token: str, context: str = "") -> str:
-        """Open what was sealed for the same *context*."""
 
 
 @dataclass(slots=True, eq=False)
