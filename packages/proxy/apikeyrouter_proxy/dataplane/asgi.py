@@ -8,8 +8,9 @@ from typing import Any
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 #: Key of the function among a scope's extensions that cuts the connection off.
 ABORT = "apikeyrouter.abort"

@@ -6,7 +6,7 @@ together have a limit, so that no number of clients fills the memory.
 
 import asyncio
 
-from apikeyrouter_proxy.dataplane.asgi import Receive, Request
+from apikeyrouter_proxy.dataplane.asgi import Message, Receive, Request
 from apikeyrouter_proxy.dataplane.bodies import content_coding
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal, retry_hints
 from apikeyrouter_proxy.memory import memory_bytes
@@ -100,15 +100,21 @@ class BodyReader:
             BadBodyError: It is compressed, and damaged.
             ClientGoneError: The client left.
         """
-        coding = content_coding.coding_of(request.headers)
+        headers = request.headers
+        coding = content_coding.coding_of(headers) if b"content-encoding" in headers else b""
         if coding and not content_coding.is_known(coding):
             raise RefusedBodyError(_unknown_coding(coding), is_unread=True)
-        declared = request.headers.get(b"content-length", b"")
+        declared = headers.get(b"content-length", b"")
         if declared.isdigit():
             self._check_declared(int(declared))
         body = Body(self)
         try:
-            body.received = body.content = await self._receive(body, receive)
+            message = await receive()
+            if message.get("more_body"):
+                received = await self._receive_in_time(body, receive, message["body"])
+            else:
+                received = self._take_whole(body, message)
+            body.received = body.content = received
             if coding:
                 body.content = await self._unpack(body, coding)
         except BaseException:
@@ -128,10 +134,7 @@ class BodyReader:
         if self.held_bytes + size > self._most_held:
             raise RefusedBodyError(_NO_ROOM, is_unread=True)
 
-    async def _receive(self, body: Body, receive: Receive) -> bytes:
-        message = await receive()
-        if message.get("more_body"):
-            return await self._receive_in_time(body, receive, message["body"])
+    def _take_whole(self, body: Body, message: Message) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         content: bytes = message.get("body", b"")
