@@ -12,6 +12,7 @@ FLOORS = {
     "errors": 0,
     "domain.models": 1,
     "domain.interfaces": 2,
+    "domain.cooldown": 3,
     "domain.key_slot": 3,
     "domain.key_material": 3,
     "domain.quota_scope": 3,

@@ -417,7 +417,7 @@ class ApiKeyRouter:
                 {
                     "provider_id": pool.provider_id,
                     "model": pool.model,
-                    "open_until": pool.circuit.open_until,
+                    "open_until": pool.circuit.cooldown.until,
                 }
                 for pool in self.routes.pools()
                 if pool.circuit.is_open

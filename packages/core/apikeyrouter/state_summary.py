@@ -25,8 +25,8 @@ def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, A
         "served": slot.served,
         "failed": slot.failed,
         "refused": slot.refused,
-        "wakes_in_s": _seconds_until(slot.wake_at, now),
-        "why": slot.why if slot.wake_at > now else "",
+        "wakes_in_s": _seconds_until(slot.cooldown.until, now),
+        "why": slot.cooldown.why if slot.cooldown.until > now else "",
     }
 
 
@@ -51,7 +51,7 @@ def scope_summary(scope: QuotaScope, now: float) -> dict[str, Any]:
 def _state_at(slot: KeySlot, now: float) -> KeyState:
     """Return the key's state; one whose wait is over is available, and moves when it is used."""
     state = slot.record.state
-    is_over = slot.wake_at <= now and state in (KeyState.THROTTLED, KeyState.EXHAUSTED)
+    is_over = slot.cooldown.until <= now and state in (KeyState.THROTTLED, KeyState.EXHAUSTED)
     return KeyState.AVAILABLE if is_over else state
 
 

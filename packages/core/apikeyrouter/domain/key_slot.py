@@ -1,12 +1,13 @@
 """One key alive in memory: what the hot path needs of it, beside its record."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from apikeyrouter.domain.cooldown import Cooldown
 from apikeyrouter.domain.models.api_key import USABLE, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 
@@ -26,8 +27,7 @@ class Standing:
     """How a key stands: its state, and until when and why it rests."""
 
     state: KeyState
-    wake_at: float = 0.0
-    why: str = ""
+    cooldown: Cooldown = field(default_factory=Cooldown)
     cooldown_until: datetime | None = None
 
 
@@ -44,14 +44,13 @@ class KeySlot:
         models: Patterns such as `gpt-*`; `None` admits all.
         failed: Calls that did not succeed, for whatever reason lies with the provider.
         refused: Those of them that went into a limit.
-        wake_at: No call before this instant (epoch seconds).
+        cooldown: No call before it is over.
         success: Decaying share of calls that succeeded.
         latency_s: Decaying average of seconds to the first byte.
         streak: Refusals of the key itself in a row; of calls under way together one counts.
         refused_at: When the last of them was noted.
         turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
         may_try: It was refused as a credential, and one request may find out whether it still is.
-        why: The failure class, or the operator's reason, for which it rests.
     """
 
     record: APIKey
@@ -63,8 +62,7 @@ class KeySlot:
     weight: float = 1.0
     priority: int = 0
     tags: dict[str, str] = field(default_factory=dict)
-    wake_at: float = 0.0
-    why: str = ""
+    cooldown: Cooldown = field(default_factory=Cooldown)
     in_flight: int = 0
     success: float = 1.0
     latency_s: float = 0.0
@@ -103,11 +101,12 @@ class KeySlot:
 
     def standing(self) -> Standing:
         """Return how it stands now."""
-        return Standing(self.record.state, self.wake_at, self.why, self.record.cooldown_until)
+        cooldown = replace(self.cooldown)
+        return Standing(self.record.state, cooldown, self.record.cooldown_until)
 
     def stand(self, standing: Standing) -> None:
         """Rest as it did before; the state is moved by the key manager."""
-        self.wake_at, self.why = standing.wake_at, standing.why
+        self.cooldown = replace(standing.cooldown)
         self.record.cooldown_until = standing.cooldown_until
 
     def take_secret(self, secret: str, sealed: str) -> None:
@@ -126,13 +125,13 @@ class KeySlot:
 
     def is_awake(self, now: float) -> bool:
         """Tell whether the key may be called at all now."""
-        return self.wake_at <= now and (self.record.state in USABLE or self.may_try)
+        return self.cooldown.until <= now and (self.record.state in USABLE or self.may_try)
 
-    def rests_for(self) -> str:
+    def cause_of_rest(self) -> str:
         """Return why it rests: a failure class or an operator's reason."""
         if self.record.state is KeyState.INVALID:
-            return self.why or "key_invalid"
-        return self.why
+            return self.cooldown.cause or "key_invalid"
+        return self.cooldown.cause
 
     def snapshot(self) -> APIKey:
         """Return its record, with what has been counted of its use."""

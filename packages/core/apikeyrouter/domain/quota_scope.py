@@ -10,46 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apikeyrouter.domain.accounts.charge_learning import ChargeLearner
-from apikeyrouter.domain.ledger.ledger import Amounts, LedgerAccount, Shortfall
-
-
-@dataclass(slots=True, eq=False)
-class Cooldown:
-    """Not before: the one notion of a wait that was told, or follows from a failure.
-
-    Attributes:
-        until: Epoch seconds; 0 when there is none, `inf` when no clock ends it.
-        cause: The failure class that it follows from, or an operator's reason.
-        detail: What else people should read, such as who told it.
-    """
-
-    until: float = 0.0
-    cause: str = ""
-    detail: str = ""
-
-    @property
-    def why(self) -> str:
-        """What is waited for, in words."""
-        return f"{self.cause}: {self.detail}" if self.detail else self.cause
-
-    def extend(self, until: float, cause: str, detail: str = "") -> bool:
-        """Wait until *until*; never shortens a wait. Tell whether it grew."""
-        if until <= self.until:
-            return False
-        self.until, self.cause, self.detail = until, cause, detail
-        return True
-
-    def take_over(self, other: "Cooldown") -> bool:
-        """Wait as long as *other*, if that is longer; tell whether it grew."""
-        return self.extend(other.until, other.cause, other.detail)
-
-    def end(self) -> None:
-        """Wait no longer."""
-        self.until, self.cause, self.detail = 0.0, "", ""
-
-    def shortfall(self) -> Shortfall:
-        """Return the wait as what keeps a request out."""
-        return Shortfall(self.why or "told to wait", 0.0, 0.0, self.until, cause=self.cause)
+from apikeyrouter.domain.cooldown import Cooldown
+from apikeyrouter.domain.ledger.ledger import Amounts, LedgerAccount
 
 
 @dataclass(slots=True, frozen=True)

@@ -44,9 +44,9 @@ def test_resting_key_comes_back_at_its_instant_or_when_roused() -> None:
     one, two = slot("one"), slot("two")
     candidate = group.add(one, scope, 0.0)
     group.add(two, scope, 0.0)
-    one.wake_at = two.wake_at = 10.0
+    one.cooldown.until = two.cooldown.until = 10.0
     assert (candidate.next_slot(0.0, ()), candidate.wakes_at()) == (None, 10.0)
-    two.wake_at = 0.0
+    two.cooldown.end()
     candidate.refile(two)
     assert candidate.next_slot(0.0, ()) is two
     assert {candidate.next_slot(10.0, ()), candidate.next_slot(10.0, ())} == {one, two}

@@ -35,9 +35,9 @@ def test_one_call_that_nobody_answered_opens_it_at_once() -> None:
 def test_pauses_double_up_to_the_longest() -> None:
     circuit, now, pauses = opened(), 0.0, []
     for _ in range(8):
-        now = circuit.open_until
+        now = circuit.cooldown.until
         circuit.note_failure(now)
-        pauses.append(circuit.open_until - now)
+        pauses.append(circuit.cooldown.until - now)
     assert pauses == [0.5, 1.0, 2.0, 4.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_PAUSE_S, 5.0]
 
 

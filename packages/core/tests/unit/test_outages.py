@@ -70,11 +70,11 @@ def test_calls_from_before_an_opening_let_no_circuit_rest_for_longer() -> None:
     circuit = Circuit()
     for number in range(5):
         circuit.note_failure(10.0 + number / 10, began_at=9.0)
-    assert circuit.open_until == 10.4 + FIRST_PAUSE_S
+    assert circuit.cooldown.until == 10.4 + FIRST_PAUSE_S
     circuit.note_call(10.7)
     for number in range(50):
         assert not circuit.note_failure(10.7 + number, began_at=10.1)
-    assert circuit.open_until == 10.4 + FIRST_PAUSE_S
+    assert circuit.cooldown.until == 10.4 + FIRST_PAUSE_S
     assert circuit.blocked_until(10.8) > 10.8  # the probe is still on its way
     circuit.note_success()
     for _ in range(50):
@@ -92,7 +92,7 @@ def test_calls_that_are_refused_together_are_refused_once(bench_of: BenchOf) -> 
     for attempt in running:
         bench.now += 0.1
         attempt.fail(Failure(F.KEY_BUDGET, "over", 402))
-    cooldown = bench.router.key_manager.slot("k1").wake_at
+    cooldown = bench.router.key_manager.slot("k1").cooldown.until
     assert cooldown - bench.now == pytest.approx(15 * 60.0)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, NoEligibleKeysError
+from apikeyrouter.domain.cooldown import Cooldown
 from apikeyrouter.domain.failures.refusals import Refusals
 from apikeyrouter.domain.models.events import Event, Rested
 from apikeyrouter.domain.models.failure import Failure, FailureClass
@@ -231,19 +232,19 @@ def test_request_does_not_wait_for_who_has_refused_it(failure: Failure, was_refu
 def test_answer_to_one_key_leaves_what_another_one_is_refused() -> None:
     asking = Asking({"p": ["org", "org"]})
     first, second = asking.router.key_manager.slot_by_id.values()
-    refusals = Refusals(until=9.0, rests=3, suspects=[1])
+    refusals = Refusals(Cooldown(9.0), rests=3, suspects=[1])
     for slot in (first, second):
-        refusals.rest(9.0, slot)
+        refusals.rest(9.0, "forbidden", slot)
     refusals.forget(first)
-    assert refusals == Refusals(until_by_key={second: 9.0})
+    assert refusals == Refusals(cooldown_by_key={second: Cooldown(9.0, "forbidden")})
 
 
 def test_refusals_of_single_keys_are_bounded() -> None:
     refusals = Refusals()
     asking = Asking({"p": ["org"] * 300})
     for slot in asking.router.key_manager.slot_by_id.values():
-        refusals.rest(2000.0, slot)
-    assert len(refusals.until_by_key) == 256
+        refusals.rest(2000.0, "forbidden", slot)
+    assert len(refusals.cooldown_by_key) == 256
     for number in range(100):
         refusals.is_borne_out_by(Demand(model="m", request_id="r", input_tokens=number), 2)
     assert len(refusals.suspects) == 8

@@ -249,7 +249,7 @@ class KeyManager:
         """
         slot.may_try = False
         state = slot.record.state
-        if slot.wake_at > now or state not in (KeyState.THROTTLED, KeyState.EXHAUSTED):
+        if slot.cooldown.until > now or state not in (KeyState.THROTTLED, KeyState.EXHAUSTED):
             return False
         if state is KeyState.EXHAUSTED:
             self.move(slot, KeyState.RECOVERING, "its wait is over", now)
@@ -259,15 +259,12 @@ class KeyManager:
 
     def sleep(self, slot: KeySlot, until: float, why: str) -> None:
         """Let nobody call the key before *until*; never shortens a wait."""
-        if until > slot.wake_at:
-            slot.wake_at = until
-            slot.why = why
+        if slot.cooldown.extend(until, why):
             slot.record.cooldown_until = instant(min(until, 4e9))
 
     def wake(self, slot: KeySlot) -> None:
         """End the key's wait."""
-        slot.wake_at = 0.0
-        slot.why = ""
+        slot.cooldown.end()
         slot.record.cooldown_until = None
         self.on_wake(slot)
 

@@ -156,7 +156,7 @@ class RoutingEngine:
             pool.calls_by(at, demand, now)
             for level in self.routes.route_for(demand).levels
             for pool in level.pools
-            if pool.circuit.open_until < at
+            if pool.circuit.cooldown.until < at
         )
 
     def common_cause(self, demand: Demand) -> str:
@@ -166,8 +166,8 @@ class RoutingEngine:
         for level in self.routes.route_for(demand).levels:
             for pool in level.pools:
                 causes: Iterable[str] = pool.ranking(scoring, pool.amounts(demand), now).causes()
-                if pool.circuit.blocked_until(now):
-                    causes = (pool.circuit.cause,)
+                if (lack := pool.circuit.shortfall(now)) is not None:
+                    causes = (lack.cause,)
                 for cause in causes:
                     if not cause or (common and cause != common):
                         return ""
@@ -233,11 +233,10 @@ class RoutingEngine:
             for pool in level.pools:
                 if pool in request.skipped:
                     continue
-                opens_at = pool.circuit.blocked_until(now)
-                if opens_at:
-                    soonest = min(soonest, opens_at)
+                why = pool.circuit.shortfall(now)
+                if why is not None:
+                    soonest = min(soonest, why.fits_at)
                     may_free = may_free or pool.circuit.awaits_answer
-                    why = Shortfall("the provider fails; its circuit is open", 0.0, 0.0, opens_at)
                     excluded.append((f"{pool.provider_id}/{pool.model}", why))
                     continue
                 amounts = pool.amounts(request.demand)

@@ -10,7 +10,10 @@ with every round until nothing is held back.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from apikeyrouter.domain.cooldown import Cooldown
+from apikeyrouter.domain.ledger.ledger import Shortfall
 
 #: Failures in a row that open a circuit; one that nobody answered at all opens at once.
 FAILURES_TO_OPEN = 5
@@ -24,6 +27,7 @@ _SHORTEST_PATIENCE_S = 1.0
 #: Calls that each answer admits after an outage, and how many at once end the holding back.
 _RAMP_STEP = 2
 _RAMP_ENDS_AT = 64
+_IS_OPEN = "the provider fails; its circuit is open"
 
 
 @dataclass(slots=True)
@@ -31,22 +35,21 @@ class Circuit:
     """Counts failures in a row.
 
     Attributes:
-        open_until: The instant of the next probe; 0 while closed.
+        cooldown: Until the next probe, and the class of the failure that asks for it; its end
+            is 0 while closed.
         opened_at: When it opened last; 0 if it never did.
         answered_at: When the provider let a call in for the last time.
-        cause: The class of the last failure.
         ramp: Calls that may begin while it recovers; `None` when any may.
         breaks: Streams in a row that broke off; only one that comes to its end ends the row.
     """
 
     failures: int = 0
-    open_until: float = 0.0
+    cooldown: Cooldown = field(default_factory=Cooldown)
     opened_at: float = 0.0
     answered_at: float = 0.0
     pause_s: float = 0.0
     probe_since: float | None = None
     ramp: int | None = None
-    cause: str = ""
     breaks: int = 0
     broke_at: float = 0.0
     #: How long a probe may take to report back.
@@ -60,17 +63,22 @@ class Circuit:
     @property
     def is_open(self) -> bool:
         """Whether it is anything but closed."""
-        return self.open_until > 0.0
+        return self.cooldown.until > 0.0
 
     def blocked_until(self, now: float) -> float:
         """Return the instant at which one call may pass; 0 when one may now."""
-        if self.open_until <= 0.0:
+        if self.cooldown.until <= 0.0:
             return now + PROBE_PATIENCE_S if self.ramp is not None and self.ramp <= 0 else 0.0
-        if now < self.open_until:
-            return self.open_until
+        if now < self.cooldown.until:
+            return self.cooldown.until
         if self.probe_since is not None and now - self.probe_since < self.patience_s:
             return now + self.pause_s
         return 0.0
+
+    def shortfall(self, now: float) -> Shortfall | None:
+        """Return what keeps calls out now, and until when; `None` when one may pass."""
+        opens_at, cause = self.blocked_until(now), self.cooldown.cause
+        return Shortfall(_IS_OPEN, 0.0, 0.0, opens_at, cause=cause) if opens_at else None
 
     @property
     def awaits_answer(self) -> bool:
@@ -83,7 +91,7 @@ class Circuit:
         Returns:
             Whether it was marked or counted: then its end has to be told.
         """
-        if self.open_until > 0.0:
+        if self.cooldown.until > 0.0:
             self.probe_since = now
         elif self.ramp is not None:
             self.ramp -= 1
@@ -93,8 +101,9 @@ class Circuit:
 
     def note_success(self) -> bool:
         """Close it; tell whether it had been open."""
-        was_open = self.open_until > 0.0
-        self.failures, self.open_until, self.probe_since = 0, 0.0, None
+        was_open = self.cooldown.until > 0.0
+        self.failures, self.probe_since = 0, None
+        self.cooldown.end()
         if not self.breaks_off:
             self.pause_s = 0.0
         if was_open:
@@ -139,14 +148,13 @@ class Circuit:
         if began_at < self.opened_at:
             return False
         self.failures += 1
-        self.cause = cause
         if self.ramp is not None:
             self.ramp += 1
         if not at_once and self.failures < FAILURES_TO_OPEN and not self.is_open:
             return False
-        if now >= self.open_until:
+        if now >= self.cooldown.until:
             self.pause_s = min(LONGEST_PAUSE_S, self.pause_s * 2.0 or FIRST_PAUSE_S)
-            self.open_until = now + self.pause_s
+            self.cooldown.extend(now + self.pause_s, cause)
             self.opened_at = now
         self.probe_since = self.ramp = None
         return True

@@ -137,7 +137,7 @@ def forget_refusals(context: AttemptContext, grant: Grant) -> None:
     refusals.forget(grant.slot)
     candidates = _candidates_of(grant)
     for candidate in candidates:
-        candidate.refusals = refusals if refusals.until_by_key else None
+        candidate.refusals = refusals if refusals.cooldown_by_key else None
     grant.pool.refresh(candidates, context.clock())
     context.engine.routes.on_change()
 
@@ -152,10 +152,12 @@ def _refuse_model(
 ) -> None:
     """Keep the model, at this endpoint, from the account or from the key alone."""
     refusals = _refusals_of(grant)
-    in_row = refusals.count(failure.kind.value, began_at, now)
+    in_row = refusals.count(began_at, now)
     wait_s = wait_for(failure, consequence, in_row)
     grant.slot.note_failure(now)
-    refusals.rest(now + wait_s, None if consequence.whole_account else grant.slot)
+    refusals.rest(
+        now + wait_s, failure.kind.value, None if consequence.whole_account else grant.slot
+    )
     candidates = _candidates_of(grant)
     for candidate in candidates:
         candidate.refusals = refusals
@@ -225,7 +227,7 @@ def _cool_key(
             context.awareness.tell_to_wait(scope, until, failure.kind.value)
             context.engine.routes.rest_scope(scope)
     if consequence.key_state is KeyState.INVALID:
-        slot.why = failure.kind.value
+        slot.cooldown.cause = failure.kind.value
         _move(context, grant, KeyState.INVALID, failure, now)
         if slot.record.state is KeyState.INVALID:
             context.on_invalid(slot)

@@ -9,6 +9,7 @@ Refusals live with their candidate and are forgotten with it.
 
 from dataclasses import dataclass, field
 
+from apikeyrouter.domain.cooldown import Cooldown
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.demand import Demand
 
@@ -23,30 +24,29 @@ class Refusals:
     """Refusals in a row.
 
     Attributes:
-        until: No key of the account is asked before this instant.
-        until_by_key: No call before that instant with these keys.
-        cause: The failure class of the last one.
+        cooldown: No key of the account is asked before it is over.
+        cooldown_by_key: Nor are these keys before their own.
         rests: How often in a row it was put aside.
         noted_at: When that was the last time.
         suspects: Sizes of requests that may have been at fault themselves.
     """
 
-    until: float = 0.0
-    until_by_key: dict[KeySlot, float] = field(default_factory=dict)
-    cause: str = ""
+    cooldown: Cooldown = field(default_factory=Cooldown)
+    cooldown_by_key: dict[KeySlot, Cooldown] = field(default_factory=dict)
     rests: int = 0
     noted_at: float = 0.0
     suspects: list[int] = field(default_factory=list)
 
     def holds(self, now: float) -> bool:
         """Tell whether nobody of the account is asked now; a rest that is over is forgotten."""
-        if self.until and self.until <= now:
-            self.until = 0.0
-        return self.until > 0.0
+        if self.cooldown.until and self.cooldown.until <= now:
+            self.cooldown.end()
+        return self.cooldown.until > 0.0
 
-    def ends_at(self, slot: KeySlot) -> float:
-        """Return the instant before which *slot* is not asked; 0 if it may be."""
-        return max(self.until, self.until_by_key.get(slot, 0.0))
+    def cooldown_of(self, slot: KeySlot) -> Cooldown:
+        """Return what keeps *slot* from being asked for the longest."""
+        own = self.cooldown_by_key.get(slot)
+        return own if own is not None and own.until > self.cooldown.until else self.cooldown
 
     def is_borne_out_by(self, demand: Demand, requests: int) -> bool:
         """Note a refusal; tell whether so many different *requests* have met it by now.
@@ -60,25 +60,25 @@ class Refusals:
         del self.suspects[:-_SUSPECTS_KEPT]
         return len(self.suspects) >= requests
 
-    def count(self, cause: str, began_at: float, now: float) -> int:
+    def count(self, began_at: float, now: float) -> int:
         """Count one more; return how many in a row. Calls under way together count once."""
         if not self.rests or began_at >= self.noted_at:
             self.rests += 1
             self.noted_at = now
-        self.cause = cause
         return self.rests
 
     def forget(self, slot: KeySlot) -> None:
         """Note an answer to *slot*; what other keys alone are refused stays."""
-        self.until, self.rests = 0.0, 0
+        self.cooldown.end()
+        self.rests = 0
         self.suspects.clear()
-        self.until_by_key.pop(slot, None)
+        self.cooldown_by_key.pop(slot, None)
 
-    def rest(self, until: float, slot: KeySlot | None = None) -> None:
+    def rest(self, until: float, cause: str, slot: KeySlot | None = None) -> None:
         """Ask nobody of the account before *until*, or only *slot* not."""
         if slot is None:
-            self.until = max(self.until, until)
+            self.cooldown.extend(until, cause)
             return
-        if len(self.until_by_key) >= _KEYS_KEPT:
-            del self.until_by_key[next(iter(self.until_by_key))]
-        self.until_by_key[slot] = until
+        if len(self.cooldown_by_key) >= _KEYS_KEPT:
+            del self.cooldown_by_key[next(iter(self.cooldown_by_key))]
+        self.cooldown_by_key[slot] = Cooldown(until, cause)

@@ -58,7 +58,7 @@ def quota_state_of(
     ]
     limits = [window for window in windows if window.algorithm is not Algorithm.CONCURRENT]
     tightest = max(limits or windows, key=lambda window: window.pressure(now), default=None)
-    wake_at = max([slot.wake_at, *(scope.cooldown.until for scope in scopes)])
+    wake_at = max([slot.cooldown.until, *(scope.cooldown.until for scope in scopes)])
     state = QuotaState(
         id=f"quota-{slot.id}",
         key_id=slot.id,

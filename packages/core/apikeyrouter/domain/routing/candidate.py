@@ -13,10 +13,13 @@ from typing import Protocol
 from apikeyrouter.domain.failures.refusals import Refusals
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Shortfall
 from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.quota_scope import QuotaScope
 
 _LEARN = 0.1
+#: What is short where all keys of a candidate rest.
+RESTS = "key rests"
 #: What was seen longer ago counts less and less: this is when a third of it is left.
 _HEALTH_MEMORY_S = 30.0
 
@@ -155,8 +158,8 @@ class Candidate:
 
     def wakes_at(self) -> float:
         """Return the instant at which the first resting key may be called; `inf` if none will."""
-        if self.refusals is not None and self.refusals.until:
-            return self.refusals.until
+        if self.refusals is not None and self.refusals.cooldown.until:
+            return self.refusals.cooldown.until
         if self._single is not None:
             return self._rests_until(self._single)
         resting = self._resting
@@ -166,20 +169,25 @@ class Candidate:
 
     def may_serve_by(self, at: float) -> bool:
         """Tell whether one of its keys may be called before *at*."""
-        if self.refusals is not None and self.refusals.until >= at:
+        if self.refusals is not None and self.refusals.cooldown.until >= at:
             return False
         if self._single is not None:
             return self._rests_until(self._single) < at
         return any(self._is_current(entry) for entry in self._ready) or self.wakes_at() < at
 
-    def rests_for(self, now: float) -> str:
-        """Return why its first key rests: a failure class or an operator's reason."""
+    def shortfall(self, now: float) -> Shortfall:
+        """Return until when all of its keys rest, and why the first one does."""
         first = next(iter(self.slots), None)
-        if first is None:
-            return ""
-        if self.refusals is not None and self.refusals.ends_at(first) > now:
-            return self.refusals.cause
-        return first.rests_for()
+        cause = self._cause_of(first, now) if first is not None else ""
+        return Shortfall(RESTS, 0.0, 0.0, self.wakes_at(), cause=cause)
+
+    def _cause_of(self, slot: KeySlot, now: float) -> str:
+        """Return why *slot* rests: a failure class or an operator's reason."""
+        if self.refusals is not None:
+            refused = self.refusals.cooldown_of(slot)
+            if refused.until > now:
+                return refused.cause
+        return slot.cause_of_rest()
 
     def refile(self, slot: KeySlot) -> None:
         """Look at *slot* afresh: its state or its wait changed."""
@@ -236,10 +244,11 @@ class Candidate:
     def _may_serve(self, slot: KeySlot, now: float) -> bool:
         if not slot.is_awake(now):
             return False
-        return self.refusals is None or self.refusals.ends_at(slot) <= now
+        return self.refusals is None or self.refusals.cooldown_of(slot).until <= now
 
     def _rests_until(self, slot: KeySlot) -> float:
         if not slot.is_awake(math.inf):
             return math.inf
-        refused_until = self.refusals.ends_at(slot) if self.refusals is not None else 0.0
-        return max(slot.wake_at, refused_until)
+        if self.refusals is None:
+            return slot.cooldown.until
+        return max(slot.cooldown.until, self.refusals.cooldown_of(slot).until)

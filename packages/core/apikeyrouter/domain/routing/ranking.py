@@ -14,7 +14,7 @@ import msgspec
 
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Amounts, Ledger, Lines, Reservation, Shortfall
-from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.candidate import RESTS, Candidate
 from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.domain.routing.scoring import EQUAL_WITHIN, Scoring
 
@@ -26,7 +26,6 @@ _GATE_PAUSE_S = 1.0
 _REFRESH_EVERY = 4
 #: So many candidates speak for all of a large pool.
 _ASKED = 256
-_RESTS = "key rests"
 _PILE = 16
 
 
@@ -183,7 +182,7 @@ class Ranking:
                 instant = max(fits_at, scope.cooldown.until)
                 if instant <= now:
                     instant = why.fits_at
-            rests_until = candidate.wakes_at() if why.what == _RESTS else 0.0
+            rests_until = candidate.wakes_at() if why.what == RESTS else 0.0
             soonest = min(soonest, max(instant, rests_until))
         return soonest
 
@@ -316,8 +315,7 @@ class Ranking:
         now: float,
     ) -> Reservation | Shortfall:
         if slot is None:
-            cause = candidate.rests_for(now)
-            return Shortfall(_RESTS, 0.0, 0.0, candidate.wakes_at(), cause=cause)
+            return candidate.shortfall(now)
         scope, gate = candidate.scope, self._scoring.gate
         if scope.cooldown.until > now:
             return scope.cooldown.shortfall()
