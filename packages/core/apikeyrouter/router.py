@@ -1,4 +1,4 @@
-"""`ApiKeyRouter`: composition root and public API.
+"""`ApiKeyRouter`: the public API.
 
     async with ApiKeyRouter() as router:
         await router.register_provider("openai", OpenAIAdapter())
@@ -8,58 +8,41 @@
 It can be built outside a running loop. Nothing is started until it is used.
 """
 
-import asyncio
-import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Self
 
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
-from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.composition import compose
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.attempt_context import AttemptContext
-from apikeyrouter.domain.components.key_manager import KeyManager
-from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
-from apikeyrouter.domain.components.routing_engine import RoutingEngine
 from apikeyrouter.domain.event_feed import EventFeed
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
 from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.interfaces.state_store import StateStore
-from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.backend import LedgerBackend
-from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
-from apikeyrouter.domain.models.api_key import APIKey
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.models.api_key import USABLE, APIKey
 from apikeyrouter.domain.models.declared_limits import check_limits
-from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS, Demand
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.request_intent import RequestIntent
-from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
+from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 from apikeyrouter.domain.models.wire import WireRequest
-from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue
-from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.request import Request
-from apikeyrouter.domain.routing.route_table import RouteTable
-from apikeyrouter.domain.token_estimate import estimate_tokens
-from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError
-from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
-from apikeyrouter.infrastructure.adapters.sse import data_of_events
 from apikeyrouter.infrastructure.clock import SteadyClock
 from apikeyrouter.infrastructure.config.settings import RouterSettings
 from apikeyrouter.infrastructure.observability.logger import DefaultObservabilityManager
 from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
 from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
-from apikeyrouter.infrastructure.utils.encryption import EncryptionService
-from apikeyrouter.keys.key_lock import KeyLock
-from apikeyrouter.keys.prober import KeyProber
 from apikeyrouter.request.attempt_loop import AttemptLoop
-from apikeyrouter.request.custom_adapter import call_adapter, complete
-from apikeyrouter.request.exchange import Answer, exchange
-from apikeyrouter.request.waiting_room import WaitingRoom
-from apikeyrouter.state_summary import key_summary, scope_summary
+from apikeyrouter.request.exchange import Answer
+from apikeyrouter.request.forwarding import forward_by
+from apikeyrouter.request.intent_calls import answer_whole, chunks_of, stream_request_for
+from apikeyrouter.request.intents import demand_of, intent_of, objective_of
+from apikeyrouter.state_summary import state_summary
 
 #: Less than this is drift, and no step of the wall clock.
 _WALL_STEP_S = 1.0
@@ -102,48 +85,18 @@ class ApiKeyRouter:
         self.ledger_backend: LedgerBackend | None = None
         self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._outbox = WriteBehind(self.state_store, on_error=self._note_store_error)
-        self._build()
-
-    def _build(self) -> None:
-        settings = self.settings
-        secret = settings.encryption_key
-        sealer = EncryptionService(secret.get_secret_value() if secret else None)
-        ledger = Ledger()
-        search = LimitSearch(ledger, emit=self._feed.emit)
-        self._book = AccountRegistry(
-            ledger, search, clock=self._clock, emit=self._feed.emit, on_capacity=self._on_capacity
-        )
-        self.key_manager = KeyManager(
-            self.state_store, sealer,
-            clock=self._clock, emit=self._feed.emit, record=self._outbox.put, lock=KeyLock(),
-        )  # fmt: skip
-        self.routes = RouteTable(
-            self._book, clock=self._clock, default_objective=RoutingObjective()
-        )
-        self.routing_engine = RoutingEngine(
-            self.routes, ledger, clock=self._clock, find_record=self._records.get
-        )
-        self.quota_awareness_engine = QuotaAwarenessEngine(
-            ledger, self._book, self.key_manager, search, clock=self._clock, emit=self._feed.emit
-        )
-        self._room = WaitingRoom(AdmissionQueue(self.routing_engine), self._clock, self._feed)
-        self.routes.on_change = self._room.nudge
-        self._prober = KeyProber(self.key_manager, self.routes)
-        self.key_manager.on_change = self._on_key
-        self.key_manager.on_wake = self._on_wake
-        self._context = AttemptContext(
-            engine=self.routing_engine,
-            ledger=ledger,
-            awareness=self.quota_awareness_engine,
-            manager=self.key_manager,
+        self._parts = parts = compose(
+            settings,
+            store=self.state_store,
+            outbox=self._outbox,
             clock=self._clock,
-            wall=self._clock.wall,
             feed=self._feed,
-            cooldown_s=settings.default_cooldown_seconds,
-            quota_cooldown_s=settings.quota_default_cooldown_seconds,
-            on_invalid=self._prober.watch,
-            keep=self._outbox.put,
+            find_record=self._records.get,
         )
+        self.key_manager = parts.manager
+        self.routes = parts.routes
+        self.routing_engine = parts.engine
+        self.quota_awareness_engine = parts.awareness
 
     async def __aenter__(self) -> Self:
         return self
@@ -153,7 +106,7 @@ class ApiKeyRouter:
 
     async def close(self) -> None:
         """Write what is waiting to be written, and close connections and store."""
-        await self._prober.close()
+        await self._parts.prober.close()
         for entry in self.routes.providers.values():
             if isinstance(entry.adapter, WireAdapter):
                 await entry.adapter.close()
@@ -188,8 +141,8 @@ class ApiKeyRouter:
         own = None
         if isinstance(adapter, WireAdapter):
             own = adapter.models
-            self._book.calendars[provider_id] = adapter.calendars
-            self._book.admissions[provider_id] = adapter.admission
+            self._parts.registry.calendars[provider_id] = adapter.calendars
+            self._parts.registry.admissions[provider_id] = adapter.admission
         self.routes.add_provider(
             ProviderEntry(provider_id, adapter, models if models is not None else own)
         )
@@ -235,13 +188,13 @@ class ApiKeyRouter:
         """
         check_limits(limits)
         account = LedgerAccount(account_id)
-        self._book.declare(account, dict(limits), self._clock())
-        account.on_capacity = self._room.nudge
+        self._parts.registry.declare(account, dict(limits), self._clock())
+        account.on_capacity = self.routes.on_change
         return account
 
     def configure_objective(self, objective: RoutingObjective | str) -> None:
         """Set what choices should be good at unless a request says otherwise."""
-        self.routes.set_default_objective(_objective_of(objective) or RoutingObjective())
+        self.routes.set_default_objective(objective_of(objective) or RoutingObjective())
 
     # -- requests -----------------------------------------------------------
 
@@ -256,17 +209,17 @@ class ApiKeyRouter:
             NoEligibleKeysError: Nobody has room in time; `retry_after` says when.
             SystemError: The provider failed it for good, or it is the request's fault.
         """
-        intent = _intent_of(request_intent)
-        attempts = self.attempts(self._demand_of(intent, objective))
-        deadline = self._loop_deadline(attempts.demand)
+        intent = intent_of(request_intent)
+        attempts = self.attempts(demand_of(intent, objective, self.routes.providers))
+        deadline = attempts.loop_deadline()
         try:
             async for attempt in attempts:
-                response = await self._route_once(attempt, intent, deadline)
+                response = await answer_whole(attempt, intent, deadline)
                 if response is not None:
                     return response
         finally:
             attempts.close()
-        raise system_error_of(_failure_of(attempts))
+        raise system_error_of(attempts.final_failure())
 
     async def route_stream(
         self,
@@ -281,39 +234,12 @@ class ApiKeyRouter:
             NoEligibleKeysError: Nobody has room in time.
             SystemError: The provider failed it, at once or midway.
         """
-        intent = _intent_of(request_intent)
-        intent = _with(intent, stream=True)
-        demand = self._demand_of(intent, objective)
-        demand.stream = True
-
-        def request_for(attempt: Attempt) -> WireRequest:
-            adapter, wanted = _wire(attempt), _for_model(intent, attempt.model)
-            if "stream_options" in intent.parameters or not adapter.asks_usage(attempt.model):
-                return adapter.prepare(wanted)
-            request = adapter.prepare(_with(wanted, stream_options={"include_usage": True}))
-            request.asks_usage = True
-            return request
-
-        answer = await self.forward(demand, request_for)
-        if answer.failure is not None or answer.stream is None:
-            raise system_error_of(answer.failure or Failure(FailureClass.SERVER_ERROR, "no stream"))
-        adapter = _wire(answer.attempt)
-        failure: Failure | None = None
-        try:
-            async for data in data_of_events(answer.stream):
-                # What follows an error is read to its end, so that the attempt ends as it should.
-                failure = failure or (
-                    classify_embedded(adapter.kind, data, self._clock.wall())
-                    if b'"error"' in data
-                    else None
-                )
-                chunk = adapter.normalize_chunk(data) if failure is None else None
-                if chunk is not None:
-                    yield chunk
-        finally:
-            answer.stream.close()
-        if failure is not None:
-            raise system_error_of(failure)
+        intent = intent_of(request_intent)
+        demand = demand_of(intent, objective, self.routes.providers, stream=True)
+        answer = await self.forward(demand, stream_request_for(intent))
+        async with aclosing(chunks_of(answer)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def attempts(self, demand: Demand, *, accounts: tuple[LedgerAccount, ...] = ()) -> AttemptLoop:
         """Return the attempts for one request, to be made by the caller's own loop.
@@ -347,8 +273,9 @@ class ApiKeyRouter:
         self._remember(record)
         request = Request(demand, record, accounts)
         return AttemptLoop(
-            self._context, self._room, request, wait_s=wait_s, backend=self.ledger_backend
-        )
+            self._parts.context, self._parts.room, request,
+            wait_s=wait_s, backend=self.ledger_backend,
+        )  # fmt: skip
 
     async def forward(
         self,
@@ -373,28 +300,34 @@ class ApiKeyRouter:
             NoEligibleKeysError: Nobody has room in time.
         """
         attempts = self.attempts(demand, accounts=accounts)
-        deadline = self._loop_deadline(demand)
-        answer: Answer | None = None
-        try:
-            async for attempt in attempts:
-                answer = await exchange(
-                    attempt, request_for,
-                    deadline=deadline,
-                    withhold_usage=withhold_usage is not None and withhold_usage(attempt),
-                )  # fmt: skip
-                if answer is not None and (answer.failure is None or not attempt.tries_next):
-                    return answer
-        finally:
-            attempts.close()
-        failure = _failure_of(attempts)
-        if answer is not None and answer.failure is failure and failure.kind.is_fault_of_request:
-            # No other model could serve it: its provider's words are its answer.
-            return answer
-        return Answer(failure.status or 0, (), attempts.last, failure=failure)
+        return await forward_by(attempts, request_for, withhold_usage)
 
     def now(self) -> float:
         """Return the instant by the router's clock."""
         return self._clock()
+
+    # -- who is known -------------------------------------------------------
+
+    def set_aliases(self, aliases: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        """Define names of your own: targets (provider, model) in order of preference."""
+        self.routes.set_aliases({name: tuple(targets) for name, targets in aliases.items()})
+
+    def known_models(self) -> list[tuple[str, str]]:
+        """List (model, provider) pairs known by name; aliases have an empty provider."""
+        return self.routes.known_models()
+
+    def owner_of(self, model: str) -> str | None:
+        """Return the provider that is asked for *model* first; `None` if nobody has it."""
+        return self.routes.owner_of(model)
+
+    def nearest_models(self, model: str) -> tuple[str, ...]:
+        """Return up to three known names that look like *model*."""
+        return self.routes.nearest(model)
+
+    def count_keys(self) -> tuple[int, int]:
+        """Return how many keys there are, and how many of them may be used."""
+        slots = self.key_manager.slot_by_id.values()
+        return len(slots), sum(slot.record.state in USABLE for slot in slots)
 
     # -- questions ----------------------------------------------------------
 
@@ -409,78 +342,22 @@ class ApiKeyRouter:
         It moves no key. Call it where the router runs: from another thread by
         `asyncio.run_coroutine_threadsafe`.
         """
-        now, slots = self._clock(), self.key_manager.slot_by_id.values()
-        return {
-            "keys": [key_summary(slot, self._book, now) for slot in slots],
-            "scopes": [scope_summary(scope, now) for scope in self._book],
-            "circuits": [
-                {
-                    "provider_id": pool.provider_id,
-                    "model": pool.model,
-                    "open_until": pool.circuit.cooldown.until,
-                }
-                for pool in self.routes.pools()
-                if pool.circuit.is_open
-            ],
-            "waiting": self._room.queue.waiting,
-            "waiting_tokens": self._room.queue.waiting_tokens,
-            "open_reservations": self.quota_awareness_engine.ledger.open_count,
-            "records_dropped": self._outbox.dropped,
-        }
+        summary = state_summary(self._parts, self._clock())
+        return {**summary, "records_dropped": self._outbox.dropped}
 
     # -- inside -------------------------------------------------------------
-
-    async def _route_once(
-        self, attempt: Attempt, intent: RequestIntent, deadline: float
-    ) -> SystemResponse | None:
-        adapter = attempt.provider.adapter
-        wanted = _for_model(intent, attempt.model)
-        if not isinstance(adapter, WireAdapter):
-            return await call_adapter(attempt, adapter, wanted, deadline)
-        answer = await exchange(attempt, lambda _: adapter.prepare(wanted), deadline=deadline)
-        if answer is None or answer.failure is not None:
-            return None
-        if answer.stream is not None:
-            why = "the provider streamed an answer that should have come whole"
-            answer.stream.reject(Failure(FailureClass.SERVER_ERROR, why, 502))
-            return None
-        return complete(adapter.normalize_response(answer.body), attempt)
-
-    def _demand_of(self, intent: RequestIntent, objective: RoutingObjective | str | None) -> Demand:
-        if intent.provider_id is not None and intent.provider_id not in self.routes.providers:
-            known = ", ".join(self.routes.providers) or "none"
-            raise NoEligibleKeysError(
-                f"provider '{intent.provider_id}' is not registered; known: {known}"
-            )
-        body = intent.encoded()
-        return Demand(
-            model=intent.model,
-            request_id=intent.request_id or uuid.uuid4().hex,
-            provider_id=intent.provider_id,
-            input_tokens=estimate_tokens(body),
-            body_bytes=len(body),
-            output_cap=_output_cap_of(intent.parameters),
-            objective=_objective_of(objective),
-            priority=intent.priority,
-            max_wait=intent.max_wait,
-            tags=intent.tags,
-        )
-
-    def _loop_deadline(self, demand: Demand) -> float:
-        assert demand.deadline is not None  # noqa: S101 - `attempts` has set it
-        return asyncio.get_running_loop().time() + demand.deadline - self._clock()
 
     def _follow_wall(self, now: float) -> None:
         """Take a step of the wall clock to the days and months that end by it."""
         ahead_s = self._clock.wall() - now
-        if abs(ahead_s - self._book.wall_ahead_s) < _WALL_STEP_S:
+        if abs(ahead_s - self._parts.registry.wall_ahead_s) < _WALL_STEP_S:
             return
         self.observability_manager.log(
             "warning",
             "the wall clock was set; times in records go on by the router's own clock",
             ahead_s=round(ahead_s, 3),
         )
-        self._book.follow_wall(ahead_s)
+        self._parts.registry.follow_wall(ahead_s)
 
     def _remember(self, record: DecisionRecord) -> None:
         records = self._records
@@ -488,60 +365,7 @@ class ApiKeyRouter:
         if len(records) > self.settings.max_decisions:
             records.popitem(last=False)
 
-    def _on_wake(self, slot: KeySlot) -> None:
-        self.quota_awareness_engine.clear_account_cooldowns(slot)
-        self.routes.forget_list(slot)
-
-    def _on_key(self, slot: KeySlot) -> None:
-        if slot.id in self.routes.providers[slot.provider_id].slots:
-            self.routes.refresh_slot(slot)
-        else:
-            self.routes.add_slot(slot)
-
-    def _on_capacity(self, scope: QuotaScope) -> None:
-        self.routes.refresh_scope(scope)
-
     def _note_store_error(self, error: Exception) -> None:
         self.observability_manager.log(
             "error", "records could not be kept", error=str(error), kind=type(error).__name__
         )
-
-
-def _failure_of(attempts: AttemptLoop) -> Failure:
-    return attempts.failure or Failure(FailureClass.TIMEOUT, "the request ran out of time")
-
-
-def _intent_of(intent: RequestIntent | dict[str, Any]) -> RequestIntent:
-    return intent if isinstance(intent, RequestIntent) else RequestIntent.model_validate(intent)
-
-
-def _for_model(intent: RequestIntent, model: str) -> RequestIntent:
-    return intent if intent.model == model else intent.model_copy(update={"model": model})
-
-
-def _with(intent: RequestIntent, **parameters: Any) -> RequestIntent:
-    return intent.model_copy(update={"parameters": {**intent.parameters, **parameters}})
-
-
-def _output_cap_of(parameters: Mapping[str, Any]) -> int | None:
-    cap = parameters.get("max_completion_tokens", parameters.get("max_tokens"))
-    return min(cap, MOST_OUTPUT_TOKENS) if isinstance(cap, int) and cap > 0 else None
-
-
-def _objective_of(objective: RoutingObjective | str | None) -> RoutingObjective | None:
-    if not isinstance(objective, str):
-        return objective
-    try:
-        return RoutingObjective(primary=ObjectiveType(objective.lower()))
-    except ValueError:
-        known = ", ".join(ObjectiveType)
-        raise ConfigurationError(f"unknown objective '{objective}'; known are {known}") from None
-
-
-def _wire(attempt: Attempt) -> WireAdapter:
-    adapter = attempt.provider.adapter
-    if not isinstance(adapter, WireAdapter):
-        raise ConfigurationError(
-            f"provider '{attempt.provider.id}' cannot stream: its adapter passes no bytes"
-        )
-    return adapter

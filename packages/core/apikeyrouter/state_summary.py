@@ -3,11 +3,33 @@
 import math
 from typing import Any
 
+from apikeyrouter.composition import RouterParts
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.report import window_state
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.quota_scope import QuotaScope
+
+
+def state_summary(parts: RouterParts, now: float) -> dict[str, Any]:
+    """Return keys, scopes, circuits and the queue; nothing is moved by it."""
+    queue = parts.room.queue
+    return {
+        "keys": [key_summary(s, parts.registry, now) for s in parts.manager.slot_by_id.values()],
+        "scopes": [scope_summary(scope, now) for scope in parts.registry],
+        "circuits": [
+            {
+                "provider_id": pool.provider_id,
+                "model": pool.model,
+                "open_until": pool.circuit.cooldown.until,
+            }
+            for pool in parts.routes.pools()
+            if pool.circuit.is_open
+        ],
+        "waiting": queue.waiting,
+        "waiting_tokens": queue.waiting_tokens,
+        "open_reservations": parts.context.ledger.open_count,
+    }
 
 
 def key_summary(slot: KeySlot, book: AccountRegistry, now: float) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
-from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.infrastructure.config.model import (
     ClientConfig,
     RouterConfig,
     ServerConfig,
     refuse_open_service,
 )
+from apikeyrouter.service import LedgerAccount, ModelLists
 from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
@@ -24,7 +24,6 @@ from apikeyrouter_proxy.dataplane.info import Info
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
-from apikeyrouter_proxy.model_lists import ModelLists
 from apikeyrouter_proxy.settings import ProxySettings
 
 _log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class ProxyApp:
     def __init__(self, config: RouterConfig, router: ApiKeyRouter, settings: ProxySettings) -> None:
         self.config = config
         self.router = router
-        self.models = ModelLists(router)
+        self.models = ModelLists(router.routes, router.now)
         self.ending = ShutdownState()
         self._is_furnished = False
         clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)

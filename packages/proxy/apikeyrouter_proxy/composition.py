@@ -4,14 +4,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from apikeyrouter import ApiKeyRouter, ApiKeyRouterError, ConfigurationError, RoutingObjective
-from apikeyrouter.domain.models.routing_decision import ObjectiveType
-from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
-from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter.infrastructure.adapters.openai_compatible import (
-    CATALOGUE,
-    custom_adapter,
-    make_adapter,
+from apikeyrouter import (
+    ApiKeyRouter,
+    ApiKeyRouterError,
+    ConfigurationError,
+    ObjectiveType,
+    RoutingObjective,
 )
 from apikeyrouter.infrastructure.config.environment import (
     base_url_variable,
@@ -21,6 +19,13 @@ from apikeyrouter.infrastructure.config.environment import (
 )
 from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, load_config
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
+from apikeyrouter.service import (
+    CATALOGUE,
+    ConnectionOptions,
+    OpenAIAdapter,
+    custom_adapter,
+    make_adapter,
+)
 
 _log = logging.getLogger("apikeyrouter")
 
@@ -119,7 +124,7 @@ async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
             await router.register_key(key.secret.get_secret_value(), key.provider, facts)
         except (ApiKeyRouterError, ValueError) as error:
             raise ConfigurationError(f"key '{key.id}': {error}") from error
-    router.routes.set_aliases(
+    router.set_aliases(
         {
             name: tuple(_split(target) for target in targets)
             for name, targets in config.models.items()

@@ -16,13 +16,13 @@ from typing import Any
 import aiohttp
 
 from apikeyrouter import ApiKeyRouter, RouterSettings
-from apikeyrouter.infrastructure.adapters.connection_options import DIRECT
 from apikeyrouter.infrastructure.config.model import (
     KeyConfig,
     ProviderConfig,
     RouterConfig,
     ServerConfig,
 )
+from apikeyrouter.service import DIRECT
 from apikeyrouter_proxy.app import ProxyApp
 from apikeyrouter_proxy.event_board import EventBoard
 from apikeyrouter_proxy.serving import bind, server_for, url_of

@@ -6,19 +6,7 @@ never changed in place.
 
 from collections import Counter
 
-from apikeyrouter.domain.models.events import (
-    AttemptEnded,
-    AttemptStarted,
-    CircuitMoved,
-    Event,
-    KeyMoved,
-    LimitLearned,
-    RequestDequeued,
-    RequestQueued,
-    Rested,
-    ScopesJoined,
-)
-from apikeyrouter.domain.models.routing_decision import instant
+from apikeyrouter.service import events, instant
 
 _LINES_KEPT = 6
 #: Attempts that ended so have gone into a limit.
@@ -43,39 +31,39 @@ class EventBoard:
         self.refused: Counter[str] = Counter()
         self.lines: tuple[str, ...] = ()
 
-    def note(self, event: Event) -> None:
+    def note(self, event: events.Event) -> None:
         """Take in one event."""
         match event:
-            case RequestQueued() | RequestDequeued():
+            case events.RequestQueued() | events.RequestDequeued():
                 self.waiting = event.waiting
-            case AttemptStarted():
+            case events.AttemptStarted():
                 self.in_flight[event.key_id] += 1
-            case AttemptEnded():
+            case events.AttemptEnded():
                 self._note_end(event)
             case _ if words := words_of(event):
                 line = f"{instant(event.at):%H:%M:%S} {words}"
                 self.lines = (*self.lines, line)[-_LINES_KEPT:]
 
-    def _note_end(self, event: AttemptEnded) -> None:
+    def _note_end(self, event: events.AttemptEnded) -> None:
         self.in_flight[event.key_id] -= 1
         self.served[event.key_id] += event.outcome == "ok"
         self.refused[event.key_id] += event.outcome in _REFUSED
 
 
-def words_of(event: Event) -> str:
+def words_of(event: events.Event) -> str:
     """Put what happened to a key, a limit or a provider into words; nothing for a request."""
     match event:
-        case LimitLearned():
+        case events.LimitLearned():
             return f"{event.scope_id} allows {event.after:,.0f} {event.window} ({event.provenance})"
-        case ScopesJoined():
+        case events.ScopesJoined():
             verb = "shares the limits of" if event.joined else "has limits apart from"
             return f"{event.other_id} {verb} {event.scope_id} ({event.basis})"
-        case KeyMoved():
+        case events.KeyMoved():
             return f"{event.key_id} is {event.to_state} ({event.trigger})"
-        case CircuitMoved():
+        case events.CircuitMoved():
             circuit = f"{event.provider_id}/{event.model}"
             return f"the circuit of {circuit} is {event.to_state} ({event.trigger})"
-        case Rested():
+        case events.Rested():
             return f"{event.scope_id} is left alone for {event.seconds:.1f} s ({event.cause})"
         case _:
             return ""

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from apikeyrouter import ConfigurationError
-from apikeyrouter.infrastructure.config.settings import explain
+from apikeyrouter.service import explain
 
 _DAY_S = 86_400
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,]+/?", re.IGNORECASE)

@@ -18,6 +18,7 @@ from apikeyrouter.domain.failures.consequences import (
     forget_refusals,
 )
 from apikeyrouter.domain.failures.table import Consequence
+from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of
 from apikeyrouter.domain.models.api_key import KeyState
@@ -121,6 +122,12 @@ class Attempt:
         account = self.grant.hold.account
         seen_at = account.observed_at
         return seen_at is None or now - seen_at > _FRESH_REPORT_S or account.last_strain > _ROOMY
+
+    @property
+    def asks_usage(self) -> bool:
+        """Whether its provider tells the usage of a stream when it is asked to."""
+        adapter = self.provider.adapter
+        return isinstance(adapter, WireAdapter) and adapter.asks_usage(self.model)
 
     @property
     def tries_next(self) -> bool:

@@ -128,6 +128,15 @@ class AttemptLoop:
         """The failure of the last attempt; `None` when it ended otherwise."""
         return self._last.failure if self._last is not None else None
 
+    def final_failure(self) -> Failure:
+        """Return why the request failed, once no attempt is left."""
+        return self.failure or Failure(FailureClass.TIMEOUT, "the request ran out of time")
+
+    def loop_deadline(self) -> float:
+        """Return the event loop's time at which the request is given up."""
+        left_s = (self.demand.deadline or math.inf) - self._context.clock()
+        return asyncio.get_running_loop().time() + left_s
+
     @property
     def last(self) -> Attempt:
         """The last attempt; there must have been one."""

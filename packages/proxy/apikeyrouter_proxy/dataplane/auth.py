@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from apikeyrouter.domain.key_slot import matches
-from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.infrastructure.config.model import ClientConfig
-from apikeyrouter.infrastructure.config.values import is_loopback
+from apikeyrouter.service import LedgerAccount, is_loopback, matches
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 
-from apikeyrouter.infrastructure.config.values import is_loopback
+from apikeyrouter.service import is_loopback
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import is_exposed
 from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, ErrorAnswer, refusal

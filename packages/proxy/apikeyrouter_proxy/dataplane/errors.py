@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from apikeyrouter import NoEligibleKeysError, UnknownModelError
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.infrastructure.adapters.error_classification import UNTRUSTED
+from apikeyrouter.service import UNTRUSTED, Failure, FailureClass
 
 #: Clients sleep through waits up to this long; beyond it they are told not to retry.
 LONGEST_HINT_S = 60.0

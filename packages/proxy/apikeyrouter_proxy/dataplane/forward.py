@@ -10,17 +10,19 @@ from collections.abc import Callable
 
 from apikeyrouter import (
     ApiKeyRouter,
+    Demand,
     NoEligibleKeysError,
     OwnLimitError,
     SystemError,
     UnknownModelError,
 )
-from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.token_estimate import estimate_tokens
-from apikeyrouter.request.exchange import Answer
-from apikeyrouter.request.metered_stream import MeteredStream
+from apikeyrouter.service import (
+    Answer,
+    Failure,
+    FailureClass,
+    MeteredStream,
+    estimate_tokens,
+)
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.bodies.peek import BadBodyError, Peek, peek
@@ -161,7 +163,7 @@ class Forwarder:
     ) -> ErrorAnswer:
         nearest: tuple[str, ...] = ()
         if failure.kind is FailureClass.MODEL_UNAVAILABLE:
-            known = self._router.routes.nearest(model)
+            known = self._router.nearest_models(model)
             nearest = tuple(name for name in known if client is None or client.may_use(name))
         return for_failure(failure, answer.attempt.provider.id, nearest)
 
@@ -259,7 +261,7 @@ def _is_clients_fault(answer: Answer) -> bool:
     failure = answer.failure
     if failure is None or not answer.body:
         return False
-    return CONSEQUENCES[failure.kind].blame is Blame.REQUEST and answer.status != 401
+    return failure.kind.is_fault_of_request and answer.status != 401
 
 
 def _over_own_limit(error: OwnLimitError) -> ErrorAnswer:

@@ -7,7 +7,7 @@ Credentials, hop-by-hop headers, cookies and what belongs to one of our keys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from apikeyrouter.request.exchange import Answer
+from apikeyrouter.service import Answer
 from apikeyrouter_proxy.middleware.security_headers import SECURITY_HEADER_NAMES
 
 _HOP_BY_HOP = {

@@ -5,13 +5,11 @@ from difflib import get_close_matches
 import msgspec
 
 from apikeyrouter import ApiKeyRouter, UnknownModelError
-from apikeyrouter.domain.models.api_key import USABLE
-from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.service import ModelLists
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
-from apikeyrouter_proxy.model_lists import ModelLists
 
 #: Looking for similar names takes long: so much of them is compared.
 _LONGEST_NAME, _MOST_COMPARED = 100, 1000
@@ -33,10 +31,9 @@ class Info:
     async def ready(self, request: Request, receive: Receive, send: Send) -> None:
         """Say whether requests can be served: there is a key that may be used."""
         del receive
-        slots = self._router.key_manager.slot_by_id.values()
-        usable = sum(1 for slot in slots if slot.record.state in USABLE)
+        keys, usable = self._router.count_keys()
         status = "ready" if usable else "no usable key"
-        facts = {"status": status, "keys": len(slots), "usable": usable}
+        facts = {"status": status, "keys": keys, "usable": usable}
         await _send_json(request, send, 200 if usable else 503, facts)
 
     async def list_models(self, request: Request, receive: Receive, send: Send) -> None:
@@ -69,7 +66,7 @@ class Info:
 
     def _cards(self, client: Client | None) -> dict[str, dict[str, object]]:
         cards: dict[str, dict[str, object]] = {}
-        for model, provider_id in self._router.routes.known_models():
+        for model, provider_id in self._router.known_models():
             if client is None or client.may_use(model):
                 cards.setdefault(model, _card(model, provider_id or "apikeyrouter"))
         return cards
@@ -78,17 +75,8 @@ class Info:
         """Describe what nobody lists under *name* and a request would still be served by."""
         if client is not None and not client.may_use(name):
             return None
-        try:
-            route = self._router.routes.route_for(Demand(model=name, request_id=""))
-        except UnknownModelError:
-            return None
-        pool = route.levels[0].pools[0]
-        if (
-            self._router.routes.providers[pool.provider_id].lacks(pool.model)
-            and not pool.has_worked
-        ):
-            return None
-        return _card(name, pool.provider_id)
+        owner = self._router.owner_of(name)
+        return _card(name, owner) if owner is not None else None
 
     async def _admit(self, request: Request, send: Send) -> Client | bool | None:
         """Find who asks; False when that was refused."""

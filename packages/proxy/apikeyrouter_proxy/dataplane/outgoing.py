@@ -1,8 +1,6 @@
 """The request to a provider, made for whichever key and model an attempt uses."""
 
-from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
-from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.service import Attempt, WireRequest
 from apikeyrouter_proxy.dataplane.asgi import Request
 from apikeyrouter_proxy.dataplane.bodies.peek import (
     Peek,
@@ -34,10 +32,7 @@ class Outgoing:
 
     def has_spliced_usage(self, attempt: Attempt) -> bool:
         """Tell whether the usage event is our own wish, not the client's."""
-        adapter = attempt.provider.adapter
-        return (
-            self._splices and isinstance(adapter, WireAdapter) and adapter.asks_usage(attempt.model)
-        )
+        return self._splices and attempt.asks_usage
 
     def request_for(self, attempt: Attempt) -> WireRequest:
         """Return the same bytes; where something has to change, spliced into them unpacked."""

@@ -7,7 +7,7 @@ and a reset takes the answer with it.
 
 import asyncio
 
-from apikeyrouter.request.exchange import Answer
+from apikeyrouter.service import Answer
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer
 

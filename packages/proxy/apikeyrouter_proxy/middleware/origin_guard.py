@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from apikeyrouter.infrastructure.config.values import is_loopback
+from apikeyrouter.service import is_loopback
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
 from apikeyrouter_proxy.middleware.cors import Cors
 

@@ -171,6 +171,15 @@ class RouteTable:
                 names += [(model, entry.id) for model in entry.names()]
         return names
 
+    def owner_of(self, model: str) -> str | None:
+        """Return the provider that is asked for *model* first; `None` if nobody has it."""
+        try:
+            pool = self.route_for(Demand(model=model, request_id="")).levels[0].pools[0]
+        except UnknownModelError:
+            return None
+        is_lacked = self.providers[pool.provider_id].lacks(pool.model) and not pool.has_worked
+        return None if is_lacked else pool.provider_id
+
     def pools(self) -> list[CandidatePool]:
         """Return the pools that are in use now."""
         return self._all_pools()

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS
+from apikeyrouter.service import MOST_OUTPUT_TOKENS
 from apikeyrouter_proxy.dataplane.bodies.members import place_of, spliced
 
 _USAGE_WISH = b'"include_usage":true'

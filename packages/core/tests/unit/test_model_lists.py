@@ -7,8 +7,8 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter_proxy import model_lists
-from apikeyrouter_proxy.model_lists import ModelLists
+from apikeyrouter.keys import model_lists
+from apikeyrouter.keys.model_lists import ModelLists
 
 pytestmark = pytest.mark.unit
 
@@ -65,7 +65,7 @@ async def test_what_any_key_is_told_counts(router: ApiKeyRouter, adapter: Listin
         await router.register_key(secret, "lab", {"id": secret})
     await router.revoke_key("a")
     adapter.models_by_secret = {"a": ("gone",), "d": ("m",), "e": ("other", "m")}
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     assert await known_after(lists, router) == ["m", "other"]
     assert sorted(adapter.asked) == ["b", "c", "d", "e"]
@@ -75,7 +75,7 @@ async def test_one_key_of_an_account_is_asked(router: ApiKeyRouter, adapter: Lis
     for secret in "abcde":
         await router.register_key(secret, "lab", {"id": secret, "scope": "one"})
     await router.register_key("f", "lab", {"id": "f", "scope": "two"})
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     await lists.settle()
     assert adapter.asked == ["a", "f"]
@@ -88,7 +88,7 @@ async def test_other_keys_are_asked_later_where_there_are_many(
     for name in names:
         await router.register_key(name, "lab", {"id": name})
     adapter.models_by_secret = {names[39]: ("m",)}
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     assert await known_after(lists, router) == []
     assert await known_after(lists, router) == []
@@ -106,7 +106,7 @@ async def test_list_that_is_known_is_asked_for_again_only_on_demand(
 ) -> None:
     await router.register_key("a", "lab")
     adapter.models_by_secret = {"a": ("m",)}
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     assert await known_after(lists, router) == ["m"]
     adapter.models_by_secret = {"a": ("m", "new")}
@@ -122,7 +122,7 @@ async def test_lists_are_asked_for_again_after_a_while(
 ) -> None:
     monkeypatch.setattr(model_lists, "_ASKED_AGAIN_S", 0.0)
     await router.register_key("a", "lab")
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     async with asyncio.timeout(2.0):
         await adapter.asked_thrice.wait()
@@ -137,7 +137,7 @@ async def test_stalled_provider_keeps_nobody_waiting(
     router: ApiKeyRouter, adapter: Listing
 ) -> None:
     await router.register_key("stalls", "lab")
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     async with asyncio.timeout(2.5):
         assert await known_after(lists, router) == []
@@ -152,7 +152,7 @@ async def test_key_that_stalls_keeps_no_other_from_being_asked(
     adapter.models_by_secret = {"b": ("m",)}
     for secret in ("stalls", "b"):
         await router.register_key(secret, "lab")
-    lists = ModelLists(router)
+    lists = ModelLists(router.routes, router.now)
     lists.start()
     assert await known_after(lists, router) == ["m"]
     await lists.stop()

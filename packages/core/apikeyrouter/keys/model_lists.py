@@ -7,11 +7,13 @@ long for a list.
 """
 
 import asyncio
+from collections.abc import Callable
 
-from apikeyrouter import ApiKeyRouter, WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import USABLE
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
+from apikeyrouter.domain.routing.route_table import RouteTable
 
 _FRESH_S = 30.0
 _PATIENCE_S = 10.0
@@ -27,8 +29,9 @@ _ASKED_AGAIN_S = 3600.0
 class ModelLists:
     """Keeps the providers' lists of models."""
 
-    def __init__(self, router: ApiKeyRouter) -> None:
-        self._router = router
+    def __init__(self, routes: RouteTable, clock: Callable[[], float]) -> None:
+        self._routes = routes
+        self._clock = clock
         self._asked_at = 0.0
         self._settles_at = 0.0
         self._task: asyncio.Task[object] | None = None
@@ -43,7 +46,7 @@ class ModelLists:
         self._disarm()
         self._timer = loop.call_later(_ASKED_AGAIN_S, self.start)
         if self._task is None or self._task.done():
-            self._asked_at = self._router.now()
+            self._asked_at = self._clock()
             self._settles_at = loop.time() + _SETTLES_S
             self._rounds += 1
             entries = [entry for entry in self._providers() if _may_be_asked(entry)]
@@ -51,7 +54,7 @@ class ModelLists:
 
     def refresh(self) -> None:
         """Ask again unless that was done just now: somebody wanted a model nobody lists."""
-        if self._router.now() - self._asked_at > _FRESH_S:
+        if self._clock() - self._asked_at > _FRESH_S:
             self.start()
 
     async def settle(self) -> None:
@@ -75,7 +78,7 @@ class ModelLists:
             self._timer.cancel()
 
     def _providers(self) -> list[ProviderEntry]:
-        return list(self._router.routes.providers.values())
+        return list(self._routes.providers.values())
 
     async def _ask_all(self, entries: list[ProviderEntry]) -> None:
         # One that fails in a way of its own keeps no other from being asked.
@@ -89,7 +92,7 @@ class ModelLists:
         async def ask_key(slot: KeySlot) -> None:
             async with places:
                 models = await adapter.list_models(slot.secret)
-            self._router.routes.note_list(entry, slot, models)
+            self._routes.note_list(entry, slot, models)
 
         try:
             async with asyncio.timeout(_PATIENCE_S):

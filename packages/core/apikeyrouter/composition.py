@@ -1,0 +1,102 @@
+"""The parts of a router, made and connected: the only place that knows all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.attempt_context import AttemptContext
+from apikeyrouter.domain.components.key_manager import KeyManager
+from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
+from apikeyrouter.domain.components.routing_engine import RoutingEngine
+from apikeyrouter.domain.event_feed import EventFeed
+from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.ledger import Ledger
+from apikeyrouter.domain.models.routing_decision import RoutingObjective
+from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.route_table import RouteTable
+from apikeyrouter.infrastructure.clock import SteadyClock
+from apikeyrouter.infrastructure.config.settings import RouterSettings
+from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
+from apikeyrouter.infrastructure.utils.encryption import EncryptionService
+from apikeyrouter.keys.key_lock import KeyLock
+from apikeyrouter.keys.prober import KeyProber
+from apikeyrouter.request.waiting_room import WaitingRoom
+
+
+@dataclass(slots=True, frozen=True)
+class RouterParts:
+    """What a router is made of."""
+
+    registry: AccountRegistry
+    manager: KeyManager
+    routes: RouteTable
+    engine: RoutingEngine
+    awareness: QuotaAwarenessEngine
+    room: WaitingRoom
+    prober: KeyProber
+    context: AttemptContext
+
+
+def compose(
+    settings: RouterSettings,
+    *,
+    store: StateStore,
+    outbox: WriteBehind,
+    clock: SteadyClock,
+    feed: EventFeed,
+    find_record: Callable[[str], DecisionRecord | None],
+) -> RouterParts:
+    """Make the parts of a router and connect them."""
+    secret = settings.encryption_key
+    sealer = EncryptionService(secret.get_secret_value() if secret else None)
+    ledger = Ledger()
+    search = LimitSearch(ledger, emit=feed.emit)
+    registry = AccountRegistry(
+        ledger, search,
+        clock=clock, emit=feed.emit, on_capacity=lambda scope: routes.refresh_scope(scope),
+    )  # fmt: skip
+    manager = KeyManager(
+        store, sealer, clock=clock, emit=feed.emit, record=outbox.put, lock=KeyLock()
+    )
+    routes = RouteTable(registry, clock=clock, default_objective=RoutingObjective())
+    engine = RoutingEngine(routes, ledger, clock=clock, find_record=find_record)
+    awareness = QuotaAwarenessEngine(ledger, registry, manager, search, clock=clock, emit=feed.emit)
+    room = WaitingRoom(AdmissionQueue(engine), clock, feed)
+    prober = KeyProber(manager, routes)
+    # Whatever makes room tells the route table, and it alone tells those who wait.
+    routes.on_change = room.nudge
+    _follow_keys(manager, routes, awareness)
+    context = AttemptContext(
+        engine=engine,
+        ledger=ledger,
+        awareness=awareness,
+        manager=manager,
+        clock=clock,
+        wall=clock.wall,
+        feed=feed,
+        cooldown_s=settings.default_cooldown_seconds,
+        quota_cooldown_s=settings.quota_default_cooldown_seconds,
+        on_invalid=prober.watch,
+        keep=outbox.put,
+    )
+    return RouterParts(registry, manager, routes, engine, awareness, room, prober, context)
+
+
+def _follow_keys(manager: KeyManager, routes: RouteTable, awareness: QuotaAwarenessEngine) -> None:
+    """Keep routes and accounts in step with keys that come, move and are put right."""
+
+    def on_change(slot: KeySlot) -> None:
+        if slot.id in routes.providers[slot.provider_id].slots:
+            routes.refresh_slot(slot)
+        else:
+            routes.add_slot(slot)
+
+    def on_wake(slot: KeySlot) -> None:
+        awareness.clear_account_cooldowns(slot)
+        routes.forget_list(slot)
+
+    manager.on_change = on_change
+    manager.on_wake = on_wake

@@ -1,0 +1,54 @@
+"""What a service built on the router needs beside `ApiKeyRouter` itself: its only other entrance.
+
+A service reads a request, makes a `Demand` of it, hands it to `ApiKeyRouter.forward`, and
+passes the `Answer` on. Names that are listed here stay where they are; whatever else the library
+is made of may move.
+"""
+
+from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.key_slot import matches
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.models import events
+from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS
+from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.models.routing_decision import instant
+from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.token_estimate import estimate_tokens
+from apikeyrouter.infrastructure.adapters.connection_options import DIRECT, ConnectionOptions
+from apikeyrouter.infrastructure.adapters.error_classification import UNTRUSTED
+from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
+from apikeyrouter.infrastructure.adapters.openai_compatible import (
+    CATALOGUE,
+    custom_adapter,
+    make_adapter,
+)
+from apikeyrouter.infrastructure.config.settings import explain
+from apikeyrouter.infrastructure.config.values import is_loopback
+from apikeyrouter.keys.model_lists import ModelLists
+from apikeyrouter.request.exchange import Answer
+from apikeyrouter.request.metered_stream import MeteredStream
+
+__all__ = [
+    "CATALOGUE",
+    "DIRECT",
+    "MOST_OUTPUT_TOKENS",
+    "UNTRUSTED",
+    "Answer",
+    "Attempt",
+    "ConnectionOptions",
+    "Failure",
+    "FailureClass",
+    "LedgerAccount",
+    "MeteredStream",
+    "ModelLists",
+    "OpenAIAdapter",
+    "WireRequest",
+    "custom_adapter",
+    "estimate_tokens",
+    "events",
+    "explain",
+    "instant",
+    "is_loopback",
+    "make_adapter",
+    "matches",
+]
