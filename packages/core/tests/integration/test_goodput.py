@@ -29,17 +29,7 @@ def _load() -> ModuleType:
 goodput = _load()
 
 
-#: Undisclosed limits that are not learned well enough yet.
-UNREACHED = {"remaining-only", "sliding-minute", "calls-at-once"}
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(row, marks=[pytest.mark.xfail] if row in UNREACHED else [])
-        for row in goodput.TABLE
-    ],
-)
+@pytest.mark.parametrize("row", goodput.TABLE)
 def test_what_is_possible_gets_through(row: str) -> None:
     wishes = goodput.Wishes(seconds=40.0, is_virtual=True)
     measured = goodput.measure(row, goodput.TABLE[row], wishes)

@@ -78,7 +78,7 @@ class Bench:
 
     async def __aenter__(self) -> "Bench":
         await self.router.register_provider("p", self.adapter)
-        await self.router.register_key("sk-1", "p", {"id": "k"})
+        await self.router.register_key("sk-1", "p", {"id": "k", "limits": {"concurrency": 100}})
         self.store.is_slow = True
         return self
 

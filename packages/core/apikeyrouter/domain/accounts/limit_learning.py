@@ -17,8 +17,9 @@ from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger
+from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.ledger.window import INDEX_OF, Window
 from apikeyrouter.domain.models.events import Event, LimitLearned
 from apikeyrouter.domain.models.observation import (
     MINUTE_S,
@@ -91,7 +92,14 @@ class LimitLearning:
             if window is None:
                 if told.limit:
                     self._open(scope, told, now, hold)
+                elif told.remaining is not None and told.limit is None:
+                    self._open_remaining(scope, told, now, hold)
                 continue
+            if isinstance(window, RemainingBucket):
+                if told.limit:
+                    window = self._close_remaining(scope, window, told, now)
+                elif told.remaining is not None:
+                    window.note_remaining(told.remaining, now)
             if told.limit and abs(told.limit - window.capacity) > 0.5:
                 self._resize(scope, window, told, now)
             before = window
@@ -175,6 +183,37 @@ class LimitLearning:
         self._search.told(scope)
         self._tell(scope, window, None, now)
         scope.notify_capacity()
+
+    def _open_remaining(
+        self, scope: QuotaScope, told: ObservedLimit, now: float, hold: Hold | None
+    ) -> None:
+        """Begin with what remains, where neither limit nor reset is told."""
+        if told.dimension is Dimension.CONCURRENCY or told.remaining is None:
+            return
+        mine = hold.amounts[INDEX_OF[told.dimension]] if hold is not None else 0.0
+        window = RemainingBucket(told.dimension, told.remaining + mine, now, told.label)
+        self._ledger.adopt(window, scope.account, now, hold)
+        if told.dimension is Dimension.TOKENS and scope.charge is None:
+            self._begin_charge(scope)
+        window.note_remaining(told.remaining, now)
+        self._hold_against(scope, window, told, now, hold)
+        self._search.told(scope)
+        self._tell(scope, window, None, now)
+        scope.notify_capacity()
+
+    def _close_remaining(
+        self, scope: QuotaScope, old: RemainingBucket, told: ObservedLimit, now: float
+    ) -> Window:
+        """Put the limit in place that is told after all."""
+        assert told.limit is not None  # noqa: S101 - checked by the caller
+        period = told.period_s or told.inferred_period() or _plain_period(told)
+        new = self._book.window_for(
+            scope.provider_id, told.dimension, told.limit, period, now,
+            provenance=told.source, algorithm=told.algorithm, label=told.label,
+        )  # fmt: skip
+        self._ledger.replace(old, new, scope.account, now)
+        self._tell(scope, new, old.capacity, now)
+        return new
 
     def _begin_charge(self, scope: QuotaScope) -> None:
         scope.charge = ChargeLearner(self._book.admissions.get(scope.provider_id, Admission()))

@@ -1,141 +1,65 @@
-"""What is done about limits that nobody tells: few calls first, then a cautious search.
+"""What is done about undisclosed limits: few calls first, then a cautious search.
 
-A scope of which nothing is known gets few calls at once, and one more with
-every answer. A refusal that no known limit explains says two things: so many
-calls at once were too many, and so many a second were. Both become windows:
-they fall at once to what was let in, stay there, and are raised by little
-after ever longer while; so the search closes in on the limit and costs few
-refusals. What a provider tells takes their place. A provider that asks to slow
-down gets half the pace, which then grows back.
+A scope of which nothing is known gets few calls at once, and more with every answer and with time.
+A refusal that no known limit explains has three explanations:
+
+- too many *calls at once*: then another call may begin as soon as one ends;
+- too fast a *pace*: then one may begin when a bucket has refilled by one;
+- too many within *the last minute*: then room returns in the rhythm in which it was spent.
+
+Each is believed as long as it predicts what is let in. First that is tried which costs least if
+it is wrong: with calls still under way the first explanation, at once; then the second, after a
+moment; a call that is refused although a bucket should have refilled leaves the third. What one
+account of a provider has shown is tried first with its siblings.
+
+A guess is raised by little after ever longer while, so that the search closes in on the limit and
+costs few refusals. What a provider tells takes its place. A provider that asks to slow down gets
+half the pace, which then grows back.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from apikeyrouter.domain.ledger.algorithms import Concurrent
+from apikeyrouter.domain.accounts.pace import NEAR, Pace
+from apikeyrouter.domain.accounts.ramp import Ramp
+from apikeyrouter.domain.accounts.search_state import (
+    LATEST_ONE_MORE_S,
+    PUZZLED_FOR_S,
+    Explanation,
+    SearchState,
+    Trial,
+)
+from apikeyrouter.domain.ledger.algorithms import RollingWindow
 from apikeyrouter.domain.ledger.ledger import Ledger
-from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.ledger.window import CAUTIOUS, Window
+from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.events import Event, LimitLearned
 from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
 from apikeyrouter.domain.quota_scope import QuotaScope
 
-#: Calls at once on a scope of which nothing is known; one more for each that succeeds.
-FIRST_CALLS = 8
+#: Calls at once on a scope of which nothing is known; one more for each that succeeds, and
+#: for each second in which they all were busy.
+FIRST_CALLS = 4
 #: So many calls at once are held back no more.
 TRUSTED_CALLS = 64
-#: A limit is raised by one call at once no sooner than this after the last time.
-_ONE_MORE_AFTER_S = 10.0
-#: A pace may be this far ahead of itself.
-_BURST_S = 1.0
 #: What a refusal leaves of the pace: of one measured for long, for a moment, and not at all.
 _EXACT, _ROUGH, _BLIND = 0.98, 0.9, 0.7
 _EXACT_AFTER_S, _ROUGH_AFTER_S = 20.0, 5.0
-#: Below its ceiling a pace grows back within this time; over it by this share a second.
-_RECOVERY_S = 30.0
-_NEAR = 0.95
-_PROBE_PER_S = 0.002
-#: How long the pace stays under its ceiling; doubled whenever a refusal confirms it.
-_FIRST_HOLD_S, _LONGEST_HOLD_S = 30.0, 600.0
-_SAME = 0.1
-_SLOWEST_PER_S = 1.0 / MINUTE_S
 #: A known limit that is used up to here explains a refusal.
 _EXPLAINS_FROM = 0.9
 #: Beside known limits, or after so few calls, one refusal may be chance; a second within this
 #: time is none. A pace found by so few calls is rough: no slower than this, and soon doubled.
-_PUZZLED_FOR_S = 120.0
 _TELLING_CALLS = 10
-_DOUBLES_IN_S, _ROUGH_PER_S = 5.0, 0.5
+_ROUGH_PER_S = 0.5
+#: So many calls let in against so many that a bucket would have let in tell calls at once.
+_TELLING_MORE, _TELLING_LEAST = 2.0, 6
+#: A bucket that should have refilled by so many units and let nothing in is none.
+_SURELY_REFILLED = 1.4
+#: Calls overtake each other on their way: a guessed minute is a little longer.
+_MINUTE_AND_JITTER_S = MINUTE_S + 0.2
+#: Of a rolling minute so much more is tried a second.
+_PROBE_PER_S = 0.001
 
 
-class Pace(TokenBucket):
-    """Requests a second, as found by refusals.
-
-    Attributes:
-        ceiling: The pace at which the last refusal came.
-        wanted_at: When it last held somebody up; an idle pace does not grow.
-        is_rough: It was found by so few calls that it may be far too slow.
-        is_passing: It goes once it has grown back to its ceiling.
-    """
-
-    __slots__ = (
-        "ceiling", "grown_at", "hold_s", "is_passing", "is_rough", "probe_at", "wanted_at",
-    )  # fmt: skip
-
-    def __init__(self, per_s: float, ceiling: float, now: float, *, is_passing: bool) -> None:
-        super().__init__(
-            Dimension.REQUESTS, 1.0, 1.0, now, provenance=Provenance.INFERRED, label="paced"
-        )
-        self.ceiling = ceiling
-        self.hold_s = _FIRST_HOLD_S
-        self.is_passing = is_passing
-        self.is_rough = False
-        self.wanted_at = self.grown_at = now
-        self.probe_at = now + self.hold_s
-        self.go_at(per_s)
-        # Nothing of it is free yet: the refusal said that everything is used.
-        self.used = self.capacity
-
-    def lacks(self, amount: float, now: float) -> bool:
-        """Tell whether *amount* has to wait, and remember that somebody had to."""
-        lacks = super().lacks(amount, now)
-        if lacks:
-            self.wanted_at = now
-        return lacks
-
-    def go_at(self, per_s: float) -> None:
-        """Let so many requests a second pass from now on."""
-        per_s = max(per_s, _SLOWEST_PER_S)
-        self.capacity = max(1.0, per_s * _BURST_S)
-        self.period_s = self.capacity / per_s
-        self._pace_at(per_s)
-
-    def grow(self, now: float) -> None:
-        """Raise it as time allows: fast to just under the ceiling, little by little beyond."""
-        elapsed, self.grown_at = now - self.grown_at, now
-        if now - self.wanted_at > _ONE_MORE_AFTER_S:
-            return
-        near = _NEAR * self.ceiling
-        if self.is_rough:
-            self.go_at(self.rate * 2.0 ** min(elapsed / _DOUBLES_IN_S, 3.0))
-        elif self.rate < near:
-            self.go_at(min(near, self.rate + self.ceiling * elapsed / _RECOVERY_S))
-        elif now >= self.probe_at:
-            self.go_at(self.rate + self.ceiling * _PROBE_PER_S * elapsed)
-
-    def fall(self, to: float, ceiling: float, now: float) -> None:
-        """Go slower after a refusal; one where the last one was confirms both."""
-        agrees = abs(ceiling - self.ceiling) <= _SAME * self.ceiling
-        self.hold_s = min(_LONGEST_HOLD_S, 2.0 * self.hold_s) if agrees else _FIRST_HOLD_S
-        self.confidence = 1.0 - 0.5 * (1.0 - self.confidence) if agrees else 0.3
-        self.ceiling = ceiling
-        self.probe_at = now + self.hold_s
-        self.go_at(to)
-
-    def _rename(self) -> None:
-        self.name = f"paced {self.dimension.value}"
-
-
-@dataclass(slots=True)
-class _Search:
-    """What is being found out of one scope.
-
-    Attributes:
-        ramp: Lets few calls at once through; one more with every answer until `is_met`.
-        since: When counting began, at the first call or the last refusal.
-        served: The scope's count of answers at that instant.
-        has_stood_still: Nothing was let in since that refusal.
-        puzzled_at: The last refusal that no known limit explained.
-    """
-
-    since: float
-    served: int
-    has_stood_still: bool = False
-    ramp: Window | None = None
-    is_met: bool = False
-    raised_at: float = 0.0
-    pace: Pace | None = None
-    puzzled_at: float = -_PUZZLED_FOR_S
+_CALLS = Explanation.CALLS_AT_ONCE
 
 
 class LimitSearch:
@@ -144,7 +68,9 @@ class LimitSearch:
     def __init__(self, ledger: Ledger, *, emit: Callable[[Event], None]) -> None:
         self._ledger = ledger
         self._emit = emit
-        self._search_of: dict[QuotaScope, _Search] = {}
+        self._search_of: dict[QuotaScope, SearchState] = {}
+        #: What accounts of a provider have shown: its siblings are alike until they differ.
+        self._shown: dict[str, Explanation] = {}
 
     def begin(self, scope: QuotaScope, now: float) -> None:
         """Let few calls at once through until something is learned of *scope*."""
@@ -153,51 +79,64 @@ class LimitSearch:
     def answered(self, scope: QuotaScope, now: float) -> None:
         """Fold in one call that was let in. Only asked while `scope.is_searched`."""
         search = self._search(scope, now)
-        if search.has_stood_still:
+        search.log.take(1.0, now)
+        if search.has_stood_still and _admitted(scope) > search.served:
             search.has_stood_still = False
             # A long standstill is no part of the pace; a short one refilled what follows.
             if now - search.since > _ROUGH_AFTER_S:
                 search.since = now
+        if search.trial is not None:
+            self._weigh(scope, search.trial, now)
         if search.ramp is not None:
             self._open_up(scope, search, search.ramp, now)
-        pace = search.pace
-        if pace is not None:
-            pace.grow(now)
-            if pace.is_passing and pace.rate >= pace.ceiling:
-                self._drop_pace(scope, search)
-        scope.is_searched = search.ramp is not None or search.pace is not None
+        self._grow(scope, search, now)
+        self._note_searched(scope, search)
 
-    def refused(self, scope: QuotaScope, now: float, *, told: bool, is_first: bool) -> None:
+    def refused(
+        self,
+        scope: QuotaScope,
+        now: float,
+        *,
+        told: bool,
+        is_first: bool,
+        waits: bool = False,
+    ) -> float | None:
         """Fold in one refusal.
 
         Args:
             told: It told figures, which are windows by now.
+            waits: It told how long to wait: that is said of a pace.
             is_first: Of the calls that were under way together.
+
+        Returns:
+            Seconds after which it is worth calling again, by what is believed now; `None`
+            leaves that to the failure table.
         """
         tight = _tight_windows(scope, now)
         if is_first:
             for window in tight:
                 window.widen_margin()
         if told or tight:
-            return
+            return None
         search = self._search(scope, now)
-        knows_limits = _knows_limits(scope)
+        calls, knows_limits = scope.account.in_flight, _knows_limits(scope)
+        if waits and search.explanation is None and search.trial is None:
+            search.explanation = self._shown.get(scope.provider_id, Explanation.PACE)
         if not knows_limits:
             search.is_met = True
             search.raised_at = now
-            self._hold_back(scope, search, scope.account.in_flight, now)
-        if not is_first:
-            return
-        puzzled_before = now - search.puzzled_at < _PUZZLED_FOR_S
-        search.puzzled_at = now
-        let_in, elapsed = scope.statistics.served - search.served, now - search.since
-        tells_little = knows_limits or let_in < _TELLING_CALLS
-        if let_in <= 0 or (tells_little and not puzzled_before):
-            return
-        search.since, search.served, search.has_stood_still = now, scope.statistics.served, True
-        self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, knows_limits)
-        if search.pace is not None:
-            search.pace.is_rough = let_in < _TELLING_CALLS
+            if search.explanation in (None, _CALLS):
+                self._hold_back(scope, search, calls, now)
+            if not is_first:
+                may_be_calls = search.trial is not None
+                return 0.0 if may_be_calls or search.explanation is _CALLS else None
+            if self._may_be_calls(scope, search, calls, now):
+                if search.explanation is _CALLS:
+                    search.one_more_s = min(LATEST_ONE_MORE_S, 2.0 * search.one_more_s)
+                return 0.0
+        if is_first:
+            return self._too_fast(scope, search, now, knows_limits=knows_limits)
+        return None
 
     def slowed(self, scope: QuotaScope, now: float) -> None:
         """Halve the pace of *scope*: its provider asked for it."""
@@ -212,7 +151,8 @@ class LimitSearch:
             return
         if search.pace is not None and not search.pace.is_passing:
             self._drop_pace(scope, search)
-        scope.is_searched = search.ramp is not None or search.pace is not None
+        self._drop_minute(scope, search)
+        self._note_searched(scope, search)
 
     def follow(self, old: QuotaScope, new: QuotaScope) -> None:
         """Go on searching for *new* where *old* was; it bears other keys' name for the same."""
@@ -226,32 +166,85 @@ class LimitSearch:
         """Let go of a scope that is no more."""
         self._search_of.pop(scope, None)
 
-    def _search(self, scope: QuotaScope, now: float) -> _Search:
+    def _search(self, scope: QuotaScope, now: float) -> SearchState:
         search = self._search_of.get(scope)
         if search is None:
-            search = self._search_of[scope] = _Search(now, scope.statistics.served)
+            search = self._search_of[scope] = SearchState(now, _admitted(scope))
         return search
 
-    def _hold_back(self, scope: QuotaScope, search: _Search, calls: int, now: float) -> None:
+    def _note_searched(self, scope: QuotaScope, search: SearchState) -> None:
+        is_guessed = search.ramp is not None or search.pace is not None or search.minute is not None
+        scope.is_searched = is_guessed or not _knows_limits(scope)
+
+    # -- calls at once ------------------------------------------------------
+
+    def _may_be_calls(self, scope: QuotaScope, search: SearchState, calls: int, now: float) -> bool:
+        """Tell whether too many calls at once explain a refusal with *calls* still under way."""
+        if search.explanation is None:
+            search.explanation = self._shown.get(scope.provider_id)
+        if search.explanation is _CALLS:
+            return calls > 0 or self._let_in(scope, search.trial) > 0
+        if search.explanation is not None:
+            return False
+        trial = search.trial
+        if trial is None:
+            if calls == 0:
+                return False
+            elapsed_s = now - search.since
+            let_in = _admitted(scope) - search.served
+            search.trial = Trial(now, _admitted(scope), let_in / (MINUTE_S + elapsed_s))
+            return True
+        trial.refused += 1
+        # Of several that began together the first may have been counted with others to be refused.
+        if calls > 0 and (
+            trial.refused == 1 or self._let_in(scope, trial) >= _TELLING_MORE * trial.refused
+        ):
+            return True
+        self._show(scope, Explanation.PACE, now)
+        return False
+
+    def _weigh(self, scope: QuotaScope, trial: Trial, now: float) -> None:
+        """Believe in calls at once when far more was let in than any bucket would."""
+        let_in = self._let_in(scope, trial)
+        refilled = trial.per_s * (now - trial.since)
+        if let_in >= _TELLING_LEAST and let_in > _TELLING_MORE * refilled:
+            self._show(scope, _CALLS, now)
+
+    def _let_in(self, scope: QuotaScope, trial: Trial | None) -> int:
+        return _admitted(scope) - trial.served if trial is not None else 0
+
+    def _show(self, scope: QuotaScope, explanation: Explanation, now: float) -> None:
+        """Take an explanation for true, and try it first with siblings that have none."""
+        self._shown[scope.provider_id] = explanation
+        for other, search in self._search_of.items():
+            if other is scope:
+                search.explanation = explanation
+                search.trial = None
+            elif other.provider_id == scope.provider_id and search.trial is not None:
+                search.trial = None
+                search.explanation = explanation
+                if explanation is Explanation.PACE:
+                    self._too_fast(other, search, now, knows_limits=False)
+
+    def _hold_back(self, scope: QuotaScope, search: SearchState, calls: int, now: float) -> None:
         calls = max(1, calls)
         if search.ramp is not None:
+            search.ramp.is_met = search.is_met
             search.ramp.resize(min(calls, search.ramp.capacity), Provenance.INFERRED)
             search.ramp.confidence = 0.3
         elif calls < TRUSTED_CALLS:
-            search.ramp = Concurrent(
-                Dimension.CONCURRENCY, calls, 0.0, now,
-                provenance=Provenance.INFERRED, label=CAUTIOUS,
-            )  # fmt: skip
+            search.ramp = Ramp(calls, now)
+            search.ramp.is_met = search.is_met
             self._ledger.adopt(search.ramp, scope.account, now, None)
         scope.is_searched = True
 
-    def _open_up(self, scope: QuotaScope, search: _Search, ramp: Window, now: float) -> None:
+    def _open_up(self, scope: QuotaScope, search: SearchState, ramp: Window, now: float) -> None:
         if not search.is_met:
             # Known limits are no reason to hold back; that the other keys' answers are on
             # their way is one not to give everything that waits to the first that came.
             ramp.capacity *= 2 if _knows_limits(scope) else 1
             ramp.capacity += 1
-        elif ramp.used >= ramp.capacity - 1 and now - search.raised_at >= _ONE_MORE_AFTER_S:
+        elif ramp.used >= ramp.capacity - 1 and now - search.raised_at >= search.one_more_s:
             ramp.capacity += 1
             search.raised_at = now
         if ramp.capacity > TRUSTED_CALLS:
@@ -259,10 +252,85 @@ class LimitSearch:
         else:
             scope.notify_capacity()
 
+    # -- pace, and the last minute -----------------------------------------
+
+    def _too_fast(
+        self, scope: QuotaScope, search: SearchState, now: float, *, knows_limits: bool
+    ) -> float | None:
+        """Slow down after a refusal that calls at once do not explain."""
+        if search.minute is not None:
+            return self._lower_minute(scope, search, search.minute, now)
+        let_in, elapsed = _admitted(scope) - search.served, now - search.since
+        if not knows_limits and self._is_minute(scope, search, let_in, now):
+            return self._count_minute(scope, search, now)
+        puzzled_before = now - search.puzzled_at < PUZZLED_FOR_S
+        search.puzzled_at = now
+        tells_little = knows_limits or let_in < _TELLING_CALLS
+        if let_in <= 0 or (tells_little and not puzzled_before):
+            return None
+        search.since, search.served = now, _admitted(scope)
+        search.has_stood_still = True
+        self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, knows_limits)
+        if search.pace is not None:
+            search.pace.is_rough = let_in < _TELLING_CALLS
+        return None
+
+    def _is_minute(self, scope: QuotaScope, search: SearchState, let_in: int, now: float) -> bool:
+        """Tell whether a bucket should have let something in since the last refusal."""
+        pace = search.pace
+        if self._shown.get(scope.provider_id) is Explanation.LAST_MINUTE:
+            return True
+        if pace is None or pace.is_passing or pace.is_rough or let_in > 0:
+            return False
+        return pace.ceiling * (now - search.since) >= _SURELY_REFILLED
+
+    def _count_minute(self, scope: QuotaScope, search: SearchState, now: float) -> float:
+        """Take what was let in within the last minute for the limit of every minute."""
+        search.log.room(now)
+        count = max(1.0, search.log.used + scope.account.in_flight)
+        if search.pace is not None:
+            self._drop_pace(scope, search)
+        minute = search.log.copy(count, _MINUTE_AND_JITTER_S, now, "guessed")
+        search.minute, search.minute_grown_at = minute, now
+        self._ledger.adopt(minute, scope.account, now, None)
+        # What open holds have taken is in the log only once it is answered.
+        scope.is_searched = True
+        self._show(scope, Explanation.LAST_MINUTE, now)
+        for other, waiting in list(self._search_of.items()):
+            if other.provider_id == scope.provider_id and waiting.has_guessed_pace(
+                _admitted(other), now
+            ):
+                self._count_minute(other, waiting, now)
+        self._tell(scope, minute, None, count, now)
+        return max(0.0, minute.fits_at(1.0, now) - now)
+
+    def _lower_minute(
+        self, scope: QuotaScope, search: SearchState, minute: RollingWindow, now: float
+    ) -> float:
+        search.log.room(now)
+        before, minute.capacity = (
+            minute.capacity,
+            max(1.0, search.log.used + scope.account.in_flight),
+        )
+        search.one_more_s = min(LATEST_ONE_MORE_S, 2.0 * search.one_more_s)
+        search.minute_grown_at = now
+        self._tell(scope, minute, before, minute.capacity, now)
+        return max(1.0, minute.fits_at(1.0, now) - now)
+
+    def _grow(self, scope: QuotaScope, search: SearchState, now: float) -> None:
+        pace, minute = search.pace, search.minute
+        if pace is not None:
+            pace.grow(now)
+            if pace.is_passing and pace.rate >= pace.ceiling:
+                self._drop_pace(scope, search)
+        if minute is not None and now - search.minute_grown_at >= 3.0 * search.one_more_s:
+            minute.capacity += max(1.0, _PROBE_PER_S * minute.capacity)
+            search.minute_grown_at = now - 2.0 * search.one_more_s
+
     def _slow_to(
         self,
         scope: QuotaScope,
-        search: _Search,
+        search: SearchState,
         to: float,
         ceiling: float,
         now: float,
@@ -278,35 +346,51 @@ class LimitSearch:
             before = pace.rate * MINUTE_S
             pace.fall(to, ceiling, now)
         scope.is_searched = True
-        self._emit(
-            LimitLearned(
-                at=now,
-                scope_id=scope.id,
-                window=pace.name,
-                before=before,
-                after=pace.rate * MINUTE_S,
-                provenance=Provenance.INFERRED.value,
-            )
-        )
+        self._tell(scope, pace, before, pace.rate * MINUTE_S, now)
 
-    def _recent(self, scope: QuotaScope, search: _Search, now: float) -> float:
+    def _recent(self, scope: QuotaScope, search: SearchState, now: float) -> float:
         """Return the requests a second of late."""
         for window in scope.account.windows:
             if window.dimension is Dimension.REQUESTS and window.pace(now)[0] > 0:
                 return window.pace(now)[0]
-        return (scope.statistics.served - search.served) / max(1.0, now - search.since)
+        return (_admitted(scope) - search.served) / max(1.0, now - search.since)
 
-    def _drop_ramp(self, scope: QuotaScope, search: _Search) -> None:
+    def _drop_ramp(self, scope: QuotaScope, search: SearchState) -> None:
         assert search.ramp is not None  # noqa: S101 - the callers have looked
         scope.account.windows.remove(search.ramp)
         search.ramp = None
         scope.notify_capacity()
 
-    def _drop_pace(self, scope: QuotaScope, search: _Search) -> None:
+    def _drop_pace(self, scope: QuotaScope, search: SearchState) -> None:
         assert search.pace is not None  # noqa: S101 - the callers have looked
         scope.account.windows.remove(search.pace)
         search.pace = None
         scope.notify_capacity()
+
+    def _drop_minute(self, scope: QuotaScope, search: SearchState) -> None:
+        if search.minute is not None:
+            scope.account.windows.remove(search.minute)
+            search.minute = None
+            scope.notify_capacity()
+
+    def _tell(
+        self, scope: QuotaScope, window: Window, before: float | None, after: float, now: float
+    ) -> None:
+        self._emit(
+            LimitLearned(
+                at=now,
+                scope_id=scope.id,
+                window=window.name,
+                before=before,
+                after=after,
+                provenance=Provenance.INFERRED.value,
+            )
+        )
+
+
+def _admitted(scope: QuotaScope) -> int:
+    """Return how many calls were let in: those under way have not been refused either."""
+    return scope.statistics.served + scope.account.in_flight
 
 
 def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, float]:
@@ -319,7 +403,7 @@ def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, fl
         per_s = let_in / (MINUTE_S + elapsed)
         if let_in < _TELLING_CALLS:
             per_s = max(per_s, _ROUGH_PER_S)
-        return _NEAR * per_s, per_s
+        return NEAR * per_s, per_s
     if elapsed < _ROUGH_AFTER_S:
         return _BLIND * pace.rate, pace.rate
     per_s = min(pace.rate, let_in / elapsed)

@@ -80,17 +80,22 @@ class QuotaAwarenessEngine:
 
     def note_refusal(
         self, scope: QuotaScope, failure: Failure, now: float, *, is_first: bool = True
-    ) -> None:
+    ) -> float | None:
         """Fold in one refusal for lack of quota.
 
         Args:
             is_first: Of the calls that were under way together.
+
+        Returns:
+            Seconds after which it is worth calling again, by what is believed of limits that
+            nobody tells; `None` leaves that to the failure table.
         """
         if failure.kind is FailureClass.SLOW_DOWN:
             if is_first:
                 self._search.slowed(scope, now)
         elif failure.kind is FailureClass.RATE_LIMITED:
-            self._search.refused(scope, now, told=bool(failure.limits), is_first=is_first)
+            return self._search.refused(scope, now, told=bool(failure.limits), is_first=is_first)
+        return None
 
     def note_account(self, slot: KeySlot, account: str) -> None:
         """Take the provider's word for whose account *slot* is of."""

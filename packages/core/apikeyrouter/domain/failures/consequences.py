@@ -193,15 +193,21 @@ def _cool_scope(
     if is_first:
         scope.statistics.refusals_in_row += 1
         scope.statistics.refused_at = now
-    until = now + _wait_s(context, failure, consequence, scope.statistics.refusals_in_row)
+    believed_s = context.awareness.note_refusal(scope, failure, now, is_first=is_first)
+    grant.slot.note_failure(now)
+    wait_s = _wait_s(context, failure, consequence, scope.statistics.refusals_in_row)
+    if believed_s is not None and not failure.retry_after_s:
+        wait_s = believed_s
+        if wait_s <= 0.0:
+            context.engine.routes.refresh_scope(scope)
+            return
+    until = now + wait_s
     how = "told to wait" if failure.retry_after_s else ""
     scopes = [scope]
     if failure.kind in _OF_THE_ACCOUNT:
         scopes = list({scope, *context.awareness.book.scopes_of(grant.slot)})
     for told in scopes:
         context.awareness.tell_to_wait(told, until, failure.kind.value, how)
-    context.awareness.note_refusal(scope, failure, now, is_first=is_first)
-    grant.slot.note_failure(now)
     if scope.group == ALL_MODELS or failure.kind in _OF_THE_ACCOUNT:
         _rest(context, grant, consequence, failure, until, now)
     for told in scopes:

@@ -8,7 +8,10 @@ from typing import Any
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import EPSILON, SAMPLE_S, Window
 from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.observation import Algorithm, Dimension
+from apikeyrouter.domain.models.observation import Algorithm, Dimension, Provenance
+
+#: Charges that a rolling window keeps apart.
+_ENTRIES_KEPT = 256
 
 
 class FixedWindow(Window):
@@ -135,8 +138,15 @@ class RollingWindow(Window):
         return self.capacity - self.used
 
     def take(self, amount: float, now: float) -> list[float]:
-        entry = [now, amount]
-        self._entries.append(entry)
+        entries = self._entries
+        if len(entries) >= _ENTRIES_KEPT and now - entries[-1][0] < self.period_s / _ENTRIES_KEPT:
+            # Of many charges those of about one instant are kept as one, of the later one.
+            entry = entries[-1]
+            entry[0] = now
+            entry[1] += amount
+        else:
+            entry = [now, amount]
+            entries.append(entry)
         self.used += amount
         self.charged += amount
         if now - self._paced_at >= SAMPLE_S:
@@ -172,6 +182,16 @@ class RollingWindow(Window):
     def resets_in(self, now: float) -> float | None:
         self.room(now)
         return self._entries[-1][0] + self.period_s - now if self._entries else 0.0
+
+    def copy(self, capacity: float, period_s: float, now: float, label: str) -> "RollingWindow":
+        """Return a guessed limit of *capacity* that has counted what this one has."""
+        self.room(now)
+        copied = RollingWindow(
+            self.dimension, capacity, period_s, now, provenance=Provenance.INFERRED, label=label
+        )
+        copied._entries = deque([at, amount] for at, amount in self._entries)
+        copied.used = self.used
+        return copied
 
     def _move_to(self, used: float, now: float) -> None:
         if used > self.used:

@@ -1,0 +1,79 @@
+"""What is being found out of one scope whose limits nobody tells."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from apikeyrouter.domain.accounts.pace import Pace
+from apikeyrouter.domain.accounts.ramp import Ramp
+from apikeyrouter.domain.ledger.algorithms import RollingWindow
+from apikeyrouter.domain.models.observation import MINUTE_S, Dimension
+
+#: A limit is raised by one call at once no sooner than this after the last time, and later with
+#: every refusal that confirms it.
+ONE_MORE_AFTER_S, LATEST_ONE_MORE_S = 20.0, 80.0
+PUZZLED_FOR_S = 120.0
+#: A pace that was guessed so short a time ago, and confirmed by so few calls, is a guess still.
+_NEW_S, _CONFIRMED_BY = 5.0, 6
+
+
+class Explanation(Enum):
+    """Why calls are refused."""
+
+    CALLS_AT_ONCE = "calls at once"
+    PACE = "pace"
+    LAST_MINUTE = "last minute"
+
+
+@dataclass(slots=True)
+class Trial:
+    """Calls at once are tried as the explanation.
+
+    Attributes:
+        since, served: When it began, and how many calls had been let in.
+        per_s: What a bucket would let in.
+        refused: How often since.
+    """
+
+    since: float
+    served: int
+    per_s: float
+    refused: int = 0
+
+
+def _log() -> RollingWindow:
+    return RollingWindow(Dimension.REQUESTS, float("inf"), MINUTE_S, 0.0)
+
+
+@dataclass(slots=True)
+class SearchState:
+    """What is being found out of one scope.
+
+    Attributes:
+        ramp: Lets few calls at once through; one more with every answer until `is_met`.
+        since: When counting began, at the first call or the last refusal.
+        served: The count of calls let in at that instant.
+        has_stood_still: Nothing was let in since that refusal.
+        puzzled_at: The last refusal that no known limit explained.
+        one_more_s: How long calls at once stay as they are before one more is tried.
+        log: What was let in within the last minute.
+    """
+
+    since: float
+    served: int
+    has_stood_still: bool = False
+    ramp: Ramp | None = None
+    is_met: bool = False
+    raised_at: float = 0.0
+    one_more_s: float = ONE_MORE_AFTER_S
+    explanation: Explanation | None = None
+    trial: Trial | None = None
+    pace: Pace | None = None
+    minute: RollingWindow | None = None
+    minute_grown_at: float = 0.0
+    puzzled_at: float = -PUZZLED_FOR_S
+    log: RollingWindow = field(default_factory=_log)
+
+    def has_guessed_pace(self, served: int, now: float) -> bool:
+        """Tell whether a pace was guessed a moment ago that no answer has confirmed."""
+        is_new = now - self.since < _NEW_S and served - self.served < _CONFIRMED_BY
+        return self.pace is not None and self.minute is None and is_new
