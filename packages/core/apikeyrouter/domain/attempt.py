@@ -311,6 +311,7 @@ class Attempt:
         self.is_open = False
         now = self._context.clock()
         self.grant.note.end(outcome, message, now)
+        self.grant.pool.note_end(self.grant.candidate)
         self.grant.slot.in_flight -= 1
         return now
 

@@ -135,7 +135,8 @@ def test_every_objective_puts_what_runs_low_at_the_end_of_the_order(
 def test_weighted_objectives_add() -> None:
     window = window_of(Algorithm.TOKEN_BUCKET, 100, MINUTE_S)
     fast, slow = candidate_with(window), candidate_with(window)
-    fast.health.latency_s, slow.health.latency_s = 0.1, 4.0
+    fast.health.note_success(0.1, 0.0)
+    slow.health.note_success(4.0, 0.0)
     slow.health.success = fast.health.success = 1.0
     only_reliable = make_score(RoutingObjective(primary="reliability"))
     also_fast = make_score(RoutingObjective(weights={"reliability": 0.5, "latency": 0.5}))

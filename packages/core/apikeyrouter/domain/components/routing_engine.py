@@ -78,6 +78,7 @@ class Grant(msgspec.Struct, frozen=True):
         if self.is_probe:
             self.pool.circuit.release_probe()
         self.ledger.cancel(self.reservation, now)
+        self.pool.note_end(self.candidate)
 
 
 @dataclass(slots=True, frozen=True)
@@ -201,15 +202,11 @@ class RoutingEngine:
     def _decide_level(
         self, level: Level, request: Request, scoring: Scoring, now: float
     ) -> Grant | None:
-        contest = Contest(
-            request, self._ledger, now,
-            served_turn=level.served_turn, admit=self.routes.admit_pending,
-        )  # fmt: skip
+        contest = Contest(request, self._ledger, now, admit=self.routes.admit_pending)
         for pool in level.pools:
             if pool not in request.skipped and not pool.circuit.blocked_until(now):
                 contest.enter(pool, scoring)
         picked = contest.run()
-        level.served_turn = contest.served_turn
         if picked is None or contest.winner is None:
             return None
         return self._grant(contest.winner, picked, request.record, now)

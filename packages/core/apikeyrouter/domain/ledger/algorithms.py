@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.ledger.window import EPSILON, SAMPLE_S, Window
+from apikeyrouter.domain.ledger.window import CAUTIOUS, EPSILON, SAMPLE_S, Window
 from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.observation import Algorithm, Dimension, Provenance
 
@@ -233,6 +233,10 @@ class Concurrent(Window):
     def resets_in(self, now: float) -> float | None:
         del now
         return None
+
+    def strain(self, now: float) -> float:
+        """Return the used share; 0 of our own caution, which is no limit that could run low."""
+        return 0.0 if self.label == CAUTIOUS else self.pressure(now)
 
 
 _CLASS_OF: dict[Algorithm, type[Window]] = {

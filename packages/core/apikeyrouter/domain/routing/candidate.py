@@ -22,6 +22,9 @@ _LEARN = 0.1
 RESTS = "key rests"
 #: What was seen longer ago counts less and less: this is when a third of it is left.
 _HEALTH_MEMORY_S = 30.0
+_LATENCY_MEMORY_S = 60.0
+#: Calls that the average latency is of: what differs by chance should not look different.
+_LATENCY_SAMPLES = 64
 
 
 class CandidateOwner(Protocol):
@@ -39,7 +42,8 @@ class Health:
 
     Attributes:
         success: Decaying share of calls that succeeded.
-        latency_s: Decaying average of seconds to the first byte; rises at once, falls slowly.
+        latency_s: Decaying average of seconds to the first byte.
+        samples: Calls that it is the average of.
         noted_at: When the last call was folded in; what is old tells little.
         answered_at: When the last call was let in; below 0 if none ever was.
         failures: In a row; calls that were under way together fail once.
@@ -49,6 +53,7 @@ class Health:
 
     success: float = 1.0
     latency_s: float = 0.0
+    samples: int = 0
     noted_at: float = 0.0
     answered_at: float = -math.inf
     failures: int = 0
@@ -68,11 +73,24 @@ class Health:
 
     def note_success(self, latency_s: float, now: float) -> None:
         """Fold in one call that was let in: seconds to its first byte."""
-        self.noted_at = self.answered_at = now
         self.failures = 0
         self.success += (1.0 - self.success) * _LEARN
-        rise = latency_s - self.latency_s
-        self.latency_s = latency_s if rise > 0 else self.latency_s + rise * _LEARN
+        if now - self.answered_at > _LATENCY_MEMORY_S:
+            self.samples = 0
+        self.samples = min(self.samples + 1, _LATENCY_SAMPLES)
+        self.latency_s += (latency_s - self.latency_s) / self.samples
+        self.noted_at = self.answered_at = now
+
+    def expected_s(self, now: float) -> float:
+        """Return the seconds to a first byte that there may be at best.
+
+        The fewer calls were seen and the longer ago, the less is certain: a call finds out.
+        """
+        if not self.samples:
+            return 0.0
+        expected_s = self.latency_s * (1.0 - 0.75 / math.sqrt(self.samples))
+        old_s = now - self.answered_at - _LATENCY_MEMORY_S
+        return expected_s if old_s <= 0.0 else expected_s * math.exp(-old_s / _LATENCY_MEMORY_S)
 
     def failing(self, now: float) -> float:
         """Return the share of calls that failed, as far as that tells anything of now."""

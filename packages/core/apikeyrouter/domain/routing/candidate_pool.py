@@ -43,12 +43,13 @@ class CandidatePool:
         correction: Reported over estimated input tokens, decaying average.
         usual_output: Output tokens a request usually makes here.
         used_at: When a key of it was last chosen.
+        served_turn: Virtual time of who was chosen last among those that it competes with.
     """
 
     __slots__ = (
         "_place_of", "_rankings", "admission", "candidate_by_key", "candidates", "circuit",
-        "correction", "endpoint", "has_worked", "model", "pending", "provider_id", "used_at",
-        "usual_output",
+        "correction", "endpoint", "has_worked", "model", "pending", "provider_id", "served_turn",
+        "used_at", "usual_output",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class CandidatePool:
         self.correction = 1.0
         self.usual_output = float(DEFAULT_OUTPUT_TOKENS)
         self.used_at = 0.0
+        self.served_turn = 0.0
         self._rankings: OrderedDict[tuple[Scoring, int], Ranking] = OrderedDict()
 
     def add(self, slot: KeySlot, scope: QuotaScope, now: float) -> Candidate:
@@ -201,6 +203,12 @@ class CandidatePool:
         amounts = self._expected(demand)
         scopes = {candidate.scope for candidate in self.candidates if candidate.may_serve_by(at)}
         return sum(scope.calls_by(at, amounts, now) for scope in scopes)
+
+    def note_end(self, candidate: Candidate) -> None:
+        """Note that a call of *candidate* has ended, which may change its score."""
+        if len(self.candidates) > SMALL_POOL:
+            for ranking in self._rankings.values():
+                ranking.note_change(candidate)
 
     def refresh(self, candidates: Iterable[Candidate], now: float) -> None:
         """File *candidates* afresh wherever they sleep: room came, or a wait ended."""

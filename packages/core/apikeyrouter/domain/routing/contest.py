@@ -42,12 +42,11 @@ class Contest:
         admit: Makes candidates of so many more keys of a pool; tells whether there were any.
 
     Attributes:
-        served_turn: Virtual time of who was chosen last among them; kept by the caller.
         winner: Whose candidate was picked.
     """
 
     __slots__ = (
-        "_admit", "_contenders", "_entrants", "_ledger", "_now", "_request", "served_turn",
+        "_admit", "_contenders", "_entrants", "_ledger", "_now", "_request", "_served_turn",
         "winner",
     )  # fmt: skip
 
@@ -57,14 +56,14 @@ class Contest:
         ledger: Ledger,
         now: float,
         *,
-        served_turn: float,
         admit: Callable[[CandidatePool, int], bool],
     ) -> None:
         self._request = request
         self._ledger = ledger
         self._now = now
         self._admit = admit
-        self.served_turn = served_turn
+        #: Virtual time of who was chosen last among them.
+        self._served_turn = 0.0
         self._entrants: list[Entrant] = []
         self._contenders: list[Contender] = []
         self.winner: Entrant | None = None
@@ -76,6 +75,7 @@ class Contest:
         amounts = pool.amounts(self._request.demand)
         entrant = Entrant(pool, pool.ranking(scoring, amounts, self._now), amounts)
         self._entrants.append(entrant)
+        self._served_turn = max(self._served_turn, pool.served_turn)
         entrant.ranking.start()
         self._add(entrant, entrant.ranking.awake(self._now))
 
@@ -120,7 +120,7 @@ class Contest:
         priority = max([contender.candidate.priority for contender in contenders])
         first = [c for c in contenders if c.candidate.priority == priority]
         limit = min([c.score for c in first]) + EQUAL_WITHIN
-        served = self.served_turn
+        served = self._served_turn
         # Whoever was away has missed its turns.
         turns = [
             (max(c.candidate.turn, served), place)
@@ -131,8 +131,10 @@ class Contest:
 
     def _take_turn(self, best: Contender) -> None:
         candidate = best.candidate
-        self.served_turn = max(candidate.turn, self.served_turn)
-        candidate.turn = self.served_turn + 1.0 / candidate.weight
+        self._served_turn = served = max(candidate.turn, self._served_turn)
+        candidate.turn = served + 1.0 / candidate.weight
+        for entrant in self._entrants:
+            entrant.pool.served_turn = served
         self.winner = best.entrant
 
     def _admit_more(self) -> bool:

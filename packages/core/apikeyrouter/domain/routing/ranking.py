@@ -50,8 +50,8 @@ class Ranking:
     """
 
     __slots__ = (
-        "_aside", "_aside_wakes_at", "_asleep", "_awake", "_candidates", "_cursor", "_filed",
-        "_number", "_scoring", "may_free_on_completion", "why",
+        "_aside", "_aside_wakes_at", "_asleep", "_awake", "_candidates", "_changed", "_cursor",
+        "_filed", "_number", "_scoring", "may_free_on_completion", "why",
     )  # fmt: skip
 
     def __init__(self, candidates: Sequence[Candidate], scoring: Scoring, now: float) -> None:
@@ -61,6 +61,8 @@ class Ranking:
         self._asleep: list[tuple[float, int, Candidate]] = []
         #: The number under which a candidate is filed now; entries with another are stale.
         self._filed: dict[Candidate, int] = {}
+        #: Candidates of a large pool whose score may be another since they were filed.
+        self._changed: dict[Candidate, None] = {}
         self._cursor = self._number = 0
         #: Candidates that this decision must not take, and when a key of theirs comes back.
         self._aside: list[Candidate] = []
@@ -94,6 +96,11 @@ class Ranking:
             self._awake = [entry for entry in awake if self._filed.get(entry[4]) == entry[3]]
             heapq.heapify(self._awake)
 
+    def note_change(self, candidate: Candidate) -> None:
+        """Score *candidate* afresh at the next decision: a call of it has ended."""
+        if not self.is_small:
+            self._changed[candidate] = None
+
     def start(self) -> None:
         """Begin a decision: nothing is put aside."""
         self._aside.clear()
@@ -110,6 +117,7 @@ class Ranking:
                 for candidate in self._candidates
                 if candidate not in why and candidate not in aside
             ]
+        self._refile_changed(now)
         self._refresh_one(now)
         first = self._first(now)
         return [(first[4], score_of(first[4], now))] if first is not None else []
@@ -332,6 +340,13 @@ class Ranking:
         if wakes_at > now and not avoid.issuperset(candidate.slots):
             self._aside_wakes_at = min(self._aside_wakes_at, wakes_at)
 
+    def _refile_changed(self, now: float) -> None:
+        changed, filed, why = self._changed, self._filed, self.why
+        for candidate in changed:
+            if candidate in filed and candidate not in why and candidate not in self._aside:
+                self.file(candidate, now)
+        changed.clear()
+
     def _refresh_one(self, now: float) -> None:
         """Score one candidate afresh, in rotation: those that rest grow better unseen."""
         candidates = self._candidates
@@ -339,7 +354,7 @@ class Ranking:
         if self._cursor % _REFRESH_EVERY:
             return
         candidate = candidates[self._cursor // _REFRESH_EVERY % len(candidates)]
-        if candidate not in self.why:
+        if candidate not in self.why and candidate not in self._aside:
             self.file(candidate, now)
 
     def _is_current(self, candidate: Candidate, number: int) -> bool:

@@ -37,14 +37,9 @@ RouteName = tuple[str, str | None, str]
 
 @dataclass(slots=True, eq=False)
 class Level:
-    """Pools of equal rank.
-
-    Attributes:
-        served_turn: Virtual time of the candidate that was chosen last among them.
-    """
+    """Pools of equal rank."""
 
     pools: tuple[CandidatePool, ...]
-    served_turn: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -26,6 +26,8 @@ HEALTH_MEMORY_S = 60.0
 #: From this used share on a candidate moves towards the end of the order: low is not empty.
 _LOW_FROM = 0.9
 _LOW_PENALTY = 20.0
+#: So many calls in flight, for a weight of 1, make half of what those in flight can.
+_CALLS_THAT_COUNT = 16.0
 #: Objectives that callers named last; of others the rankings are made anew.
 _OBJECTIVES_KEPT = 64
 
@@ -74,10 +76,10 @@ class ScoringTable:
 def fairness(candidate: Candidate, used: float, now: float) -> float:
     """Score the used share of the scope's limits, and its calls in flight, by weight."""
     del now
-    in_flight = candidate.scope.account.in_flight
     if used > 1.0:
         used = 1.0
-    return (0.8 * used + 0.2 * in_flight / (in_flight + 16.0)) / candidate.mean_weight
+    load = candidate.scope.account.in_flight / candidate.weight
+    return 0.8 * used / candidate.mean_weight + 0.2 * load / (load + _CALLS_THAT_COUNT)
 
 
 def reliability(candidate: Candidate, used: float, now: float) -> float:
@@ -87,9 +89,10 @@ def reliability(candidate: Candidate, used: float, now: float) -> float:
 
 
 def latency(candidate: Candidate, used: float, now: float) -> float:
-    """Score seconds to the first byte times calls in flight; a second alone is the middle."""
-    del used, now
-    expected_s = candidate.health.latency_s * (candidate.scope.account.in_flight + 1)
+    """Score seconds to the first byte, more with calls in flight; a second alone is the middle."""
+    del used
+    load = candidate.scope.account.in_flight / candidate.weight
+    expected_s = candidate.health.expected_s(now) * (1.0 + load / _CALLS_THAT_COUNT)
     return expected_s / (expected_s + 1.0)
 
 
