@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.transport import Transport
 from apikeyrouter_simulator import Scenario, create_app
 from apikeyrouter_simulator.app import Simulator

@@ -15,7 +15,7 @@ from typing import Any
 import uvloop
 
 from apikeyrouter import ApiKeyRouter, Demand, ProviderAdapter
-from apikeyrouter.domain.models.observation import Dimension, ObservedLimit
+from apikeyrouter.domain.limits.observation import Dimension, ObservedLimit
 
 #: What the key may do, and what its provider says is left of it when all ask.
 CASES: dict[str, tuple[dict[str, float], ObservedLimit | None]] = {

@@ -11,6 +11,10 @@ CORE = ROOT / "core" / "apikeyrouter"
 FLOORS = {
     "errors": 0,
     "domain.models": 1,
+    "domain.limits": 1,
+    "domain.failures.failure": 1,
+    "domain.feed.events": 1,
+    "domain.routing.demand": 2,
     "domain.interfaces": 2,
     "domain.cooldown": 3,
     "domain.key_slot": 3,

@@ -2,11 +2,11 @@
 
 from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.models.api_key import APIKey, KeyState
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.request_intent import Message, RequestIntent
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.errors import (
     ApiKeyRouterError,
     ConfigurationError,

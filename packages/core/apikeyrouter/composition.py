@@ -9,7 +9,7 @@ from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
-from apikeyrouter.domain.event_feed import EventFeed
+from apikeyrouter.domain.feed.event_feed import EventFeed
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Ledger

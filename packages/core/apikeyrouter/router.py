@@ -15,20 +15,20 @@ from typing import Any, Self
 
 from apikeyrouter.composition import compose
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.event_feed import EventFeed
+from apikeyrouter.domain.feed.event_feed import EventFeed
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
 from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.limits.declared_limits import check_limits
 from apikeyrouter.domain.models.api_key import USABLE, APIKey
-from apikeyrouter.domain.models.declared_limits import check_limits
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
-from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of

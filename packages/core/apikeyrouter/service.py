@@ -6,16 +6,16 @@ is made of may move.
 """
 
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.feed import events
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.key_slot import matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
-from apikeyrouter.domain.models import events
-from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.routing_decision import instant
-from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.infrastructure.adapters.connection_options import DIRECT, ConnectionOptions
-from apikeyrouter.infrastructure.adapters.error_classification import UNTRUSTED
+from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.openai_compatible import (
     CATALOGUE,

@@ -10,7 +10,14 @@ from apikeyrouter_simulator import asgi
 from apikeyrouter_simulator.asgi import Headers, Receive, Scope, Send
 from apikeyrouter_simulator.control import Control
 from apikeyrouter_simulator.dialects import openai
-from apikeyrouter_simulator.limits import CHARGES, CONCURRENCY, KINDS, Admission, Ask, Shortfall
+from apikeyrouter_simulator.quotas.limits import (
+    CHARGES,
+    CONCURRENCY,
+    KINDS,
+    Admission,
+    Ask,
+    Shortfall,
+)
 from apikeyrouter_simulator.reply import Reply
 from apikeyrouter_simulator.scenario import Condition, Scenario
 from apikeyrouter_simulator.serving import Serving

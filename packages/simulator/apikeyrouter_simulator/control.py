@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from apikeyrouter_simulator.limits import Dimension
-from apikeyrouter_simulator.oracle import Goodput
+from apikeyrouter_simulator.quotas.limits import Dimension
+from apikeyrouter_simulator.quotas.oracle import Goodput
 from apikeyrouter_simulator.scenario import Condition, check_condition
 from apikeyrouter_simulator.world import Active, World
 

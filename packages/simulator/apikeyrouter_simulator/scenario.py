@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from apikeyrouter_simulator import source
-from apikeyrouter_simulator.limits import (
+from apikeyrouter_simulator.quotas.limits import (
     CHARGES,
     LIMIT_NAMES,
     Algorithm,

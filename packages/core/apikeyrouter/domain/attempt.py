@@ -17,16 +17,16 @@ from apikeyrouter.domain.failures.consequences import (
     consequence_of,
     forget_refusals,
 )
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.failures.table import Consequence
+from apikeyrouter.domain.feed.events import AttemptEnded, AttemptStarted
+from apikeyrouter.domain.feed.request_events import attempt_ended_event, attempt_started_event
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of
+from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.api_key import KeyState
-from apikeyrouter.domain.models.events import AttemptEnded, AttemptStarted
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import ObservedLimit
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.domain.request_events import attempt_ended_event, attempt_started_event
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.request import Request
 

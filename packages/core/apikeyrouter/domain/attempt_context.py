@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
-from apikeyrouter.domain.event_feed import EventFeed
+from apikeyrouter.domain.feed.event_feed import EventFeed
+from apikeyrouter.domain.feed.events import RequestEnded
+from apikeyrouter.domain.feed.request_events import ended_event
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Ledger
-from apikeyrouter.domain.models.events import RequestEnded
-from apikeyrouter.domain.request_events import ended_event
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 
 

@@ -7,20 +7,20 @@ a piece carries something. Until then another provider can take over.
 import msgspec
 
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.wire import Headers, WireResponse
-from apikeyrouter.infrastructure.adapters.content_coding import (
+from apikeyrouter.domain.interfaces.wire import Headers, WireResponse
+from apikeyrouter.infrastructure.adapters.errors.error_bodies import decode
+from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
+from apikeyrouter.infrastructure.adapters.streams.content_coding import (
     BlindTap,
     PackedTap,
     is_plain,
     unpacked,
     unpacker_of,
 )
-from apikeyrouter.infrastructure.adapters.error_bodies import decode
-from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
-from apikeyrouter.infrastructure.adapters.stream_head import Form, Verdict
-from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap, read_body
+from apikeyrouter.infrastructure.adapters.streams.stream_head import Form, Verdict
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap, read_body
 from apikeyrouter.request.held_head import HeldHead
 from apikeyrouter.request.metered_stream import MeteredStream, settle_at
 

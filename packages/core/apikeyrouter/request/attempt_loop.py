@@ -15,17 +15,17 @@ from typing import Self
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.feed.events import RequestArrived
+from apikeyrouter.domain.feed.request_events import arrived_event
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import Shortfall
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import RequestArrived
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.queueing.admission_queue import Refusal
 from apikeyrouter.domain.quota_scope import QuotaScope
-from apikeyrouter.domain.request_events import arrived_event
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, reason_of
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.request import NOBODY, Request
 from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, UnknownModelError
 from apikeyrouter.request.waiting_room import WaitingRoom

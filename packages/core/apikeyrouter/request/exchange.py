@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable
 
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.wire import WireRequest, WireResponse
-from apikeyrouter.infrastructure.adapters.content_coding import unpacked
+from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
+from apikeyrouter.infrastructure.adapters.streams.content_coding import unpacked
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.request.acceptance import Answer, accept, without_coding
 from apikeyrouter.request.deadline import Deadline

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.request.attempt_loop import AttemptLoop
 from apikeyrouter.request.exchange import Answer, exchange
 

@@ -9,9 +9,14 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator
 
-from apikeyrouter.domain.models.wire import WireResponse
-from apikeyrouter.infrastructure.adapters.content_coding import is_plain, unpacker_of
-from apikeyrouter.infrastructure.adapters.stream_head import Form, StreamHead, Verdict, form_of
+from apikeyrouter.domain.interfaces.wire import WireResponse
+from apikeyrouter.infrastructure.adapters.streams.content_coding import is_plain, unpacker_of
+from apikeyrouter.infrastructure.adapters.streams.stream_head import (
+    Form,
+    StreamHead,
+    Verdict,
+    form_of,
+)
 from apikeyrouter.request.deadline import Deadline
 
 _LONGEST_HOLD_S = 3.0

@@ -4,15 +4,15 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
-from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.errors import ConfigurationError
-from apikeyrouter.infrastructure.adapters.error_classification import classify_embedded
+from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
-from apikeyrouter.infrastructure.adapters.sse import data_of_events
+from apikeyrouter.infrastructure.adapters.streams.sse import data_of_events
 from apikeyrouter.request.custom_adapter import call_adapter, complete
 from apikeyrouter.request.exchange import Answer, exchange
 

@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from apikeyrouter.domain.models.demand import MOST_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
+from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import ConfigurationError, NoEligibleKeysError
 

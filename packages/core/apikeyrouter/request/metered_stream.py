@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.domain.models.wire import WireResponse
-from apikeyrouter.infrastructure.adapters.content_coding import BlindTap
+from apikeyrouter.infrastructure.adapters.streams.content_coding import BlindTap
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap
 from apikeyrouter.infrastructure.adapters.transport import HELD_BACK_BYTES, TRANSPORT_ERRORS
-from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
 
 _NOT_AWAITED = math.inf
 #: So long after it was held back a provider may still break off because of that.

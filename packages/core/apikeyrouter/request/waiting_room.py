@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 
 from apikeyrouter.domain.components.routing_engine import Grant
-from apikeyrouter.domain.event_feed import EventFeed
-from apikeyrouter.domain.models.events import RequestDequeued, RequestQueued
+from apikeyrouter.domain.feed.event_feed import EventFeed
+from apikeyrouter.domain.feed.events import RequestDequeued, RequestQueued
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal
 from apikeyrouter.domain.routing.request import Request
 

@@ -4,7 +4,7 @@ import pytest
 
 from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount, amounts_of
-from apikeyrouter.domain.models.observation import Algorithm, Dimension
+from apikeyrouter.domain.limits.observation import Algorithm, Dimension
 
 pytestmark = pytest.mark.benchmark
 

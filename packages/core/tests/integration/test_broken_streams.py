@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, SystemError
-from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 

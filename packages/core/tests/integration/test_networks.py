@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, Message, RequestIntent, SystemError
-from apikeyrouter.domain.models.events import CircuitMoved
+from apikeyrouter.domain.feed.events import CircuitMoved
 from apikeyrouter.infrastructure.adapters.connection_options import (
     URL,
     ConnectionOptions,

@@ -17,11 +17,11 @@ from apikeyrouter import (
     SystemError,
 )
 from apikeyrouter.domain.interfaces.state_store import StateQuery
+from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.domain.models.api_key import APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.models.system_error import ErrorCategory
 from apikeyrouter.domain.models.system_response import ResponseMetadata, SystemResponse
-from apikeyrouter.domain.models.wire import WireRequest, WireResponse
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand
-from apikeyrouter.domain.models.failure import FailureClass
-from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.failures.failure import FailureClass
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.request.exchange import Answer
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, Message, RequestIntent, SystemError
-from apikeyrouter.domain.models.wire import WireRequest
+from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
 
 pytestmark = pytest.mark.integration

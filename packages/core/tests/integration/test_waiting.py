@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter_simulator import RunningSimulator
 

@@ -8,7 +8,7 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, ProviderAdapter
 from apikeyrouter.domain.components.routing_engine import Grant
-from apikeyrouter.domain.models.failure import FailureClass
+from apikeyrouter.domain.failures.failure import FailureClass
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal, Ticket
 from apikeyrouter.domain.routing.decision_record import DecisionRecord

@@ -5,10 +5,10 @@ import pytest
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.routing_decision import RoutingObjective, instant
 from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.scoring import compile_objective
 
 pytestmark = pytest.mark.unit

@@ -3,11 +3,11 @@
 import pytest
 
 from apikeyrouter import ApiKeyRouter, NoEligibleKeysError
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import DAY_S, Dimension
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import DAY_S, Dimension
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.openai_compatible import make_adapter
 from apikeyrouter.infrastructure.clock import SteadyClock

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, NoEligibleKeysError, ProviderAdapter
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.ledger.ledger import Shortfall
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.routing.decision_record import explain, reason_of
 
 pytestmark = pytest.mark.unit

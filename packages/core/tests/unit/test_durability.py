@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, KeyState
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.state_store import StateQuery
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,
@@ -20,12 +20,12 @@ from apikeyrouter.domain.models.observation import (
     ObservedLimit,
     Provenance,
 )
-from apikeyrouter.infrastructure.adapters.error_classification import (
+from apikeyrouter.infrastructure.adapters.errors.error_classification import (
     classify,
     classify_embedded,
     classify_exception,
 )
-from apikeyrouter.infrastructure.adapters.error_signals import (
+from apikeyrouter.infrastructure.adapters.errors.error_signals import (
     BY_CODE,
     BY_VAGUE_CODE,
     NATURAL_STATUS,

@@ -8,10 +8,8 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, NoEligibleKeysError
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
-from apikeyrouter.domain.ledger.window import INDEX_OF
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import (
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.feed.events import (
     AttemptEnded,
     AttemptStarted,
     Event,
@@ -21,8 +19,10 @@ from apikeyrouter.domain.models.events import (
     RequestEnded,
     RequestQueued,
 )
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import Dimension
+from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
+from apikeyrouter.domain.ledger.window import INDEX_OF
+from apikeyrouter.domain.limits.observation import Dimension
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,7 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.failures.table import CONSEQUENCES, Blame, wait_for
+from apikeyrouter.domain.limits.observation import DAY_S, HOUR_S
 from apikeyrouter.domain.models.api_key import KeyState
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import DAY_S, HOUR_S
 
 pytestmark = pytest.mark.unit
 

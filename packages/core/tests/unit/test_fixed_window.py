@@ -5,7 +5,7 @@ import math
 import pytest
 
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
-from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension
+from apikeyrouter.domain.limits.observation import MINUTE_S, Algorithm, Dimension
 
 pytestmark = pytest.mark.unit
 

@@ -8,8 +8,8 @@ from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.report import predict
 from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.limits.observation import DAY_S, HOUR_S, MINUTE_S, Algorithm, Dimension
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, MINUTE_S, Algorithm, Dimension
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective, instant
 from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate

@@ -6,15 +6,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
+from apikeyrouter.domain.limits.observation import Dimension
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.health_state import HealthStatus
-from apikeyrouter.domain.models.observation import Dimension
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
-from apikeyrouter.domain.models.wire import WireRequest, WireResponse
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.http_adapter import (
     CATEGORIES,

@@ -9,6 +9,7 @@ from apikeyrouter.domain.accounts.inference import ScopeInference
 from apikeyrouter.domain.accounts.limit_learning import LimitLearning
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import ALL_MODELS, AccountRegistry
+from apikeyrouter.domain.feed.events import ScopesJoined
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import (
     Ledger,
@@ -16,9 +17,8 @@ from apikeyrouter.domain.ledger.ledger import (
     amounts_of,
 )
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
+from apikeyrouter.domain.limits.observation import Dimension, ObservedLimit
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.events import ScopesJoined
-from apikeyrouter.domain.models.observation import Dimension, ObservedLimit
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.quota_scope import QuotaScope
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from apikeyrouter import ApiKeyRouter, Demand, KeyState
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.state_store import StateQuery, StateStoreError
 from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import Reservation
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.errors import KeyRegistrationError, NoEligibleKeysError
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter

@@ -12,7 +12,7 @@ from apikeyrouter.domain.ledger.ledger import (
     Shortfall,
     amounts_of,
 )
-from apikeyrouter.domain.models.observation import MINUTE_S, Dimension
+from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension
 
 pytestmark = pytest.mark.unit
 

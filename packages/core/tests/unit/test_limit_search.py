@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from apikeyrouter.domain.accounts.limit_search import FIRST_CALLS, TRUSTED_CALLS, LimitSearch
+from apikeyrouter.domain.feed.events import LimitLearned
 from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.ledger import (
     Ledger,
@@ -12,8 +13,7 @@ from apikeyrouter.domain.ledger.ledger import (
     amounts_of,
 )
 from apikeyrouter.domain.ledger.window import Window
-from apikeyrouter.domain.models.events import LimitLearned
-from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
+from apikeyrouter.domain.limits.observation import MINUTE_S, Algorithm, Dimension, Provenance
 from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 
 pytestmark = pytest.mark.unit

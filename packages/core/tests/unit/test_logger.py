@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import structlog
 
-from apikeyrouter.domain.models.events import (
+from apikeyrouter.domain.feed.events import (
     AttemptEnded,
     CircuitMoved,
     Event,

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.request_intent import Message, RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import TokenUsage
-from apikeyrouter.domain.models.wire import WireResponse
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.openai_compatible import (

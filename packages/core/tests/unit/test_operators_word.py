@@ -6,8 +6,8 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, NoEligibleKeysError
 from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.observation import MINUTE_S, Dimension, ObservedLimit
+from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, ObservedLimit
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
 pytestmark = pytest.mark.unit

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from apikeyrouter.domain.failures.circuit import FIRST_PAUSE_S, LONGEST_PAUSE_S, Circuit
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import DAY_S
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.limits.observation import DAY_S
 
 pytestmark = pytest.mark.unit
 BenchOf = Any

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from apikeyrouter.domain.models.calendars import (
+from apikeyrouter.domain.limits.calendars import (
     next_midnight_pacific,
     next_midnight_utc,
     next_month_utc,
 )
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,

@@ -7,9 +7,9 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, NoEligibleKeysError
 from apikeyrouter.domain.cooldown import Cooldown
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.failures.refusals import Refusals
-from apikeyrouter.domain.models.events import Event, Rested
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.feed.events import Event, Rested
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
 pytestmark = pytest.mark.unit

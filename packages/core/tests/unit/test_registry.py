@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from apikeyrouter import Demand, KeyState
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import MINUTE_S, Dimension, ObservedLimit
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, ObservedLimit
 from apikeyrouter.errors import KeyRegistrationError
 
 pytestmark = pytest.mark.unit

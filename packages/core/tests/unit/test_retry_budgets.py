@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import Demand
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.request.attempt_loop import MAX_KEY_SWITCHES, RETRIES
 
 pytestmark = pytest.mark.unit

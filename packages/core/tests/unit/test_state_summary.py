@@ -5,10 +5,10 @@ import json
 import pytest
 
 from apikeyrouter import ApiKeyRouter
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.feed.events import Event
 from apikeyrouter.domain.interfaces.state_store import StateQuery
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import Event
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
 pytestmark = pytest.mark.unit

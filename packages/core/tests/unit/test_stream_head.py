@@ -6,14 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from apikeyrouter.infrastructure.adapters.stream_head import (
+from apikeyrouter.infrastructure.adapters.streams.stream_head import (
     LONGEST_HEAD_BYTES,
     Form,
     StreamHead,
     Verdict,
     form_of,
 )
-from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap
 
 pytestmark = pytest.mark.unit
 

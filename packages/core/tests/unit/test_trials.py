@@ -14,8 +14,8 @@ from apikeyrouter import (
     RequestIntent,
 )
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.models.system_response import SystemResponse
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.keys import prober

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap, read_usage, usage_of
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap, read_usage, usage_of
 
 pytestmark = pytest.mark.unit
 

@@ -6,8 +6,8 @@ import pytest
 
 from apikeyrouter.domain.ledger.algorithms import FixedWindow, make_window
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.observation import DAY_S, MONTH_S, Algorithm, Dimension, Provenance
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import DAY_S, MONTH_S, Algorithm, Dimension, Provenance
 
 pytestmark = pytest.mark.unit
 

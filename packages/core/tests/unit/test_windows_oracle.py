@@ -15,7 +15,7 @@ from apikeyrouter.domain.ledger.ledger import (
     amounts_of,
 )
 from apikeyrouter.domain.ledger.window import EPSILON, Window
-from apikeyrouter.domain.models.observation import Algorithm, Dimension
+from apikeyrouter.domain.limits.observation import Algorithm, Dimension
 
 pytestmark = pytest.mark.unit
 CAPACITY, PERIOD = 20.0, 10.0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
-from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from apikeyrouter import NoEligibleKeysError, UnknownModelError
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter_proxy.dataplane.errors import for_failure, for_no_key
 
 pytestmark = pytest.mark.unit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apikeyrouter.domain.models.events import (
+from apikeyrouter.domain.feed.events import (
     AttemptEnded,
     AttemptStarted,
     CircuitMoved,

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import msgspec
 
-from apikeyrouter_simulator.limits import Reading, Shortfall
+from apikeyrouter_simulator.quotas.limits import Reading, Shortfall
 
 _WORDS = ("the ", "router ", "finds ", "a ", "key ", "with ", "room ", "and ", "says ", "why ")
 _DIMENSIONS = {"requests": "requests", "tokens": "tokens"}

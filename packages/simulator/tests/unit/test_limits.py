@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from apikeyrouter_simulator.limits import CHARGES, Admission, Ask, ScopeLimits, Shortfall
+from apikeyrouter_simulator.quotas.limits import CHARGES, Admission, Ask, ScopeLimits, Shortfall
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ import pytest
 
 from apikeyrouter_simulator import create_app
 from apikeyrouter_simulator.library import find, names, summary_of
-from apikeyrouter_simulator.limits import Admission, Shortfall
+from apikeyrouter_simulator.quotas.limits import Admission, Shortfall
 from apikeyrouter_simulator.scenario import ReplyFacts
 from apikeyrouter_simulator.world import World
 

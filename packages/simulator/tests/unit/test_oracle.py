@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apikeyrouter_simulator import Scenario
-from apikeyrouter_simulator.limits import CHARGES, Admission, Ask
-from apikeyrouter_simulator.oracle import Goodput
+from apikeyrouter_simulator.quotas.limits import CHARGES, Admission, Ask
+from apikeyrouter_simulator.quotas.oracle import Goodput
 from apikeyrouter_simulator.world import SimKey, World
 
 pytestmark = pytest.mark.unit

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from apikeyrouter_simulator.windows import FixedWindow, RollingWindow, TokenBucket, Window
+from apikeyrouter_simulator.quotas.windows import FixedWindow, RollingWindow, TokenBucket, Window
 
 pytestmark = pytest.mark.unit
 

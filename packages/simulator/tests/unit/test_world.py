@@ -3,7 +3,7 @@
 import pytest
 
 from apikeyrouter_simulator import Scenario, ScenarioError
-from apikeyrouter_simulator.limits import Admission
+from apikeyrouter_simulator.quotas.limits import Admission
 from apikeyrouter_simulator.scenario import Condition
 from apikeyrouter_simulator.world import World
 

@@ -19,7 +19,7 @@ from apikeyrouter.domain.ledger.algorithms import FixedWindow
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import Window
-from apikeyrouter.domain.models.observation import Dimension, ObservedLimit
+from apikeyrouter.domain.limits.observation import Dimension, ObservedLimit
 
 #: Scores are averages over about so many comparisons.
 _MEMORY = 12

@@ -16,7 +16,7 @@ from itertools import combinations
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.window import Window
-from apikeyrouter.domain.models.observation import Dimension
+from apikeyrouter.domain.limits.observation import Dimension
 from apikeyrouter.domain.quota_scope import QuotaScope
 
 INFERRED = "inferred"

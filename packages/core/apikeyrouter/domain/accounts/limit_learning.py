@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from apikeyrouter.domain.accounts.charge_learning import Belief, CallCharge, ChargeLearner
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.feed.events import Event, LimitLearned
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger
 from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import INDEX_OF, Window
-from apikeyrouter.domain.models.events import Event, LimitLearned
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.observation import (
     MINUTE_S,
     PERIODS_S,
     Algorithm,

@@ -19,7 +19,12 @@ half the pace, which then grows back.
 
 from collections.abc import Callable
 
-from apikeyrouter.domain.accounts.pace import NEAR, Pace
+from apikeyrouter.domain.accounts.pace import (
+    ROUGH_AFTER_S,
+    TELLING_CALLS,
+    Pace,
+    measured_pace,
+)
 from apikeyrouter.domain.accounts.ramp import Ramp
 from apikeyrouter.domain.accounts.search_state import (
     LATEST_ONE_MORE_S,
@@ -27,12 +32,14 @@ from apikeyrouter.domain.accounts.search_state import (
     Explanation,
     SearchState,
     Trial,
+    has_told_limits,
+    tight_windows,
 )
+from apikeyrouter.domain.feed.events import Event, LimitLearned
 from apikeyrouter.domain.ledger.algorithms import RollingWindow
 from apikeyrouter.domain.ledger.ledger import Ledger
 from apikeyrouter.domain.ledger.window import Window
-from apikeyrouter.domain.models.events import Event, LimitLearned
-from apikeyrouter.domain.models.observation import MINUTE_S, Algorithm, Dimension, Provenance
+from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, Provenance
 from apikeyrouter.domain.quota_scope import QuotaScope
 
 #: Calls at once on a scope of which nothing is known; one more for each that succeeds, and
@@ -40,15 +47,6 @@ from apikeyrouter.domain.quota_scope import QuotaScope
 FIRST_CALLS = 4
 #: So many calls at once are held back no more.
 TRUSTED_CALLS = 64
-#: What a refusal leaves of the pace: of one measured for long, for a moment, and not at all.
-_EXACT, _ROUGH, _BLIND = 0.98, 0.9, 0.7
-_EXACT_AFTER_S, _ROUGH_AFTER_S = 20.0, 5.0
-#: A known limit that is used up to here explains a refusal.
-_EXPLAINS_FROM = 0.9
-#: Beside known limits, or after so few calls, one refusal may be chance; a second within this
-#: time is none. A pace found by so few calls is rough: no slower than this, and soon doubled.
-_TELLING_CALLS = 10
-_ROUGH_PER_S = 0.5
 #: So many calls let in against so many that a bucket would have let in tell calls at once.
 _TELLING_MORE, _TELLING_LEAST = 2.0, 6
 #: A bucket that should have refilled by so many units and let nothing in is none.
@@ -83,7 +81,7 @@ class LimitSearch:
         if search.has_stood_still and _admitted(scope) > search.served:
             search.has_stood_still = False
             # A long standstill is no part of the pace; a short one refilled what follows.
-            if now - search.since > _ROUGH_AFTER_S:
+            if now - search.since > ROUGH_AFTER_S:
                 search.since = now
         if search.trial is not None:
             self._weigh(scope, search.trial, now)
@@ -112,14 +110,14 @@ class LimitSearch:
             Seconds after which it is worth calling again, by what is believed now; `None`
             leaves that to the failure table.
         """
-        tight = _tight_windows(scope, now)
+        tight = tight_windows(scope, now)
         if is_first:
             for window in tight:
                 window.widen_margin()
         if told or tight:
             return None
         search = self._search(scope, now)
-        calls, knows_limits = scope.account.in_flight, _knows_limits(scope)
+        calls, knows_limits = scope.account.in_flight, has_told_limits(scope)
         if waits and search.explanation is None and search.trial is None:
             search.explanation = self._shown.get(scope.provider_id, Explanation.PACE)
         if not knows_limits:
@@ -174,7 +172,7 @@ class LimitSearch:
 
     def _note_searched(self, scope: QuotaScope, search: SearchState) -> None:
         is_guessed = search.ramp is not None or search.pace is not None or search.minute is not None
-        scope.is_searched = is_guessed or not _knows_limits(scope)
+        scope.is_searched = is_guessed or not has_told_limits(scope)
 
     # -- calls at once ------------------------------------------------------
 
@@ -242,7 +240,7 @@ class LimitSearch:
         if not search.is_met:
             # Known limits are no reason to hold back; that the other keys' answers are on
             # their way is one not to give everything that waits to the first that came.
-            ramp.capacity *= 2 if _knows_limits(scope) else 1
+            ramp.capacity *= 2 if has_told_limits(scope) else 1
             ramp.capacity += 1
         elif ramp.used >= ramp.capacity - 1 and now - search.raised_at >= search.one_more_s:
             ramp.capacity += 1
@@ -265,14 +263,16 @@ class LimitSearch:
             return self._count_minute(scope, search, now)
         puzzled_before = now - search.puzzled_at < PUZZLED_FOR_S
         search.puzzled_at = now
-        tells_little = knows_limits or let_in < _TELLING_CALLS
+        tells_little = knows_limits or let_in < TELLING_CALLS
         if let_in <= 0 or (tells_little and not puzzled_before):
             return None
         search.since, search.served = now, _admitted(scope)
         search.has_stood_still = True
-        self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, knows_limits)
+        self._slow_to(
+            scope, search, *measured_pace(search.pace, let_in, elapsed), now, knows_limits
+        )
         if search.pace is not None:
-            search.pace.is_rough = let_in < _TELLING_CALLS
+            search.pace.is_rough = let_in < TELLING_CALLS
         return None
 
     def _is_minute(self, scope: QuotaScope, search: SearchState, let_in: int, now: float) -> bool:
@@ -391,35 +391,3 @@ class LimitSearch:
 def _admitted(scope: QuotaScope) -> int:
     """Return how many calls were let in: those under way have not been refused either."""
     return scope.statistics.served + scope.account.in_flight
-
-
-def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, float]:
-    """Return the pace to go at, and the one that was refused, from what was let in since.
-
-    The first refusal ends a bucket that began full, as those of a minute do. Between two
-    refusals exactly what refilled was let in, so the longer the time, the surer the pace.
-    """
-    if pace is None:
-        per_s = let_in / (MINUTE_S + elapsed)
-        if let_in < _TELLING_CALLS:
-            per_s = max(per_s, _ROUGH_PER_S)
-        return NEAR * per_s, per_s
-    if elapsed < _ROUGH_AFTER_S:
-        return _BLIND * pace.rate, pace.rate
-    per_s = min(pace.rate, let_in / elapsed)
-    return per_s * (_EXACT if elapsed >= _EXACT_AFTER_S else _ROUGH), per_s
-
-
-def _knows_limits(scope: QuotaScope) -> bool:
-    return any(window.provenance is not Provenance.INFERRED for window in scope.account.windows)
-
-
-def _tight_windows(scope: QuotaScope, now: float) -> list[Window]:
-    """Return the known limits that explain a refusal: there is little left of them."""
-    return [
-        window
-        for window in scope.account.windows
-        if window.provenance is not Provenance.INFERRED
-        and window.algorithm is not Algorithm.CONCURRENT
-        and window.pressure(now) >= _EXPLAINS_FROM
-    ]

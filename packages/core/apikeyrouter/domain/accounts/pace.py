@@ -1,7 +1,7 @@
 """A pace: requests a second that are let in where nobody tells how many, as found by refusals."""
 
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.models.observation import MINUTE_S, Dimension, Provenance
+from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, Provenance
 
 #: A pace may be this far ahead of itself.
 _BURST_S = 1.0
@@ -16,6 +16,14 @@ _SLOWEST_PER_S = 1.0 / MINUTE_S
 #: A pace that held nobody up for so long does not grow.
 _IDLE_S = 10.0
 _DOUBLES_IN_S = 5.0
+
+#: What a refusal leaves of the pace: of one measured for long, for a moment, and not at all.
+_EXACT, _ROUGH, _BLIND = 0.98, 0.9, 0.7
+_EXACT_AFTER_S, ROUGH_AFTER_S = 20.0, 5.0
+#: After fewer calls one refusal may be chance, and a pace is rough: no slower than this, and
+#: soon doubled.
+TELLING_CALLS = 10
+_ROUGH_PER_S = 0.5
 
 
 class Pace(TokenBucket):
@@ -84,3 +92,20 @@ class Pace(TokenBucket):
 
     def _rename(self) -> None:
         self.name = f"paced {self.dimension.value}"
+
+
+def measured_pace(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, float]:
+    """Return the pace to go at, and the one that was refused, from what was let in since.
+
+    The first refusal ends a bucket that began full, as those of a minute do. Between two
+    refusals exactly what refilled was let in, so the longer the time, the surer the pace.
+    """
+    if pace is None:
+        per_s = let_in / (MINUTE_S + elapsed)
+        if let_in < TELLING_CALLS:
+            per_s = max(per_s, _ROUGH_PER_S)
+        return NEAR * per_s, per_s
+    if elapsed < ROUGH_AFTER_S:
+        return _BLIND * pace.rate, pace.rate
+    per_s = min(pace.rate, let_in / elapsed)
+    return per_s * (_EXACT if elapsed >= _EXACT_AFTER_S else _ROUGH), per_s

@@ -4,7 +4,7 @@ import math
 
 from apikeyrouter.domain.ledger.algorithms import Concurrent
 from apikeyrouter.domain.ledger.window import CAUTIOUS, EPSILON
-from apikeyrouter.domain.models.observation import Dimension, Provenance
+from apikeyrouter.domain.limits.observation import Dimension, Provenance
 
 #: Answers may take long: after the first second so many more calls a second may begin without any.
 _PATIENCE_S, _MORE_PER_S = 1.0, 8.0

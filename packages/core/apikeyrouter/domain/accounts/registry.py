@@ -9,15 +9,15 @@ come to share an account share its scopes from then on.
 from collections.abc import Callable, Iterator, Mapping
 
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.feed.events import Event, ScopesJoined
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
 from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
 from apikeyrouter.domain.ledger.window import Window
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.declared_limits import DECLARABLE
-from apikeyrouter.domain.models.events import Event, ScopesJoined
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.declared_limits import DECLARABLE
+from apikeyrouter.domain.limits.observation import (
     Algorithm,
     Dimension,
     Provenance,

@@ -6,7 +6,9 @@ from enum import Enum
 from apikeyrouter.domain.accounts.pace import Pace
 from apikeyrouter.domain.accounts.ramp import Ramp
 from apikeyrouter.domain.ledger.algorithms import RollingWindow
-from apikeyrouter.domain.models.observation import MINUTE_S, Dimension
+from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.limits.observation import MINUTE_S, Algorithm, Dimension, Provenance
+from apikeyrouter.domain.quota_scope import QuotaScope
 
 #: A limit is raised by one call at once no sooner than this after the last time, and later with
 #: every refusal that confirms it.
@@ -14,6 +16,8 @@ ONE_MORE_AFTER_S, LATEST_ONE_MORE_S = 20.0, 80.0
 PUZZLED_FOR_S = 120.0
 #: A pace that was guessed so short a time ago, and confirmed by so few calls, is a guess still.
 _NEW_S, _CONFIRMED_BY = 5.0, 6
+#: A known limit that is used up to here explains a refusal.
+_EXPLAINS_FROM = 0.9
 
 
 class Explanation(Enum):
@@ -77,3 +81,19 @@ class SearchState:
         """Tell whether a pace was guessed a moment ago that no answer has confirmed."""
         is_new = now - self.since < _NEW_S and served - self.served < _CONFIRMED_BY
         return self.pace is not None and self.minute is None and is_new
+
+
+def has_told_limits(scope: QuotaScope) -> bool:
+    """Tell whether somebody has told a limit of *scope*."""
+    return any(window.provenance is not Provenance.INFERRED for window in scope.account.windows)
+
+
+def tight_windows(scope: QuotaScope, now: float) -> list[Window]:
+    """Return the known limits that explain a refusal: there is little left of them."""
+    return [
+        window
+        for window in scope.account.windows
+        if window.provenance is not Provenance.INFERRED
+        and window.algorithm is not Algorithm.CONCURRENT
+        and window.pressure(now) >= _EXPLAINS_FROM
+    ]

@@ -13,12 +13,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from apikeyrouter.domain.feed.events import Event, KeyMoved
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.key_material import Sealer, check_material, derived_id
 from apikeyrouter.domain.key_slot import KeySlot, KeyVersion, Standing
+from apikeyrouter.domain.limits.declared_limits import check_limits
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
-from apikeyrouter.domain.models.declared_limits import check_limits
-from apikeyrouter.domain.models.events import Event, KeyMoved
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.errors import (

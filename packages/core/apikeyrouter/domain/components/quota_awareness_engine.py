@@ -12,13 +12,13 @@ from apikeyrouter.domain.accounts.limit_learning import LimitLearning
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.components.key_manager import KeyManager
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.feed.events import Event
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger
 from apikeyrouter.domain.ledger.report import predict, quota_state_of
-from apikeyrouter.domain.models.declared_limits import check_limits
-from apikeyrouter.domain.models.events import Event
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import ObservedLimit, Provenance
+from apikeyrouter.domain.limits.declared_limits import check_limits
+from apikeyrouter.domain.limits.observation import ObservedLimit, Provenance
 from apikeyrouter.domain.models.quota_state import ExhaustionPrediction, QuotaState, TimeWindow
 from apikeyrouter.domain.quota_scope import QuotaScope
 

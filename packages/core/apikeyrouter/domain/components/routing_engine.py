@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.domain.failures.failure import FailureClass
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger, Reservation, Shortfall
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.failure import FailureClass
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
 from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
@@ -28,6 +27,7 @@ from apikeyrouter.domain.routing.decision_record import (
     DecisionRecord,
     explain,
 )
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.ranking import Picked
 from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.domain.routing.route_table import Level, Route, RouteTable

@@ -9,6 +9,7 @@ from dataclasses import replace
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.failures.refusals import Refusals
 from apikeyrouter.domain.failures.table import (
     CONSEQUENCES,
@@ -17,12 +18,11 @@ from apikeyrouter.domain.failures.table import (
     Consequence,
     wait_for,
 )
+from apikeyrouter.domain.feed.events import CircuitMoved, Rested
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import CircuitMoved, Rested
-from apikeyrouter.domain.models.failure import Failure, FailureClass
 from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.demand import Demand
 
 #: An account that fails so often in a row, while others of its provider answer, rests by itself,
 #: longer each time.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter.domain.cooldown import Cooldown
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.routing.demand import Demand
 
 #: Requests that are told apart; of more than these the oldest is forgotten.
 _SUSPECTS_KEPT = 8

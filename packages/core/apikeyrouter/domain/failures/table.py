@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.limits.observation import DAY_S, HOUR_S
 from apikeyrouter.domain.models.api_key import KeyState
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import DAY_S, HOUR_S
 
 #: From here on every wait has reached its cap.
 _MOST_DOUBLINGS = 32

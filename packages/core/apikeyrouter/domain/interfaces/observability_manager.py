@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from apikeyrouter.domain.models.events import Event
+from apikeyrouter.domain.feed.events import Event
 
 
 class ObservabilityManager(ABC):

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from apikeyrouter.domain.failures.failure import Failure
+from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.cost_estimate import CostEstimate
-from apikeyrouter.domain.models.failure import Failure
 from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
-from apikeyrouter.domain.models.observation import ObservedLimit
 from apikeyrouter.domain.models.provider_capabilities import ProviderCapabilities
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
-from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
 
 #: Models that think may be silent for minutes before their first token, later not so long.
 FIRST_TOKEN_TIMEOUT_S = 300.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import CAUTIOUS, EPSILON, SAMPLE_S, Window
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.observation import Algorithm, Dimension, Provenance
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import Algorithm, Dimension, Provenance
 
 #: Charges that a rolling window keeps apart.
 _ENTRIES_KEPT = 256

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from apikeyrouter.domain.ledger.window import DIMENSIONS, EPSILON, INDEX_OF, Window
-from apikeyrouter.domain.models.observation import Dimension
+from apikeyrouter.domain.limits.observation import Dimension
 
 Amounts = Sequence[float]
 _MOMENT_S = 1e-6

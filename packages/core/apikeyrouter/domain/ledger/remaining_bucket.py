@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.models.observation import DAY_S, MINUTE_S, Dimension, Provenance
+from apikeyrouter.domain.limits.observation import DAY_S, MINUTE_S, Dimension, Provenance
 
 #: Refill is measured over at least so long, from so many units on; what nobody waits for after so
 #: long has not refilled.

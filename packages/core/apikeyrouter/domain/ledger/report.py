@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.window import CAUTIOUS, Window
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import Any
 
 from apikeyrouter.domain.ledger.window import EPSILON, SAMPLE_S, Window
-from apikeyrouter.domain.models.observation import Algorithm, Dimension, Provenance
+from apikeyrouter.domain.limits.observation import Algorithm, Dimension, Provenance
 
 #: Calls overtake each other on their way: two that we space exactly may reach the
 #: provider this much closer. A bucket keeps what refills in that time as slack.

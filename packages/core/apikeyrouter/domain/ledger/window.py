@@ -11,7 +11,7 @@ have in flight.
 import math
 from typing import Any
 
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,

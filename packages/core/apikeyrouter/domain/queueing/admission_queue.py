@@ -18,8 +18,8 @@ from collections.abc import Callable, Collection
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant, RoutingEngine
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.queueing.line import ClientShare, Refusal, Row, Ticket, WaitingLine
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.domain.routing.route_table import Route
 from apikeyrouter.domain.routing.scoring import Scoring

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
-from apikeyrouter.domain.models.demand import Demand
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.request import Request
 
 

@@ -14,8 +14,8 @@ from apikeyrouter.domain.failures.refusals import Refusals
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Shortfall
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.quota_scope import QuotaScope
+from apikeyrouter.domain.routing.demand import Demand
 
 _LEARN = 0.1
 #: What is short where all keys of a candidate rest.

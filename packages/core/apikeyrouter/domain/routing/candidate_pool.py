@@ -16,10 +16,10 @@ from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Amounts, Shortfall
 from apikeyrouter.domain.ledger.window import INDEX_OF
-from apikeyrouter.domain.models.demand import DEFAULT_OUTPUT_TOKENS, Demand
-from apikeyrouter.domain.models.observation import Dimension
+from apikeyrouter.domain.limits.observation import Dimension
 from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
+from apikeyrouter.domain.routing.demand import DEFAULT_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.routing.ranking import SMALL_POOL, Ranking
 from apikeyrouter.domain.routing.scoring import Scoring
 

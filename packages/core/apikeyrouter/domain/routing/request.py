@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import LedgerAccount, Lines, Shortfall, amounts_of
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.domain.routing.demand import Demand
 
 NOBODY: frozenset[KeySlot] = frozenset()
 

@@ -13,10 +13,10 @@ from itertools import islice
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.models.demand import Demand
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
+from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.ranking import SMALL_POOL
 from apikeyrouter.domain.routing.scoring import Scoring, ScoringTable

@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, WireAdapter
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
-from apikeyrouter.domain.models.observation import ObservedLimit
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
-from apikeyrouter.domain.models.wire import Headers, WireRequest, WireResponse
 from apikeyrouter.errors import ConfigurationError
-from apikeyrouter.infrastructure.adapters import error_classification, rate_limit_headers
+from apikeyrouter.infrastructure.adapters import rate_limit_headers
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
-from apikeyrouter.infrastructure.adapters.error_bodies import masked
+from apikeyrouter.infrastructure.adapters.errors import error_classification
+from apikeyrouter.infrastructure.adapters.errors.error_bodies import masked
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
 
 #: Bodies pass as they are, so they must come uncompressed.

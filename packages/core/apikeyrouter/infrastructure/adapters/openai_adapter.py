@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.domain.interfaces.wire import WireRequest
+from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.models.api_key import APIKey
-from apikeyrouter.domain.models.calendars import Calendar
 from apikeyrouter.domain.models.provider_capabilities import ProviderCapabilities
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
@@ -18,15 +19,14 @@ from apikeyrouter.domain.models.system_response import (
     SystemResponse,
 )
 from apikeyrouter.domain.models.token_usage import TokenUsage
-from apikeyrouter.domain.models.wire import WireRequest
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.http_adapter import (
     OWN_HEADERS,
     HttpAdapter,
     system_error_of,
 )
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import usage_of
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
-from apikeyrouter.infrastructure.adapters.usage_tap import usage_of
 
 _E = ErrorCategory
 BASE_URL = "https://api.openai.com/v1"

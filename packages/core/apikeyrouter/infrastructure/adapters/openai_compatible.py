@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.observation import DAY_S, MONTH_S
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, OpenAIAdapter

@@ -8,7 +8,7 @@ Every answer is read, so rows look names up and nothing is searched for.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,

@@ -21,7 +21,7 @@ from aiohttp.connector import Connection
 from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
-from apikeyrouter.domain.models.wire import WireResponse
+from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.infrastructure.adapters.connection_options import (
     ConnectionOptions,
     ProxyChoice,

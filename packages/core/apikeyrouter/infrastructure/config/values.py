@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from apikeyrouter.domain.models.declared_limits import DECLARABLE
+from apikeyrouter.domain.limits.declared_limits import DECLARABLE
 from apikeyrouter.infrastructure.config.pasted import trimmed
 
 #: What a limit may be called.

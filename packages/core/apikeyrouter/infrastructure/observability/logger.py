@@ -13,9 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
-from apikeyrouter.domain.models.api_key import KeyState
-from apikeyrouter.domain.models.events import (
+from apikeyrouter.domain.feed.events import (
     AttemptEnded,
     AttemptStarted,
     CircuitMoved,
@@ -27,6 +25,8 @@ from apikeyrouter.domain.models.events import (
     RequestQueued,
     Rested,
 )
+from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
+from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.errors import ConfigurationError
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from apikeyrouter.domain.models.calendars import Calendar
-from apikeyrouter.domain.models.observation import (
+from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.domain.limits.observation import (
     DAY_S,
     HOUR_S,
     MINUTE_S,

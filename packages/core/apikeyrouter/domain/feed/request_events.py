@@ -1,17 +1,17 @@
 """The events of one request, made of what is kept of it: only if somebody wants them."""
 
-from apikeyrouter.domain.ledger.ledger import Amounts
-from apikeyrouter.domain.ledger.window import INDEX_OF
-from apikeyrouter.domain.models.demand import Demand
-from apikeyrouter.domain.models.events import (
+from apikeyrouter.domain.feed.events import (
     AttemptEnded,
     AttemptStarted,
     RequestArrived,
     RequestEnded,
 )
-from apikeyrouter.domain.models.observation import Dimension
+from apikeyrouter.domain.ledger.ledger import Amounts
+from apikeyrouter.domain.ledger.window import INDEX_OF
+from apikeyrouter.domain.limits.observation import Dimension
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.routing.decision_record import AttemptNote, DecisionRecord
+from apikeyrouter.domain.routing.demand import Demand
 
 _TOKENS = INDEX_OF[Dimension.TOKENS]
 _NOTHING = Usage(0, 0)

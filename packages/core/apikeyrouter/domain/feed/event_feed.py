@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import get_args
 
+from apikeyrouter.domain.feed.events import Event
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
-from apikeyrouter.domain.models.events import Event
 
 
 class EventFeed:

@@ -13,17 +13,17 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from apikeyrouter.domain.models.calendars import next_month_utc
-from apikeyrouter.domain.models.failure import Failure, FailureClass
-from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, ObservedLimit
-from apikeyrouter.infrastructure.adapters.error_bodies import (
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.limits.calendars import next_month_utc
+from apikeyrouter.domain.limits.observation import DAY_S, HOUR_S, ObservedLimit
+from apikeyrouter.infrastructure.adapters.errors.error_bodies import (
     ErrorBody,
     decode,
     masked,
     read_error,
     title_in,
 )
-from apikeyrouter.infrastructure.adapters.error_figures import (
+from apikeyrouter.infrastructure.adapters.errors.error_figures import (
     DAY_ENDS,
     Figures,
     instant_in,
@@ -34,7 +34,7 @@ from apikeyrouter.infrastructure.adapters.error_figures import (
     violations_in,
     wait_in,
 )
-from apikeyrouter.infrastructure.adapters.error_signals import (
+from apikeyrouter.infrastructure.adapters.errors.error_signals import (
     NATURAL_STATUS,
     blames_size,
     class_by_code,

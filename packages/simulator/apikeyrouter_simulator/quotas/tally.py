@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from apikeyrouter_simulator.limits import ScopeLimits
+from apikeyrouter_simulator.quotas.limits import ScopeLimits
 from apikeyrouter_simulator.scenario import ScopeFacts
 
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from apikeyrouter_simulator.limits import KINDS
-from apikeyrouter_simulator.tally import SimScope
+from apikeyrouter_simulator.quotas.limits import KINDS
+from apikeyrouter_simulator.quotas.tally import SimScope
 
 ScopeName = tuple[str, str]
 #: Calls are whole; amounts are sums of many fractions.

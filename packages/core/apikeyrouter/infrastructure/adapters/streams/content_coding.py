@@ -7,7 +7,7 @@ import zlib
 from typing import Protocol
 
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.infrastructure.adapters.usage_tap import StreamTap
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap
 
 #: A packed body is not unpacked beyond this; what follows stays unread.
 LONGEST_UNPACKED_BYTES = 2**25

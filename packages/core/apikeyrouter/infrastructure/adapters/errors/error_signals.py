@@ -9,7 +9,7 @@ Sources: the providers' documentation, SDKs and recorded replies, 2026-11.
 import re
 from collections.abc import Mapping
 
-from apikeyrouter.domain.models.failure import FailureClass
+from apikeyrouter.domain.failures.failure import FailureClass
 
 _F = FailureClass
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from apikeyrouter.domain.models.calendars import Calendar
+from apikeyrouter.domain.limits.calendars import Calendar
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from apikeyrouter.domain.models.observation import DAY_S, HOUR_S, MINUTE_S, Dimension
+from apikeyrouter.domain.limits.observation import DAY_S, HOUR_S, MINUTE_S, Dimension
 from apikeyrouter.errors import ConfigurationError
 
 #: Limits by the names that a configuration gives them: what is counted, over how many seconds.

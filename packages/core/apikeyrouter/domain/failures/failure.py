@@ -7,7 +7,7 @@ table (domain/components) maps its class to a consequence. Nothing here acts.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from apikeyrouter.domain.models.observation import ObservedLimit
+from apikeyrouter.domain.limits.observation import ObservedLimit
 
 
 class FailureClass(StrEnum):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from apikeyrouter_simulator.windows import (
+from apikeyrouter_simulator.quotas.windows import (
     EPSILON,
     Charge,
     FixedWindow,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from apikeyrouter.infrastructure.adapters.usage_tap import BLANK_LINE, data_of_event
+from apikeyrouter.infrastructure.adapters.streams.usage_tap import BLANK_LINE, data_of_event
 
 #: What is longer is passed on without being understood.
 LONGEST_HEAD_BYTES = 2**14

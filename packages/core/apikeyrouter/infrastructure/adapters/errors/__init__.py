@@ -1,0 +1,1 @@
+"""What a provider's refusal means: from status, headers and body to a failure class."""

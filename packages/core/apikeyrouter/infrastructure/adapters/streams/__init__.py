@@ -1,0 +1,1 @@
+"""Streams as they pass: events, their beginning, the usage that they tell, their coding."""

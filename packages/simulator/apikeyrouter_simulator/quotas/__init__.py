@@ -1,0 +1,1 @@
+"""What a simulated provider lets through: windows, tallies, limits, and the ideal client."""
