@@ -29,8 +29,8 @@ from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.routing.demand import Demand
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
-from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.infrastructure.clock import SteadyClock
 from apikeyrouter.infrastructure.config.settings import RouterSettings
@@ -271,7 +271,7 @@ class ApiKeyRouter:
             arrived_at=now,
         )
         self._remember(record)
-        request = Request(demand, record, accounts)
+        request = PendingRequest(demand, record, accounts)
         return AttemptLoop(
             self._parts.context, self._parts.room, request,
             wait_s=wait_s, backend=self.ledger_backend,

@@ -27,8 +27,8 @@ from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of
 from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.token_usage import Usage
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
-from apikeyrouter.domain.routing.request import Request
 
 _TOO_MANY = 429
 #: A provider that does not answer within this is failing, whatever its caller's patience.
@@ -55,7 +55,7 @@ class Attempt:
         "grant", "is_last", "is_open", "is_streaming", "provider", "record", "slot", "started_at",
     )  # fmt: skip
 
-    def __init__(self, context: AttemptContext, grant: Grant, request: Request) -> None:
+    def __init__(self, context: AttemptContext, grant: Grant, request: PendingRequest) -> None:
         self._context = context
         self.grant = grant
         self.demand = request.demand

@@ -26,7 +26,7 @@ from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, reason_of
 from apikeyrouter.domain.routing.demand import Demand
-from apikeyrouter.domain.routing.request import NOBODY, Request
+from apikeyrouter.domain.routing.pending_request import NOBODY, PendingRequest
 from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, UnknownModelError
 from apikeyrouter.request.waiting_room import WaitingRoom
 
@@ -78,7 +78,7 @@ class AttemptLoop:
         self,
         context: AttemptContext,
         room: WaitingRoom,
-        request: Request,
+        request: PendingRequest,
         *,
         wait_s: float,
         backend: LedgerBackend | None = None,

@@ -8,7 +8,7 @@ from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.feed.event_feed import EventFeed
 from apikeyrouter.domain.feed.events import RequestDequeued, RequestQueued
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal
-from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 
 #: Timers fire a little early against the clock; waking twice costs more than this.
 _TIMER_SLACK_S = 0.001
@@ -35,7 +35,7 @@ class WaitingRoom:
 
     async def wait(
         self,
-        request: Request,
+        request: PendingRequest,
         *,
         deadline: float,
         wakes_at: float,
@@ -76,7 +76,7 @@ class WaitingRoom:
         finally:
             self._tell_dequeued(request, told, began_at)
 
-    def _tell_queued(self, request: Request, now: float) -> None:
+    def _tell_queued(self, request: PendingRequest, now: float) -> None:
         demand = request.demand
         if self._feed.wants(RequestQueued):
             self._feed.emit(
@@ -85,7 +85,7 @@ class WaitingRoom:
                 )
             )
 
-    def _tell_dequeued(self, request: Request, outcome: str, began_at: float) -> None:
+    def _tell_dequeued(self, request: PendingRequest, outcome: str, began_at: float) -> None:
         now = self._clock()
         if self._feed.wants(RequestDequeued):
             self._feed.emit(

@@ -8,7 +8,7 @@ import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, Message, RequestIntent
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
-from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 
 pytestmark = pytest.mark.benchmark
 INTENT = RequestIntent(model="m0", messages=[Message(role="user", content="Hello!")])
@@ -33,7 +33,7 @@ def _decision_of(router: ApiKeyRouter, models: int) -> Callable[[], None]:
             "r", demand.model, "", engine.routes.scorings.default.objective, now
         )
         route = engine.routes.route_for(demand)
-        grant = engine.decide(route, Request(demand, record), now)
+        grant = engine.decide(route, PendingRequest(demand, record), now)
         ledger.settle(grant.reservation, [grant.pool.actual(grant.hold.amounts, 20, 10)], now)
 
     # Candidates are listed when a model is first asked for.

@@ -12,7 +12,7 @@ from apikeyrouter.domain.failures.failure import FailureClass
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.queueing.admission_queue import AdmissionQueue, Refusal, Ticket
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
-from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 
 pytestmark = pytest.mark.unit
 
@@ -51,7 +51,7 @@ class Waiting:
 
     def decide(self, demand: Demand) -> Grant:
         route = self.engine.routes.route_for(demand)
-        got = self.engine.decide(route, Request(demand, self.record(demand)), self.now)
+        got = self.engine.decide(route, PendingRequest(demand, self.record(demand)), self.now)
         assert isinstance(got, Grant)
         return got
 
@@ -74,7 +74,7 @@ class Waiting:
                 self.refused[name] = outcome
 
         return self.queue.join(
-            Request(demand, self.record(demand), avoid=frozenset(avoid)),
+            PendingRequest(demand, self.record(demand), avoid=frozenset(avoid)),
             deadline=self.now + wait_s, deliver=deliver, now=self.now,
         )  # fmt: skip
 

@@ -28,8 +28,8 @@ from apikeyrouter.domain.routing.decision_record import (
     explain,
 )
 from apikeyrouter.domain.routing.demand import Demand
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.ranking import Picked
-from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.domain.routing.route_table import Level, Route, RouteTable
 from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import NoEligibleKeysError, UnknownModelError
@@ -127,7 +127,7 @@ class RoutingEngine:
         self._clock = clock
         self._find_record = find_record
 
-    def decide(self, route: Route, request: Request, now: float) -> Grant | Blocked:
+    def decide(self, route: Route, request: PendingRequest, now: float) -> Grant | Blocked:
         """Choose and reserve in one step; say when to ask again if nobody has room."""
         own = request.shortfall(now)
         if own is not None:
@@ -139,7 +139,7 @@ class RoutingEngine:
                 return grant
         return self._blocked(route, request, scoring, now)
 
-    def decide_again(self, request: Request, now: float) -> Grant | Blocked:
+    def decide_again(self, request: PendingRequest, now: float) -> Grant | Blocked:
         """Decide for a request that has waited; its route may have changed meanwhile."""
         try:
             route = self.routes.route_for(request.demand)
@@ -200,7 +200,7 @@ class RoutingEngine:
         return explain(record) if record is not None else f"Nothing is kept of request {decision}."
 
     def _decide_level(
-        self, level: Level, request: Request, scoring: Scoring, now: float
+        self, level: Level, request: PendingRequest, scoring: Scoring, now: float
     ) -> Grant | None:
         contest = Contest(request, self._ledger, now, admit=self.routes.admit_pending)
         for pool in level.pools:
@@ -223,7 +223,9 @@ class RoutingEngine:
             is_probe, picked.slot.generation,
         )  # fmt: skip
 
-    def _blocked(self, route: Route, request: Request, scoring: Scoring, now: float) -> Blocked:
+    def _blocked(
+        self, route: Route, request: PendingRequest, scoring: Scoring, now: float
+    ) -> Blocked:
         soonest, may_free = math.inf, False
         excluded: list[tuple[str, Shortfall]] = []
         for level in route.levels:

@@ -20,7 +20,7 @@ from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.queueing.line import ClientShare, Refusal, Row, Ticket, WaitingLine
 from apikeyrouter.domain.routing.demand import Demand
-from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.route_table import Route
 from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import UnknownModelError
@@ -82,7 +82,7 @@ class AdmissionQueue:
 
     def join(
         self,
-        request: Request,
+        request: PendingRequest,
         *,
         deadline: float,
         deliver: Callable[[Grant | Refusal], None],
@@ -272,7 +272,7 @@ class AdmissionQueue:
                 return row
         return None
 
-    def _line_name(self, request: Request) -> LineName:
+    def _line_name(self, request: PendingRequest) -> LineName:
         """Name the line of those who may be served by the same candidates in the same order."""
         demand = request.demand
         scoring = self._engine.routes.scorings.scoring_of(demand.objective)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
 from apikeyrouter.domain.routing.demand import Demand
-from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,7 +34,7 @@ class Ticket:
         passed: Smaller requests that went before it.
     """
 
-    request: Request
+    request: PendingRequest
     deadline: float
     deliver: Callable[[Grant | Refusal], None]
     tokens: float

@@ -11,8 +11,8 @@ import msgspec
 from apikeyrouter.domain.ledger.ledger import Amounts, Ledger
 from apikeyrouter.domain.routing.candidate import Candidate
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.ranking import Picked, Ranking
-from apikeyrouter.domain.routing.request import Request
 from apikeyrouter.domain.routing.scoring import EQUAL_WITHIN, Scoring
 
 #: Keys that a name which may exist nowhere gains when those before them have no room.
@@ -52,7 +52,7 @@ class Contest:
 
     def __init__(
         self,
-        request: Request,
+        request: PendingRequest,
         ledger: Ledger,
         now: float,
         *,

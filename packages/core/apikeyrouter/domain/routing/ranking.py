@@ -15,7 +15,7 @@ import msgspec
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Amounts, Ledger, Lines, Reservation, Shortfall
 from apikeyrouter.domain.routing.candidate import RESTS, Candidate
-from apikeyrouter.domain.routing.request import Request
+from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.scoring import EQUAL_WITHIN, Scoring
 
 #: Pools with up to this many candidates are compared as a whole.
@@ -128,7 +128,7 @@ class Ranking:
         score: float,
         amounts: Amounts,
         ledger: Ledger,
-        request: Request,
+        request: PendingRequest,
         now: float,
     ) -> Picked | None:
         """Reserve on *candidate*; one without room goes to sleep, or aside for this decision."""

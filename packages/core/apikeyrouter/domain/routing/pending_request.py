@@ -11,7 +11,7 @@ NOBODY: frozenset[KeySlot] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class PendingRequest:
     """One request while it is placed.
 
     Attributes:
