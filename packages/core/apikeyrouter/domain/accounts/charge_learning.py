@@ -12,7 +12,9 @@ has proved itself only every tenth call is looked at.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+from typing import NamedTuple
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
@@ -39,9 +41,8 @@ _SUMS = 10
 _WAYS = 3
 
 
-@dataclass(slots=True, frozen=True)
-class Sizes:
-    """What is known of one call when it is sent, in tokens.
+class Sizes(NamedTuple):
+    """What is known of one call when it is sent, in tokens, in the order of the sums.
 
     Attributes:
         by_bytes: A quarter of its body's bytes.
@@ -55,17 +56,13 @@ class Sizes:
     cap: float
     larger: float
 
-    def parts(self) -> tuple[float, float, float, float]:
-        """Return them in the order of the sums."""
-        return self.by_bytes, self.input, self.cap, self.larger
-
 
 @dataclass(slots=True, frozen=True)
 class Rule:
-    """One way to charge: an admission, and the weights of the sums that predict it."""
+    """One way to charge: an admission, and those sums with their weights that predict it."""
 
     admission: Admission
-    weights: tuple[float, ...]
+    weights: tuple[tuple[int, float], ...]
 
 
 def _rule(admission: Admission, *charged: int) -> Rule:
@@ -78,7 +75,7 @@ def _rule(admission: Admission, *charged: int) -> Rule:
     if admission.settles:
         weights[_USED_INPUT] = 1.0
         weights[_USED_OUTPUT] = 0.0 if admission.input_only else 1.0
-    return Rule(admission, tuple(weights))
+    return Rule(admission, tuple([pair for pair in enumerate(weights) if pair[1]]))
 
 
 RULES: tuple[Rule, ...] = (
@@ -122,8 +119,7 @@ class Belief:
         return f"{text}, learned from {self.answers} answers" if self.answers else text
 
 
-@dataclass(slots=True, frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """The sums at the moment at which one call was sent, that call included."""
 
     number: int
@@ -170,6 +166,7 @@ class ChargeLearner:
     is_fresh: bool = False
     _sums: list[float] = field(default_factory=lambda: [0.0] * _SUMS)
     _sent: int = 0
+    _is_sure: bool = False
     #: The last reports by the way they are taken: as old as their requests, as old as their
     #: answers, and with what their own call gave back.
     _last: list[_Report | None] = field(default_factory=lambda: [None] * _WAYS)
@@ -184,21 +181,23 @@ class ChargeLearner:
         """Count a call that is being sent; return a mark if its report is wanted."""
         self._sent += 1
         sums = self._sums
-        for place, part in enumerate(sizes.parts()):
-            sums[place] += part
-        if self._is_sure() and self._sent % _LOOK_EVERY:
+        sums[_BYTES] += sizes.by_bytes
+        sums[_INPUT] += sizes.input
+        sums[_CAP] += sizes.cap
+        sums[_LARGER] += sizes.larger
+        if self._is_sure and self._sent % _LOOK_EVERY:
             return None
         return Mark(self._sent, now, tuple(sums))
 
     def done(self, part: Sequence[float]) -> None:
         """Count a call that was answered, by its part of the sums."""
         sums = self._sums
-        for place, amount in enumerate(part):
-            sums[place + 4] += amount
+        for place, amount in enumerate(part, _DONE_BYTES):
+            sums[place] += amount
 
     def returned(self, sizes: Sizes) -> None:
         """Take a call back that the provider refused."""
-        for place, part in enumerate(sizes.parts()):
+        for place, part in enumerate(sizes):
             self._sums[place] -= part
 
     def reported(
@@ -225,6 +224,7 @@ class ChargeLearner:
             if before is None or report.number >= before.number:
                 self._compare(before, report, window, way)
                 self._last[way] = report
+        self._is_sure = self._compared() >= _ENOUGH
         return self._judge()
 
     def adopt(self, belief: Belief) -> None:
@@ -243,7 +243,7 @@ class ChargeLearner:
             return
         passed = [b - a for a, b in zip(before.sums, after.sums, strict=True)]
         for rule, scores in zip(RULES, self._scores, strict=True):
-            predicted = sum(w * x for w, x in zip(rule.weights, passed, strict=True) if w)
+            predicted = sum([passed[place] * weight for place, weight in rule.weights])
             off = max(0.0, abs(predicted - charged) - _TOLERANCE)
             size = max(abs(charged), abs(predicted), 1.0)
             scores[way].note(min(1.0, off / size))
@@ -268,9 +268,6 @@ class ChargeLearner:
 
     def _compared(self) -> int:
         return max(score.compared for score in self._scores[0])
-
-    def _is_sure(self) -> bool:
-        return self._compared() >= _ENOUGH
 
 
 class CallCharge:
@@ -301,7 +298,7 @@ class CallCharge:
 
     def done(self, input_tokens: float, output_tokens: float) -> None:
         """Note that it was answered, at what was used."""
-        self._part = (*self._sizes.parts(), input_tokens, output_tokens)
+        self._part = (*self._sizes, input_tokens, output_tokens)
         self._learner.done(self._part)
 
     def returned(self) -> None:
@@ -309,6 +306,10 @@ class CallCharge:
         self._learner.returned(self._sizes)
 
 
+#: What tells rules apart: all but how cached input counts.
+_manner_of = attrgetter(*[f.name for f in fields(Admission) if f.name != "counts_cached"])
+
+
 def is_same(one: Admission, other: Admission) -> bool:
     """Tell whether two rules charge alike, cached input apart."""
-    return replace(one, counts_cached=other.counts_cached) == other
+    return bool(_manner_of(one) == _manner_of(other))
