@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from apikeyrouter_proxy.dataplane.asgi import ABORT, new_id
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
+from apikeyrouter_proxy.gathering_transport import GatheringTransport
 
 MAX_HEAD_BYTES = 2**16
 MAX_HEADER_LINES = 200
@@ -45,7 +46,8 @@ class FrontProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; whoever says nothing leaves like an idle connection."""
-        super().connection_made(transport)
+        gathering = GatheringTransport(transport, self.loop)
+        super().connection_made(gathering)  # type: ignore[arg-type] # it does all that one does
         self._extensions = {ABORT: transport.abort}
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
