@@ -66,7 +66,7 @@ def compose(
     awareness = QuotaAwarenessEngine(ledger, registry, manager, search, clock=clock, emit=feed.emit)
     room = WaitingRoom(AdmissionQueue(engine), clock, feed)
     prober = KeyProber(manager, routes)
-    # Whatever makes room tells the route table, and it alone tells those who wait.
+    # Whatever makes room notifies the route table; only the route table wakes the queue.
     routes.on_change = room.nudge
     _follow_keys(manager, routes, awareness)
     context = AttemptContext(
@@ -86,7 +86,7 @@ def compose(
 
 
 def _follow_keys(manager: KeyManager, routes: RouteTable, awareness: QuotaAwarenessEngine) -> None:
-    """Keep routes and accounts in step with keys that come, move and are put right."""
+    """Update routes and accounts when a key is added, changes its state, or is repaired."""
 
     def on_change(slot: KeySlot) -> None:
         if slot.id in routes.providers[slot.provider_id].slots:

@@ -5,16 +5,16 @@
     ├── EncryptionError             a secret cannot be sealed or opened
     ├── StateStoreError             a record cannot be kept or read
     ├── KeyRegistrationError        this material cannot become a key
-    ├── KeyNotFoundError            no key bears this id
+    ├── KeyNotFoundError            no key has this id
     ├── InvalidStateTransitionError a key may not move from here to there
     ├── NoEligibleKeysError         nobody can serve this request (in time)
     │   ├── UnknownModelError       nobody serves this model at all
     │   └── OwnLimitError           a limit of the caller's own is used up
     └── BudgetExceededError         a hard budget refuses the spend
 
-`SystemError` (domain/models/system_error.py) belongs to the family too and
-lives with its categories. Messages say what, which, and what to do; data
-rides as attributes.
+`SystemError` (domain/models/system_error.py) belongs to the family too; it is
+defined beside its categories. Messages say what failed, which one, and what to
+do; further data are attributes.
 """
 
 
@@ -39,7 +39,7 @@ class KeyRegistrationError(ApiKeyRouterError):
 
 
 class KeyNotFoundError(ApiKeyRouterError):
-    """No key bears this id."""
+    """No key has this id."""
 
 
 class InvalidStateTransitionError(ApiKeyRouterError):

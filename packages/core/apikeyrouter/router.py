@@ -81,7 +81,7 @@ class ApiKeyRouter:
         self._feed = EventFeed(self.observability_manager)
         #: Also told of every event, such as a table that shows the router at work.
         self.listeners = self._feed.listeners
-        #: Has the last word on reservations where several processes share a ledger.
+        #: Confirms reservations where several processes share a ledger.
         self.ledger_backend: LedgerBackend | None = None
         self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._outbox = WriteBehind(self.state_store, on_error=self._note_store_error)
@@ -113,7 +113,7 @@ class ApiKeyRouter:
         await self._outbox.drain()
         await self.state_store.close()
 
-    # -- who there is -------------------------------------------------------
+    # -- providers and keys -------------------------------------------------
 
     async def register_provider(
         self,
@@ -150,7 +150,7 @@ class ApiKeyRouter:
     async def register_key(
         self, key_material: str, provider_id: str, metadata: dict[str, Any] | None = None
     ) -> APIKey:
-        """Take in a key of a registered provider.
+        """Register a key of a registered provider.
 
         Args:
             metadata: `id`, `scope`, `models`, `weight`, `priority`, `tags` and

@@ -1,4 +1,4 @@
-"""What a service built on the router needs beside `ApiKeyRouter` itself: its only other entrance.
+"""What a service needs beside `ApiKeyRouter`: the only other module that it imports.
 
 A service reads a request, makes a `Demand` of it, hands it to `ApiKeyRouter.forward`, and
 passes the `Answer` on. Names that are listed here stay where they are; whatever else the library

@@ -1,4 +1,4 @@
-"""The main job before one's eyes: simulated providers, the proxy, traffic, a live table.
+"""The demo: simulated providers, the proxy, traffic, and a live table.
 
 Everything talks real HTTP on loopback ports. The limits of the simulated
 providers are told to nobody; the router learns them.

@@ -23,7 +23,7 @@ from apikeyrouter_proxy.http_protocol import FrontProtocol
 
 #: Records of past requests are many and hold no cycles: looking through them often is in vain.
 _COLLECT_AFTER = (20_000, 20, 50)
-#: What is cut short has this long to tell its clients before uvicorn cancels it without a word.
+#: What is cut short has this long to tell its clients before uvicorn cancels it.
 CANCEL_GRACE_S = 2
 
 

@@ -237,7 +237,7 @@ class _Call:
         await asgi.answer(self._send, 429, headers, body)
 
     def headers(self, key: SimKey) -> Headers:
-        """Return the headers that every answer for *key* bears."""
+        """Return the headers that every answer for *key* has."""
         headers: Headers = [(b"x-request-id", self._name.encode())]
         if key.facts.account_header:
             headers.append((b"openai-organization", f"org-{key.scope.name}".encode()))

@@ -1,8 +1,8 @@
 """One try on one key: ends in exactly one of settle, fail, cancel.
 
-An `Attempt` carries the hold, says what became of it, and thereby teaches the
-ledger, the key, the candidate and the circuit. What follows from a failure is decided
-by the table, and done by `consequences`.
+An `Attempt` owns its reservation. How it ends updates the ledger, the key, the candidate
+and the circuit. The failure table decides what follows from a failure; `consequences`
+applies it.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 
 _TOO_MANY = 429
-#: A provider that does not answer within this is failing, whatever its caller's patience.
+#: A provider that does not answer within this is failing, however long its caller would wait.
 _LONG_ENOUGH_S = 60.0
 _FRESH_REPORT_S = 0.02
 _ROOMY = 0.5

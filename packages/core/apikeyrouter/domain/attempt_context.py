@@ -1,4 +1,4 @@
-"""What all attempts share: whom they ask, whom they tell, and the clock."""
+"""What all attempts share: the components that they use, the event feed, and the clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from apikeyrouter.domain.ledger.ledger import Shortfall
 
 @dataclass(slots=True)
 class Cooldown:
-    """A wait that was told, or that follows from a failure or an operator's word.
+    """A wait that was told, or that follows from a failure or an operator's order.
 
     Attributes:
         until: Epoch seconds; 0 when there is none, `inf` when no clock ends it.

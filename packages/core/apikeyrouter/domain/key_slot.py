@@ -1,4 +1,4 @@
-"""One key alive in memory: what the hot path needs of it, beside its record."""
+"""One key in memory: what the hot path needs of it, beside its record."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ class KeySlot:
         secret: In the clear, in memory only.
         generation: How often the secret was replaced.
         moves: How often the state changed.
-        orders: How often an operator had a say in it.
+        orders: How often an operator changed it.
         models: Patterns such as `gpt-*`; `None` admits all.
         failed: Calls that did not succeed, for whatever reason lies with the provider.
         refused: Those of them that went into a limit.

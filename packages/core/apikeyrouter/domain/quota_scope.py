@@ -1,4 +1,4 @@
-"""A quota scope alive in memory: who owns limits, and what is known of how it fares.
+"""A quota scope in memory: who owns limits, and its state.
 
 A scope is a provider's account and model group. Keys draw on it; its windows and open holds are
 its ledger account. What else is known of it is kept apart by subject: when it may be called
@@ -93,6 +93,6 @@ class QuotaScope:
         return 0.0 if self.cooldown.until >= at else self.account.calls_by(at, amounts, now)
 
     def notify_capacity(self) -> None:
-        """Tell whoever sleeps over this scope that something may fit sooner than was thought."""
+        """Wake candidates that are asleep because of this scope: something may fit sooner."""
         if self.index.asleep and self.on_capacity is not None:
             self.on_capacity(self)

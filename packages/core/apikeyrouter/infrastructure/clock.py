@@ -1,9 +1,9 @@
-"""The clock of a router: steady inside, the wall's beside it.
+"""The clock of a router: monotonic inside, the wall clock beside it.
 
 Waits, windows and deadlines are measured by a clock that only goes forward, at
 the pace of real time, suspended hours included. It starts at the wall clock's
-epoch second and takes no part in its later steps (NTP, a resumed machine, a
-hand). What providers and calendars name as an instant is read by the wall clock.
+epoch second and takes no part in its later steps (NTP, a resumed machine, an
+administrator). What providers and calendars name as an instant is read by the wall clock.
 """
 
 import time

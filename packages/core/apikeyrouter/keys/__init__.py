@@ -1,1 +1,1 @@
-"""What is done about keys beside requests."""
+"""Background work on keys: probes, lists of models, locks."""

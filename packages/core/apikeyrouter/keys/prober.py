@@ -52,7 +52,7 @@ class KeyProber:
             accepted = None
             if isinstance(adapter, WireAdapter):
                 accepted = await adapter.probe(slot.secret)
-            # Meanwhile the key may have been revoked, or may bear another secret.
+            # Meanwhile the key may have been revoked, or may have another secret.
             if slot.version != probed:
                 continue
             if accepted:

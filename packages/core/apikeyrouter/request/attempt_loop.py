@@ -1,9 +1,9 @@
-"""The loop around decisions: try, walk on, retry, wait in line, give up in time.
+"""The loop around decisions: try, switch keys, retry, wait in line, give up in time.
 
 `AttemptLoop` is an async iterator of `Attempt`s for one request. It has separate
-budgets for retries after provider failures and for walking over keys that turn
-out unusable, and one deadline. All waiting for capacity happens here, in the
-`WaitingRoom`; the queue itself is silent.
+budgets for retries after provider failures and for switching from keys that
+turn out unusable, and one deadline. All waiting for capacity happens here, in the
+`WaitingRoom`; the queue itself never waits.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, UnknownModel
 from apikeyrouter.request.waiting_room import WaitingRoom
 
 RETRIES = 3
-#: Keys that may turn out unusable before a request gives up walking.
+#: Keys that may turn out unusable before a request gives up.
 MAX_KEY_SWITCHES = 100
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0

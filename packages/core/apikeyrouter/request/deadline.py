@@ -50,7 +50,7 @@ class Deadline:
             self._handle.cancel()
         if not self._is_over:
             return
-        # Whoever else cancelled the task meanwhile is not to be robbed of it.
+        # A cancellation that came from elsewhere must not be swallowed.
         is_ours = self._task.uncancel() <= self._cancelling
         if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error

@@ -93,7 +93,7 @@ class MeteredStream:
                 except TRANSPORT_ERRORS as error:
                     if not self._tap.complete:
                         raise self._broke(self._reason(error)) from None
-                    # Everything was there: how the connection ended is nobody's concern.
+                    # Everything was there: how the connection ended does not matter.
                     if rest := self._finish():
                         return rest
                     raise StopAsyncIteration from None

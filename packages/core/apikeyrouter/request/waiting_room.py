@@ -40,7 +40,7 @@ class WaitingRoom:
         deadline: float,
         wakes_at: float,
     ) -> Grant | Refusal:
-        """Stand in line until there is room, or until *deadline*.
+        """Wait in line until there is room, or until *deadline*.
 
         A waiter that is cancelled leaves the line, and returns what it was
         granted in the same instant.

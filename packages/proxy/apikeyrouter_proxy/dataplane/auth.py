@@ -52,7 +52,7 @@ class ClientRegister:
         return len(self._by_hash)
 
     def find(self, headers: dict[bytes, bytes]) -> Client | None:
-        """Return who bears the token in `Authorization: Bearer` or `api-key`; `None` if nobody."""
+        """Return who has the token in `Authorization: Bearer` or `api-key`; `None` if nobody."""
         token = headers.get(b"authorization", b"")
         if token[:7].lower() == b"bearer ":
             token = token[7:].strip()

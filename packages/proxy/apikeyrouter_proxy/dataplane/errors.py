@@ -159,7 +159,7 @@ _MESSAGES_BY_CODE = {
     UNTRUSTED: "provider '{}' cannot be reached: its certificate is not trusted here; "
     "if it is your own, name its authority's file as the provider's ca_file",
 }
-#: Told to whoever bears no token of a client.
+#: Told to whoever has no token of a client.
 NOT_KNOWN = refusal(
     401,
     "this service needs a client token: send 'Authorization: Bearer <token>'",

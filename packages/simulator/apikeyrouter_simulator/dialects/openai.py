@@ -12,7 +12,7 @@ from apikeyrouter_simulator.quotas.limits import Reading, Shortfall
 
 _WORDS = ("the ", "router ", "finds ", "a ", "key ", "with ", "room ", "and ", "says ", "why ")
 _DIMENSIONS = {"requests": "requests", "tokens": "tokens"}
-#: What a call must bear besides the model, by the kind of its endpoint.
+#: What a call must have besides the model, by the kind of its endpoint.
 _NEEDED = {"chat": "messages", "text": "prompt", "embeddings": "input"}
 _VECTOR = (0.1, -0.2, 0.3, 0.4)
 _VECTOR_BASE64 = base64.b64encode(struct.pack("<4f", *_VECTOR)).decode()
@@ -224,7 +224,7 @@ def _chunk(
 
 
 def usage_chunk(endpoint: str, name: str, model: str, given: int, made: int) -> bytes:
-    """Write the event that bears usage alone."""
+    """Write the event that carries usage alone."""
     head = _stream_head(endpoint, name, model) | {"choices": []}
     return _event(head, usage(given, made), True)
 

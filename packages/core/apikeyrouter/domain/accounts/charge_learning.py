@@ -28,7 +28,7 @@ _MEMORY = 12
 #: Comparisons before another rule may be believed, and how much better it must predict.
 _LEAST_COMPARED, _CLEARLY = 5, 0.75
 _LEAST_GAIN = 0.03
-#: After so many comparisons only every so-manieth call is looked at.
+#: After so many comparisons only one call in so many is looked at.
 _ENOUGH, _LOOK_EVERY = 12, 10
 #: Tokens that no rule is expected to predict.
 _TOLERANCE = 4.0

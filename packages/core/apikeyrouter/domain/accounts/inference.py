@@ -263,7 +263,7 @@ def _groups_of(others: Iterable[QuotaScope]) -> Iterable[frozenset[QuotaScope]]:
 
 
 def _rank_of(scope: QuotaScope) -> tuple[bool, int, str]:
-    """Rank by whose name an account should bear: one that was given, else the busiest's."""
+    """Rank by whose name an account should have: one that was given, else the busiest's."""
     is_own = scope.membership.basis in ("own", INFERRED)
     return is_own, -scope.statistics.served, scope.id
 

@@ -153,7 +153,7 @@ class LimitSearch:
         self._note_searched(scope, search)
 
     def follow(self, old: QuotaScope, new: QuotaScope) -> None:
-        """Go on searching for *new* where *old* was; it bears other keys' name for the same."""
+        """Go on searching for *new* where *old* was; it has other keys' name for the same."""
         search = self._search_of.pop(old, None)
         if search is not None:
             self._search_of[new] = search

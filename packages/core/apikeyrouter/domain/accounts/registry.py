@@ -1,6 +1,6 @@
 """Which key draws on which scope.
 
-A scope is (provider, account, group). The account is the operator's word, else
+A scope is (provider, account, group). The account is what the operator says, else
 the provider's, else an inference, else the key itself. The group is the model
 where a provider limits each model apart, else all models together. Keys that
 come to share an account share its scopes from then on.

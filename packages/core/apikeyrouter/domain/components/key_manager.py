@@ -1,11 +1,11 @@
-"""Who exists, who is awake, who may move where.
+"""Keys: which exist, which may be called now, which moves of state are allowed.
 
 The manager owns the records and their live slots. Moves that traffic causes are
 plain functions that name the version of the key they are meant for; their
 records are written behind. What an operator orders is durable on return: a
 registration and a new secret take effect once they are stored, any other order
 at once, and it is undone if it cannot be stored. One order of a key is stored
-at a time, so that the last word is what the store keeps.
+at a time, so that the store keeps the last one.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ _STANDING = ("state", "state_updated_at", "cooldown_until")
 
 @dataclass(slots=True, eq=False)
 class _Order:
-    """An operator's change that is in force and not stored yet.
+    """An operator's change that is in effect but not stored yet.
 
     Attributes:
         before: What to go back to if it cannot be stored.
@@ -82,15 +82,15 @@ class KeyManager:
         self._reserved: set[str] = set()
         self._pending: dict[str, list[_Order]] = {}
         self.slot_by_id: dict[str, KeySlot] = {}
-        #: Told when a key appears, or moves in or out of use.
+        #: Called when a key appears, or moves in or out of use.
         self.on_change: Callable[[KeySlot], None] = lambda _: None
-        #: Told when a key was put right: rotated, or made available by hand or by a probe.
+        #: Called when a key was repaired: rotated, or made available by an operator or a probe.
         self.on_wake: Callable[[KeySlot], None] = lambda _: None
 
     async def register_key(
         self, key_material: str, provider_id: str, metadata: dict[str, Any] | None = None
     ) -> APIKey:
-        """Take in a credential.
+        """Register a credential.
 
         Args:
             key_material: The secret: printable, without spaces, at most 4,096 characters.
@@ -156,7 +156,7 @@ class KeyManager:
         reason: str = "",
         cooldown_seconds: float | None = None,
     ) -> APIKey:
-        """Move a key by hand.
+        """Move a key as an operator orders.
 
         Args:
             cooldown_seconds: With throttled or exhausted: seconds until it wakes.

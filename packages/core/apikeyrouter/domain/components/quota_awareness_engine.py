@@ -1,4 +1,4 @@
-"""What is known of limits: read from answers, told to wait, asked by people.
+"""What is known of limits: learned from answers and refusals, reported to people.
 
 Owns the ledger's scopes. The hot verbs are plain functions over a given now;
 the promised management verbs are awaitable and speak of keys.
@@ -22,7 +22,7 @@ from apikeyrouter.domain.limits.observation import ObservedLimit, Provenance
 from apikeyrouter.domain.models.quota_state import ExhaustionPrediction, QuotaState, TimeWindow
 from apikeyrouter.domain.quota_scope import QuotaScope
 
-#: What an operator, or a probe, can put right: money, credentials, addresses.
+#: What an operator, or a probe, can repair: money, credentials, addresses.
 _PUT_RIGHT_BY_HAND = frozenset(
     {
         FailureClass.QUOTA_BILLING,
@@ -98,7 +98,7 @@ class QuotaAwarenessEngine:
         return None
 
     def note_account(self, slot: KeySlot, account: str) -> None:
-        """Take the provider's word for whose account *slot* is of."""
+        """Move *slot* to the account that its provider names."""
         if account != slot.account:
             slot.account = account
             self.book.join(slot, account, basis="told", confidence=1.0)
@@ -112,9 +112,9 @@ class QuotaAwarenessEngine:
         scope.cooldown.extend(until, cause, how)
 
     def clear_account_cooldowns(self, slot: KeySlot) -> None:
-        """Let the account of *slot* be called again: its key was put right.
+        """Let the account of *slot* be called again: its key was repaired.
 
-        A limit's wait stays; it knows nothing of who asks.
+        A wait for a limit stays: it does not depend on the credential.
         """
         for scope in self.book.scopes_of(slot):
             if scope.cooldown.cause in _PUT_RIGHT_BY_HAND:
@@ -171,10 +171,10 @@ class QuotaAwarenessEngine:
         return await self.get_quota_state(key_id)
 
     async def predict_exhaustion(self, key_id: str) -> ExhaustionPrediction:
-        """Foresee when the key's account runs dry at its present pace.
+        """Predict when the key's account is exhausted at its present rate.
 
         Returns:
-            The earliest of its windows; without an instant when none runs dry.
+            The earliest of its windows; without an instant when none is exhausted.
         """
         slot = self._manager.slot(key_id)
         return predict(slot, self.book.scopes_of(slot), self._clock())

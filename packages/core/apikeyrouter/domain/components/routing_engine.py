@@ -1,7 +1,7 @@
-"""Decide: which key takes this request, with the room already set aside.
+"""The decision: which key takes a request, with its quota reserved in the same step.
 
-One synchronous step on memory, along a compiled route. Nothing here waits; who
-may wait is told the instant at which it is worth asking again.
+One synchronous step on memory, along a compiled route. Nothing here waits: a
+request that has to wait is told the instant at which to ask again.
 """
 
 import math
@@ -46,8 +46,8 @@ class Grant(msgspec.Struct, frozen=True):
 
     Attributes:
         reservation: What is set aside: of the provider's account first, then of the request's own.
-        is_probe: A circuit that is not quite closed waits for its end.
-        generation: Of the key's secret; what comes of it tells nothing of another one.
+        is_probe: A circuit that is half-open or recovers waits for its end.
+        generation: Of the key's secret; the outcome says nothing of another secret.
     """
 
     pool: CandidatePool
@@ -73,7 +73,7 @@ class Grant(msgspec.Struct, frozen=True):
         return next(moved, candidate.scope)
 
     def return_unused(self, now: float) -> None:
-        """Give everything back: who asked has gone before it was used."""
+        """Return the reservation: its request was cancelled before it was used."""
         self.note.end("cancelled", "", now)
         if self.is_probe:
             self.pool.circuit.release_probe()
@@ -83,7 +83,7 @@ class Grant(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True, frozen=True)
 class Blocked:
-    """Nobody can take it now.
+    """No key can take the request now.
 
     Attributes:
         wakes_at: When it is worth asking again; `inf` if no clock tells.
@@ -111,7 +111,7 @@ class RoutingEngine:
     """Chooses among the candidates of a route, and reserves.
 
     Attributes:
-        routes: Who there is.
+        routes: The providers, keys and models.
     """
 
     def __init__(

@@ -4,9 +4,9 @@ Refusals and client errors never count; streams that break off after their begin
 have a count of their own. An open circuit is a wait like any
 other: requests queue for its next probe instead of failing. Calls that were under
 way together when it opened are one outage: what becomes of them later neither
-opens it again nor lets it rest for longer. What waited is not let loose at once
-when it closes: each answer admits two more calls, so that their number doubles
-with every round until nothing is held back.
+opens it again nor lets it rest for longer. When it closes,
+waiting requests are not released all at once: each answer admits two more calls, so that
+their number doubles with every round until all are admitted.
 """
 
 import math
@@ -24,7 +24,7 @@ BREAKS_TO_OPEN = 3
 #: A probe that nobody reported back on is forgotten after this long.
 PROBE_PATIENCE_S = 30.0
 _SHORTEST_PATIENCE_S = 1.0
-#: Calls that each answer admits after an outage, and how many at once end the holding back.
+#: Calls that each answer admits after an outage, and the number from which all are admitted.
 _RAMP_STEP = 2
 _RAMP_ENDS_AT = 64
 _IS_OPEN = "the provider fails; its circuit is open"

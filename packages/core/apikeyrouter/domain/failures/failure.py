@@ -1,7 +1,7 @@
 """A classified failure: what went wrong, before anyone decides what follows.
 
 Adapters turn statuses, bodies and exceptions into a `Failure`; the failure
-table (domain/components) maps its class to a consequence. Nothing here acts.
+table (domain/failures/table.py) maps its class to a consequence. Nothing here acts.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from apikeyrouter.domain.limits.observation import ObservedLimit
 
 
 class FailureClass(StrEnum):
-    """The classes that differ in what must follow."""
+    """Failure classes; each has consequences of its own."""
 
     RATE_LIMITED = "rate_limited"
     RATE_LIMITED_DAY = "rate_limited_day"
@@ -45,7 +45,7 @@ class FailureClass(StrEnum):
 
     @property
     def is_passing(self) -> bool:
-        """Whether it is a limit that empties again by itself, as all limits do."""
+        """Whether waiting helps, as for all limits that refill by themselves."""
         return self in _PASSING
 
     @property

@@ -3,8 +3,8 @@
 A failure is blamed on what failed: the key, the scope whose limit it was, the
 model within it, the provider, or the request itself. The row says what is
 cooled and for how long, whether another candidate is tried, and whether that
-spends a retry. A wait that a provider told is never shortened below a day;
-jitter is not added here.
+spends a retry. A wait that a provider told is kept, up to a day; jitter is
+not added here.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""What happens, told once: the events, who is told, and what a request's are made of."""
+"""Events: their types, the feed that delivers them, and how a request's events are built."""

@@ -1,4 +1,4 @@
-"""The feed of events: who is told, and which kinds anybody wants at all."""
+"""The event feed: who receives events, and which kinds anybody reads."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -26,7 +26,7 @@ class EventFeed:
         return kind in self._wanted or bool(self.listeners)
 
     def emit(self, event: Event) -> None:
-        """Tell whoever wants it."""
+        """Deliver *event* to everybody who reads it."""
         if type(event) in self._wanted:
             self._manager.emit(event)
         for listener in self.listeners:

@@ -1,8 +1,8 @@
 """What happened, as small frozen records: the one feed of logs, metrics, tables and audit.
 
-A request tells of itself from its arrival to its end: `RequestArrived`, then perhaps
+A request emits events from its arrival to its end: `RequestArrived`, then perhaps
 `RequestQueued` and `RequestDequeued`, for each try `AttemptStarted` and `AttemptEnded`, and
-`RequestEnded` exactly once. The other events tell of keys, accounts and providers.
+`RequestEnded` exactly once. The other events are about keys, accounts and providers.
 """
 
 import msgspec
@@ -19,7 +19,7 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestArrived(_Fact, frozen=True):
-    """A request was taken in. Sizes are estimates."""
+    """A request was accepted. Sizes are estimates."""
 
     request_id: str
     model: str
@@ -53,7 +53,7 @@ class RequestDequeued(_Fact, frozen=True):
 
 
 class AttemptStarted(_Fact, frozen=True):
-    """A key was chosen and its room reserved.
+    """A key was chosen and its quota reserved.
 
     Attributes:
         number: 1 for the first attempt of its request.
@@ -96,7 +96,7 @@ class AttemptEnded(_Fact, frozen=True):
 
 
 class RequestEnded(_Fact, frozen=True):
-    """A request came to its end: once, whatever became of it.
+    """A request ended: told exactly once, whatever the outcome.
 
     Attributes:
         outcome: `ok`, `cancelled`, the failure class of the last attempt; without one
@@ -167,7 +167,7 @@ class CircuitMoved(_Fact, frozen=True):
 
 
 class Rested(_Fact, frozen=True):
-    """An account is left alone for a while, though nobody told it to wait.
+    """An account is not called for a while, though its provider asked for no wait.
 
     With `model` it is that model at that endpoint alone; `key_id` is the key that was refused.
     """

@@ -1,4 +1,4 @@
-"""The events of one request, made of what is kept of it: only if somebody wants them."""
+"""Builds the events of one request from its record; only if somebody reads them."""
 
 from apikeyrouter.domain.feed.events import (
     AttemptEnded,
@@ -18,7 +18,7 @@ _NOTHING = Usage(0, 0)
 
 
 def arrived_event(demand: Demand, now: float) -> RequestArrived:
-    """Tell of a request that was taken in."""
+    """Return the event of a request that was accepted."""
     return RequestArrived(
         at=now,
         request_id=demand.request_id,
@@ -34,7 +34,7 @@ def arrived_event(demand: Demand, now: float) -> RequestArrived:
 def attempt_started_event(
     record: DecisionRecord, note: AttemptNote, scope_id: str, reserved: Amounts
 ) -> AttemptStarted:
-    """Tell of an attempt whose room was reserved."""
+    """Return the event of an attempt whose quota was reserved."""
     return AttemptStarted(
         at=note.at,
         request_id=record.request_id,
@@ -51,7 +51,7 @@ def attempt_started_event(
 def attempt_ended_event(
     record: DecisionRecord, note: AttemptNote, usage: Usage | None, charged: Amounts, now: float
 ) -> AttemptEnded:
-    """Tell of an attempt that came to its end, with what it used and what it is charged."""
+    """Return the event of an attempt that ended, with what it used and what it is charged."""
     used = usage or _NOTHING
     return AttemptEnded(
         at=now,
@@ -71,7 +71,7 @@ def attempt_ended_event(
 
 
 def ended_event(record: DecisionRecord, now: float) -> RequestEnded:
-    """Tell of a request that came to its end."""
+    """Return the event of a request that ended."""
     last = record.attempts[-1] if record.attempts else None
     return RequestEnded(
         at=now,

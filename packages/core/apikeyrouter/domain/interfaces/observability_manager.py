@@ -1,4 +1,4 @@
-"""Where events and lines of log leave the library."""
+"""The contract of whatever receives events and log lines."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -7,11 +7,11 @@ from apikeyrouter.domain.feed.events import Event
 
 
 class ObservabilityManager(ABC):
-    """Two doors: facts for machines, lines for people. Neither may wait or raise."""
+    """Two outputs: events for machines, log lines for people. Neither may wait or raise."""
 
     @abstractmethod
     def emit(self, event: Event) -> None:
-        """Take one fact."""
+        """Take one event."""
 
     def wants(self, kind: type[Event]) -> bool:
         """Tell whether events of *kind* are to be made at all; asked once, at the start."""

@@ -21,7 +21,7 @@ from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
 
-#: Models that think may be silent for minutes before their first token, later not so long.
+#: Reasoning models may be silent for minutes before their first token, but not later.
 FIRST_TOKEN_TIMEOUT_S = 300.0
 STALL_TIMEOUT_S = 120.0
 
@@ -143,7 +143,7 @@ class WireAdapter(ProviderAdapter):
 
     @abstractmethod
     def normalize_chunk(self, data: bytes) -> ResponseChunk | None:
-        """Turn the data of one streamed event into a piece; `None` if it bears none."""
+        """Turn the data of one streamed event into a piece; `None` if it has none."""
 
     @abstractmethod
     async def send(self, request: WireRequest, secret: str) -> WireResponse:

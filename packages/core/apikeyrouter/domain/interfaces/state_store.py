@@ -99,5 +99,5 @@ class StateStore(ABC):
         """Return the records that match, newest first."""
 
     async def close(self) -> None:
-        """Let go of whatever is held; the default holds nothing."""
+        """Release resources; the default holds none."""
         return

@@ -78,10 +78,10 @@ class FixedWindow(Window):
         return None if self.reset_at == math.inf else self.reset_at - now
 
     def strain(self, now: float) -> float:
-        """Return the used share, less as the reset comes near, more if it runs dry before.
+        """Return the used share, less as the reset comes near, more if it will be used up before.
 
-        What would expire is there to be spent; what would run out is spared, the
-        surer the pace is.
+        Quota that would expire should be spent; quota that would run out early is
+        saved, the more so the steadier the pace.
         """
         used = self.pressure(now)
         if used >= 1.0 or self.reset_at == math.inf:
@@ -97,7 +97,7 @@ class FixedWindow(Window):
         return strain
 
     def align(self, reset_at: float, now: float) -> None:
-        """Take the provider's word for the reset instant; a later one begins a new period."""
+        """Adopt the provider's reset instant; a later one begins a new period."""
         self.room(now)
         if self.reset_at != math.inf and reset_at > self.reset_at + 0.5 * self.period_s:
             self.used = 0.0

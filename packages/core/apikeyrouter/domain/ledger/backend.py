@@ -1,4 +1,4 @@
-"""The contract of a ledger that others share: it has the last word on what is set aside here."""
+"""The contract of a shared ledger: it confirms or refuses each local reservation."""
 
 from abc import ABC, abstractmethod
 
@@ -9,7 +9,7 @@ class LedgerBackend(ABC):
     """Confirms reservations between the local choice and the call.
 
     The local ledger chooses and reserves by what it believes; a shared one knows what all
-    processes have set aside. Without a backend the local word is enough, and nothing is awaited.
+    processes have set aside. Without a backend the local reservation is final, without waiting.
     """
 
     @abstractmethod

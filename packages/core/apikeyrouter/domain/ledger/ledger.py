@@ -43,7 +43,7 @@ class Shortfall(msgspec.Struct, frozen=True):
         fits_at: Epoch seconds at which it will fit; `inf` when time alone does not help.
         provenance: Who told the limit.
         told_at: When the provider last spoke of it; `None` never.
-        for_calls: It waits for a call to end, which no clock foretells.
+        for_calls: It waits for a call to end, which no clock can predict.
         may_come_back: A call that ends may give back some of it, such as tokens it did not use.
         cause: The failure class behind it, if it was one.
         index: The dimension's place in a vector of amounts; -1 for a cooldown.
@@ -202,7 +202,7 @@ class LedgerAccount:
         """Return the used share of its tightest window; 0 while no limit is known.
 
         Of a window that empties at an instant counts what of its period is
-        still to come: what would expire soon is there to be spent.
+        still to come: quota that would expire soon should be spent.
         """
         if now - self._strained_at < _STRAIN_FRESH_S:
             return self.last_strain
@@ -232,7 +232,7 @@ class LedgerAccount:
         return fewest
 
     def held(self, window: Window) -> float:
-        """Return what open holds have set aside on *window*; walks the holds, for people."""
+        """Return what open holds have set aside on *window*; it walks all holds: for reports."""
         return sum(
             charge.amount for hold in self.open for charge in hold.charges
             if charge.window is window

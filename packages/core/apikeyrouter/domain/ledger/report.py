@@ -95,7 +95,7 @@ def window_state(window: Window, now: float) -> WindowState:
 
 
 def predict(slot: KeySlot, scopes: Sequence[QuotaScope], now: float) -> ExhaustionPrediction:
-    """Foresee the first exhaustion over all windows of *scopes*."""
+    """Predict the first exhaustion over all windows of *scopes*."""
     soonest: ExhaustionPrediction | None = None
     for scope in scopes:
         for window in scope.account.windows:

@@ -104,7 +104,7 @@ class QuotaState(BaseModel):
 
 
 class ExhaustionPrediction(BaseModel):
-    """When a scope runs dry at the present pace.
+    """When a scope is exhausted at the present rate.
 
     Attributes:
         earliest: Early end of the range; `latest` the late one.

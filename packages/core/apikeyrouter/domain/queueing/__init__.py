@@ -1,1 +1,1 @@
-"""Who waits, and who is let in when room comes."""
+"""Requests that wait for capacity, and the order in which they are admitted."""

@@ -1,11 +1,11 @@
-"""Who waits, in which order, and who is let in when room comes.
+"""The admission queue: who waits, in which order, and who is admitted when capacity returns.
 
 Requests for one route stand in one line. Between clients the line is
 weighted-fair by virtual time; inside a client the earliest deadline goes
 first; a higher priority goes before a lower one. All lines share the clients'
-virtual time, so that a client cannot win by asking for many models. Whoever
-cannot be in time, by what stands before it and what will come back until its
-deadline, is told so at once.
+virtual time, so that a client cannot win by asking for many models. A request
+that cannot be served before its deadline, given what waits before it and what
+refills until then, is refused at once.
 
 Nothing here waits or reads a clock: `pump` lets in whoever fits at a given
 instant and returns the instant at which it wants to be called again.
@@ -27,7 +27,7 @@ from apikeyrouter.errors import UnknownModelError
 
 __all__ = ["AdmissionQueue", "Refusal", "Ticket"]
 
-#: A request too large for the room at hand lets this many smaller ones pass, then the line waits.
+#: A request that does not fit yet lets this many smaller ones pass; then the line waits for it.
 _MOST_PASSED = 16
 _LOOK_AHEAD = 4
 #: A thousand tokens weigh as much as one request in a client's share.
@@ -35,7 +35,7 @@ _TOKENS_PER_REQUEST = 1000.0
 _CLIENTS_KEPT = 10_000
 #: A forecast has to be wrong by less than this for a refusal to be wrong.
 _MARGIN = 1.25
-#: Nobody is told a wait beyond this; further ahead no forecast is worth its words.
+#: No wait beyond this is told: a forecast that far ahead is worthless.
 _FURTHEST_S = 86_400.0
 _NEAREST_S = 0.1
 #: A forecast that is this fresh is not made again for whoever stands well within it.
@@ -88,7 +88,7 @@ class AdmissionQueue:
         deliver: Callable[[Grant | Refusal], None],
         now: float,
     ) -> Ticket | Refusal:
-        """Stand in line until *deadline*.
+        """Wait in line until *deadline*.
 
         Refused at once when the queue is full, or when so many stand before it
         that its turn would come after its deadline.
@@ -137,7 +137,7 @@ class AdmissionQueue:
             The instant at which to call again; `inf` when only an event can help.
         """
         wakes_at = math.inf
-        # Lines may want the same room: the one whose turn it is goes first, one at a time.
+        # Lines may compete for the same capacity: they take turns, one request at a time.
         turns = [(*line.turn(), number, line) for number, line in enumerate(self._lines.values())]
         heapq.heapify(turns)
         while turns:

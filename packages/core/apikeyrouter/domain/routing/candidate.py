@@ -106,7 +106,7 @@ class Candidate:
 
     Attributes:
         turn: Virtual time of the candidate: equal scores take turns by weight.
-        first_key_id: The id of its first key, by which it is told.
+        first_key_id: The id of its first key, which names it in explanations.
         mean_weight: Of its keys.
         served_turn: Virtual time of the key that was chosen last: a key that was away has
             missed its turns before it.
@@ -208,7 +208,7 @@ class Candidate:
         return slot.cause_of_rest()
 
     def refile(self, slot: KeySlot) -> None:
-        """Look at *slot* afresh: its state or its wait changed."""
+        """Re-evaluate *slot*: its state or its wait changed."""
         self._file_ready(slot)
 
     def _note_keys(self, weight: float) -> None:

@@ -1,4 +1,4 @@
-"""A candidate pool: everyone who can serve one model of one provider at one endpoint.
+"""A candidate pool: all candidates for one model of one provider at one endpoint.
 
 What is learned of a model belongs here whatever a choice is to be good at: the sizes of its
 requests, its circuit, how its candidates fare. An objective only ranks them. A name that nobody
@@ -110,7 +110,7 @@ class CandidatePool:
         return {slot for candidate in self.candidates for slot in candidate.slots}
 
     def dissolve(self) -> None:
-        """Take every candidate apart: nobody asked for this model in a long time."""
+        """Remove every candidate: nobody asked for this model in a long time."""
         for candidate in list(self.candidates):
             for slot in list(candidate.slots):
                 self.remove(slot, candidate)
@@ -211,7 +211,7 @@ class CandidatePool:
                 ranking.note_change(candidate)
 
     def refresh(self, candidates: Iterable[Candidate], now: float) -> None:
-        """File *candidates* afresh wherever they sleep: room came, or a wait ended."""
+        """Wake *candidates* in every ranking: capacity returned, or a wait ended."""
         for candidate in candidates:
             for ranking in self._rankings.values():
                 if ranking.is_asleep(candidate):

@@ -1,7 +1,7 @@
 """A contest: the candidates of one level compete for one request.
 
 Of those with the highest priority the best score wins; about equal ones take turns by virtual
-time, whatever provider they are of. Who turns out to have no room leaves, and the rest compete on.
+time, whatever provider they are of. A candidate without room drops out, and the rest compete on.
 """
 
 from collections.abc import Callable, Sequence
@@ -121,7 +121,7 @@ class Contest:
         first = [c for c in contenders if c.candidate.priority == priority]
         limit = min([c.score for c in first]) + EQUAL_WITHIN
         served = self._served_turn
-        # Whoever was away has missed its turns.
+        # A candidate that was not available has missed its turns.
         turns = [
             (max(c.candidate.turn, served), place)
             for place, c in enumerate(first)

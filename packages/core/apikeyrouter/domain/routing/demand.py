@@ -6,7 +6,7 @@ from apikeyrouter.domain.models.routing_decision import RoutingObjective
 
 #: Output tokens expected when the caller sets no cap.
 DEFAULT_OUTPUT_TOKENS = 256
-#: More output than any limit is as much as no provider ever gives.
+#: Larger output caps count as this many tokens: no provider gives more.
 MOST_OUTPUT_TOKENS = 10**12
 
 

@@ -1,4 +1,4 @@
-"""Who there is, compiled to routes: providers, keys, names of the operator's own.
+"""The route table: providers, keys and aliases, compiled to routes.
 
 A `Route` is a model name compiled to levels of pools: the first level with room serves; within a
 level the best score does. Routes and pools are made when they are first asked for, forgotten when
@@ -76,11 +76,11 @@ class RouteTable:
         #: Those of them whose model nobody lists and nobody has seen working.
         self._unproven: OrderedDict[PoolName, CandidatePool] = OrderedDict()
         self._names: list[str] | None = None
-        #: Told when room may be where there was none: keys moved, names or objectives changed.
+        #: Called when there may be new capacity: keys moved, names or objectives changed.
         self.on_change: Callable[[], None] = lambda: None
         book.on_move = self._on_move
 
-    # -- who there is -------------------------------------------------------
+    # -- providers and keys -------------------------------------------------
 
     def add_provider(self, entry: ProviderEntry) -> None:
         """Let a provider serve; replaces one of the same id, whose keys stay."""
@@ -104,7 +104,7 @@ class RouteTable:
         self._forget_routes()
 
     def refresh_slot(self, slot: KeySlot) -> None:
-        """Look at a key's candidates afresh: its state or its wait changed."""
+        """Re-evaluate a key's candidates: its state or its wait changed."""
         now = self._clock()
         for candidate in slot.candidates:
             candidate.refile(slot)
@@ -152,7 +152,7 @@ class RouteTable:
                 pool.rest(candidates, why)
 
     def refresh_scope(self, scope: QuotaScope) -> None:
-        """Look at a scope's candidates afresh: room came, or a wait ended."""
+        """Re-evaluate a scope's candidates: capacity returned, or a wait ended."""
         now = self._clock()
         for pool, candidates in scope.index.candidates.items():
             pool.refresh(candidates, now)
@@ -298,7 +298,7 @@ class RouteTable:
         return [*self._pools.values(), *self._unproven.values()]
 
     def _make_space(self) -> None:
-        """Let pools go that were not used for long when there are too many."""
+        """Drop the pools that were unused for longest when there are too many."""
         for pools, most in ((self._pools, _POOLS_KEPT), (self._unproven, _UNPROVEN_KEPT)):
             while len(pools) > most:
                 oldest = list(islice(pools, _POOLS_LOOKED_AT))

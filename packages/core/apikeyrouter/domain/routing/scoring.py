@@ -97,14 +97,14 @@ def latency(candidate: Candidate, used: float, now: float) -> float:
 
 
 def cost(candidate: Candidate, used: float, now: float) -> float:
-    """Score the operator's word for the price, `cost_rank` from 0 (cheapest) to 1."""
+    """Score the operator's rank of the price, `cost_rank` from 0 (cheapest) to 1."""
     del used, now
     rank = candidate.declared_rank("cost_rank")
     return UNKNOWN if rank is None else rank
 
 
 def quality(candidate: Candidate, used: float, now: float) -> float:
-    """Score the operator's word for quality, `quality_rank` from 0 (best) to 1."""
+    """Score the operator's rank of quality, `quality_rank` from 0 (best) to 1."""
     del used, now
     rank = candidate.declared_rank("quality_rank")
     return UNKNOWN if rank is None else rank

@@ -1,7 +1,7 @@
 """Points and lengths of time in the forms that providers write them.
 
 Spans add up to seconds, instants are told as seconds from a given now, and
-what is neither is `None`. The forms that every answer bears are read by hand;
+what is neither is `None`. The forms that every answer has are read by hand;
 regular expressions and calendars wait for the rest.
 """
 

@@ -90,7 +90,7 @@ class HttpAdapter(WireAdapter):
 
     Args:
         base_url: Everything before the endpoint's path, such as `https://api.openai.com/v1`.
-        credential_header: The header that bears the key.
+        credential_header: The header that carries the key.
         credential_prefix: What stands before it there.
         headers: Further headers of every call; they win over the caller's.
         dialect: Of the rate-limit headers.
@@ -280,7 +280,7 @@ def _checked(base_url: str) -> str:
     """Return *base_url* without a slash at its end.
 
     Raises:
-        ConfigurationError: It is no absolute HTTP URL, or bears more than a path.
+        ConfigurationError: It is no absolute HTTP URL, or has more than a path.
     """
     try:
         parts = urlsplit(base_url)

@@ -46,7 +46,7 @@ _SIZE = re.compile(r"([0-9]+)\s*([a-z]*)")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 _MAX_SECONDS = 366 * 86400.0
 _MAX_WHOLE = 10**15
-# What a header can bear; the key manager takes no other either.
+# What a header can carry; the key manager takes no other either.
 _LONGEST_SECRET = 4096
 
 

@@ -38,7 +38,7 @@ _LEVELS: Mapping[str, int] = {
     "ERROR": logging.ERROR,
     "CRITICAL": logging.CRITICAL,
 }
-#: Events that are more or less than news.
+#: Levels of events that are not written as INFO.
 _EVENTS: Mapping[type[Event], int] = {
     CircuitMoved: logging.WARNING,
     Rested: logging.WARNING,

@@ -1,4 +1,4 @@
-"""What traffic produces, written behind it: in batches, bounded, in order by kind.
+"""Writes records of traffic in the background: in batches, bounded, in order by kind.
 
 A decision never waits for a store. Records stand in a queue and a task writes
 them. A store that fails is asked again after growing pauses; a record that fails

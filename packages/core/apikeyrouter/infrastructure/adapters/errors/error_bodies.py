@@ -39,7 +39,7 @@ class ErrorBody:
     Attributes:
         message: The provider's words as they came, not yet masked.
         codes: Codes, reasons and types in lower case, most telling first.
-        code: The first of them that bears a name, as it was written.
+        code: The first of them that has a name, as it was written.
         http_code: A status that the body tells, such as inside of a 200.
         details: Google's list of details; empty elsewhere.
         headers: Headers that the body repeats, with lower-case names.

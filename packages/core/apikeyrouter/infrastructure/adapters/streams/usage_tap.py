@@ -43,7 +43,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Bearer(msgspec.Struct):
-    """Whatever bears a usage and perhaps an error: a body, `x_groq`, `response`."""
+    """Whatever carries a usage and perhaps an error: a body, `x_groq`, `response`."""
 
     usage: _Usage | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
@@ -118,7 +118,7 @@ class StreamTap:
     Memory is bounded: an event over 1 MB passes without being looked at.
 
     Args:
-        withhold_usage: Keep back the event that bears nothing but usage; the
+        withhold_usage: Keep back the event that carries nothing but usage; the
             client did not ask for it.
     """
 
@@ -324,12 +324,12 @@ def _first_error(block: bytes) -> bytes | None:
 
 
 def _has_choices(event: bytes) -> bool:
-    """Tell whether the beginning of an event shows that it bears more than usage."""
+    """Tell whether the beginning of an event shows that it carries more than usage."""
     return b'"choices":[{' in event or b'"choices": [{' in event
 
 
 def _end_of_comments(event: bytes) -> int:
-    """Return where the whole lines end that begin an event and bear nothing but comments."""
+    """Return where the whole lines end that begin an event and carry nothing but comments."""
     end = 0
     while event.startswith((b":", b"\n", b"\r\n"), end) and (line := event.find(b"\n", end)) >= 0:
         end = line + 1
