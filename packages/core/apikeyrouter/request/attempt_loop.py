@@ -251,6 +251,14 @@ class AttemptLoop:
         await asyncio.sleep(pause_s * (1.0 + 0.2 * random.random()))  # noqa: S311 - no secret
         self._just_failed = NOBODY
 
+    def _last_chance(self) -> Grant | None:
+        """Let it through where only our own caution is in the way: it cannot wait."""
+        self.request.is_last_chance = True
+        try:
+            return self._grant_now(self._refused_by)
+        finally:
+            self.request.is_last_chance = False
+
     async def _wait(self, blocked: Blocked | None) -> Grant:
         now = self._context.clock()
         deadline = now + self._wait_s
@@ -263,6 +271,8 @@ class AttemptLoop:
             blocked.is_too_late_for(deadline)
             or self._context.engine.is_refused_everywhere(self.demand)
         )
+        if deadline <= now and (grant := self._last_chance()) is not None:
+            return grant
         if deadline <= now or is_vain:
             raise self._refuse(Refusal("", wakes_at, blocked), now)
         self.request.avoid = self._refused_by

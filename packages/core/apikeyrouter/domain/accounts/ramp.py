@@ -26,6 +26,11 @@ class Ramp(Concurrent):
         self._begun_at = now
         self.is_met = False
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether no refusal has shown a limit yet."""
+        return not self.is_met
+
     def room(self, now: float) -> float:
         """Return the calls that may begin now."""
         return self.capacity + self._grown(now) - self.used

@@ -48,6 +48,7 @@ class Shortfall(msgspec.Struct, frozen=True):
         cause: The failure class behind it, if it was one.
         index: The dimension's place in a vector of amounts; -1 for a cooldown.
         account_id: Whose account is short; empty for a cooldown.
+        is_guess: Only our own caution is in the way.
     """
 
     what: str
@@ -63,6 +64,7 @@ class Shortfall(msgspec.Struct, frozen=True):
     cause: str = ""
     index: int = -1
     account_id: str = ""
+    is_guess: bool = False
 
     def holds_for(self, amounts: Amounts, now: float) -> bool:
         """Tell whether *amounts* lack the same at *now*, without looking again."""
@@ -150,11 +152,17 @@ class LedgerAccount:
                 return window
         return None
 
-    def shortfall(self, amounts: Amounts, now: float) -> Shortfall | None:
-        """Return the first window without room for *amounts*, or `None`."""
+    def shortfall(
+        self, amounts: Amounts, now: float, *, past_guesses: bool = False
+    ) -> Shortfall | None:
+        """Return the first window without room for *amounts*, or `None`.
+
+        Args:
+            past_guesses: Windows that are our own caution alone do not count.
+        """
         for window in self.windows:
             asked = amounts[window.index]
-            if asked > 0.0 and window.lacks(asked, now):
+            if asked > 0.0 and window.lacks(asked, now) and not (past_guesses and window.is_guess):
                 return self._lack_of(window, asked, now)
         return None
 
@@ -263,6 +271,7 @@ class LedgerAccount:
             index=window.index,
             may_come_back=window.index != _REQUESTS and asked <= window.capacity + EPSILON,
             account_id=self.id,
+            is_guess=window.is_guess,
         )
 
 
@@ -294,19 +303,22 @@ class Ledger:
     def __init__(self) -> None:
         self.open_count = 0
 
-    def reserve(self, lines: Lines, now: float) -> Reservation | Shortfall:
+    def reserve(
+        self, lines: Lines, now: float, *, past_guesses: bool = False
+    ) -> Reservation | Shortfall:
         """Set aside the amounts of every line, or none of them.
 
         Args:
             lines: Pairs of account and amounts by dimension; zero places are not touched.
             now: Epoch seconds. Windows are refilled first.
+            past_guesses: Windows that are our own caution alone keep nothing out.
 
         Returns:
             The open reservation; or the first window without room, whose it is, and the
             instant it will have some (`inf` when the amount exceeds the limit).
         """
         for account, amounts in lines:
-            lack = account.shortfall(amounts, now)
+            lack = account.shortfall(amounts, now, past_guesses=past_guesses)
             if lack is not None:
                 return lack
         self.open_count += 1

@@ -118,6 +118,11 @@ class Window:
         period = _PERIOD_NAMES.get(self.period_s, f"{self.period_s:g} s")
         self.name = f"{self.label} {self.dimension.value} per {period}".lstrip()
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether it is our own caution alone, which no word of the provider's supports."""
+        return False
+
     def room(self, now: float) -> float:
         """Return the units that fit now, refilling first."""
         raise NotImplementedError

@@ -242,7 +242,9 @@ class AdmissionQueue:
             if not ticket.is_waiting:
                 continue
             self._take_out(ticket)
+            ticket.request.is_last_chance = True
             outcome = self._engine.decide_again(ticket.request, now)
+            ticket.request.is_last_chance = False
             if isinstance(outcome, Grant):
                 ticket.deliver(outcome)
             else:

@@ -89,6 +89,10 @@ class Contest:
                 blocked = entrant.ranking.blocked_by_others(entrant.amounts, self._now)
                 self._add(entrant, blocked)
             picked = self._compete()
+        if picked is None and self._request.is_last_chance:
+            for entrant in self._entrants:
+                self._add(entrant, entrant.ranking.blocked_by_guesses(self._now))
+            picked = self._compete()
         for entrant in self._entrants:
             is_winner = picked is not None and entrant is self.winner
             entrant.ranking.finish(picked.candidate if picked and is_winner else None, self._now)

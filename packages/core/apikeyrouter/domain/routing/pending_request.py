@@ -20,6 +20,7 @@ class PendingRequest:
             reserves on them and on the provider's in one step.
         avoid: Keys that must not serve it.
         skipped: Pools that must not: their provider does not have the model, or it cannot answer.
+        is_last_chance: It can wait no longer: what only our own caution keeps out is let through.
         own_lines: Those accounts with what it asks of them.
     """
 
@@ -28,6 +29,7 @@ class PendingRequest:
     accounts: tuple[LedgerAccount, ...] = ()
     avoid: frozenset[KeySlot] = NOBODY
     skipped: frozenset[object] = frozenset()
+    is_last_chance: bool = False
     own_lines: Lines = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import Amounts, Ledger, Lines, Reservation, Shortfall
+from apikeyrouter.domain.ledger.ledger import Amounts, Ledger, Reservation, Shortfall
 from apikeyrouter.domain.routing.candidate import RESTS, Candidate
 from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.scoring import EQUAL_WITHIN, Scoring
@@ -140,7 +140,7 @@ class Ranking:
         charge = candidate.scope.charge
         if charge is not None and charge.belief.admission is not charge.prior:
             amounts = candidate.pool.amounts(request.demand, charge.belief.admission)
-        got = self._reserve(ledger, candidate, slot, amounts, request.own_lines, now)
+        got = self._reserve(ledger, candidate, slot, amounts, request, now)
         if slot is not None and isinstance(got, Reservation):
             return Picked(candidate, slot, got, score)
         assert isinstance(got, Shortfall)  # noqa: S101 - without a key there is no reservation
@@ -166,6 +166,15 @@ class Ranking:
             (candidate, score_of(candidate, now))
             for candidate, why in self.why.items()
             if not why.holds_for(amounts, now)
+        ]
+
+    def blocked_by_guesses(self, now: float) -> list[tuple[Candidate, float]]:
+        """Return sleepers that only our own caution keeps out; of a large pool a few."""
+        score_of = self._scoring.score
+        return [
+            (candidate, score_of(candidate, now))
+            for candidate, why in self.sleepers(SMALL_POOL)
+            if why.is_guess
         ]
 
     def fits_at(
@@ -319,7 +328,7 @@ class Ranking:
         candidate: Candidate,
         slot: KeySlot | None,
         amounts: Amounts,
-        own_lines: Lines,
+        request: PendingRequest,
         now: float,
     ) -> Reservation | Shortfall:
         if slot is None:
@@ -329,7 +338,8 @@ class Ranking:
             return scope.cooldown.shortfall()
         if gate is not None and (why := gate(candidate, now)) is not None:
             return Shortfall(why, 0.0, 0.0, now + _GATE_PAUSE_S)
-        return ledger.reserve(((scope.account, amounts), *own_lines), now)
+        lines = (scope.account, amounts), *request.own_lines
+        return ledger.reserve(lines, now, past_guesses=request.is_last_chance)
 
     def _put_aside(
         self, candidate: Candidate, now: float, avoid: frozenset[KeySlot] = frozenset()
