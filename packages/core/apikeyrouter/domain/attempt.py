@@ -12,7 +12,7 @@ from apikeyrouter.domain.accounts.charge_learning import CallCharge
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.failures.consequences import (
-    apply_consequence,
+    FailedCall,
     close_circuit,
     consequence_of,
     forget_refusals,
@@ -248,7 +248,7 @@ class Attempt:
         if failure.limits:
             context.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
         self.failure, self.consequence = failure, consequence
-        apply_consequence(context, grant, failure, consequence, self.started_at, now)
+        FailedCall(context, grant, failure, consequence, self.started_at, now).apply()
         self._tell(usage, charged, now)
         if self.is_last or not consequence.try_next:
             context.end_request(self.record, failure.kind.value)

@@ -4,7 +4,7 @@ The failure table decides what follows; here it is done. A wait that a provider
 told holds for the scope that was told, whatever the failure was.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.attempt_context import AttemptContext
@@ -21,6 +21,7 @@ from apikeyrouter.domain.failures.table import (
 from apikeyrouter.domain.feed.events import CircuitMoved, Rested
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, KeyState
+from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
 from apikeyrouter.domain.routing.demand import Demand
 
@@ -65,34 +66,175 @@ def consequence_of(failure: Failure, grant: Grant, demand: Demand, now: float) -
     return consequence
 
 
-def apply_consequence(
-    context: AttemptContext,
-    grant: Grant,
-    failure: Failure,
-    consequence: Consequence,
-    started_at: float,
-    now: float,
-) -> None:
-    """Cool what *failure* is blamed on.
+@dataclass(slots=True, frozen=True)
+class FailedCall:
+    """One call that failed, and what follows from it.
 
-    Args:
-        started_at: When the failed call began.
+    Attributes:
+        began_at: When it began; calls that were under way together fail once.
+        now: When it failed.
     """
-    blame = consequence.blame
-    if blame is Blame.PROVIDER:
-        _open_circuit(context, grant, failure, started_at, now)
-        return
-    if failure.status is not None:
-        close_circuit(context, grant)
-    elif grant.is_probe:
-        grant.pool.circuit.release_probe()
-        context.engine.routes.on_change()
-    if blame is Blame.SCOPE:
-        _cool_scope(context, grant, failure, consequence, started_at, now)
-    elif blame is Blame.KEY:
-        _cool_key(context, grant, failure, consequence, started_at, now)
-    elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
-        _refuse_model(context, grant, failure, consequence, started_at, now)
+
+    context: AttemptContext
+    grant: Grant
+    failure: Failure
+    consequence: Consequence
+    began_at: float
+    now: float
+
+    @property
+    def cause(self) -> str:
+        """The name of its failure class."""
+        return self.failure.kind.value
+
+    def apply(self) -> None:
+        """Cool what the failure is blamed on."""
+        blame = self.consequence.blame
+        if blame is Blame.PROVIDER:
+            self._open_circuit()
+            return
+        if self.failure.status is not None:
+            close_circuit(self.context, self.grant)
+        elif self.grant.is_probe:
+            self.grant.pool.circuit.release_probe()
+            self.context.engine.routes.on_change()
+        if blame is Blame.SCOPE:
+            self._cool_scope()
+        elif blame is Blame.KEY:
+            self._cool_key()
+        elif blame in (Blame.KEY_MODEL, Blame.MODEL_IN_SCOPE):
+            self._refuse_model()
+
+    def _open_circuit(self) -> None:
+        circuit, health = self.grant.pool.circuit, self.grant.candidate.health
+        health.note_failure(self.began_at, self.now)
+        self.grant.slot.note_failure(self.now)
+        at_once = self.failure.kind is FailureClass.UNREACHABLE
+        if self.failure.kind is FailureClass.MID_STREAM:
+            at_once = circuit.note_break(self.began_at, self.now)
+        if circuit.note_failure(self.now, self.cause, began_at=self.began_at, at_once=at_once):
+            detail = self.failure.message if self.failure.status is None else ""
+            _tell_circuit(self.context, self.grant, "open", self.cause, detail)
+        elif self.grant.is_probe:
+            self.context.engine.routes.on_change()
+        told_s = min(self.failure.retry_after_s or 0.0, LONGEST_TOLD_S)
+        if told_s > 0.0:
+            self._cool(self.grant.scope(), self.now + told_s, "told to wait")
+            self.context.engine.routes.rest_scope(self.grant.scope())
+        elif health.failures >= _FAILURES_TO_REST and circuit.answered_at >= health.failing_since:
+            # Who answered since then is another account: an answer of its own ends the row.
+            doublings = min(health.failures - _FAILURES_TO_REST, 16)
+            rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
+            self._cool(self.grant.scope(), self.now + rest_s, "fails in a row")
+            self._tell_rest(rest_s)
+
+    def _refuse_model(self) -> None:
+        """Keep the model, at this endpoint, from the account or from the key alone."""
+        refusals = _refusals_of(self.grant)
+        in_row = refusals.count(self.began_at, self.now)
+        wait_s = wait_for(self.failure, self.consequence, in_row)
+        self.grant.slot.note_failure(self.now)
+        slot = None if self.consequence.whole_account else self.grant.slot
+        refusals.rest(self.now + wait_s, self.cause, slot)
+        candidates = _candidates_of(self.grant)
+        for candidate in candidates:
+            candidate.refusals = refusals
+        self.grant.pool.refresh(candidates, self.now)
+        self._tell_rest(wait_s, is_of_model=True)
+
+    def _cool_scope(self) -> None:
+        scope = self.grant.scope()
+        scope.statistics.refused += 1
+        self.grant.slot.refused += 1
+        # Calls that were under way together are refused together: one refusal, one wait.
+        is_first = self.began_at >= scope.statistics.refused_at
+        if is_first:
+            scope.statistics.refusals_in_row += 1
+            scope.statistics.refused_at = self.now
+        believed_s = self.context.awareness.note_refusal(
+            scope, self.failure, self.now, is_first=is_first
+        )
+        self.grant.slot.note_failure(self.now)
+        wait_s = self._wait_s(scope.statistics.refusals_in_row)
+        if believed_s is not None and not self.failure.retry_after_s:
+            wait_s = believed_s
+            if wait_s <= 0.0:
+                self.context.engine.routes.refresh_scope(scope)
+                return
+        until = self.now + wait_s
+        how = "told to wait" if self.failure.retry_after_s else ""
+        scopes = [scope]
+        if self.failure.kind in _OF_THE_ACCOUNT:
+            scopes = list({scope, *self.context.awareness.book.scopes_of(self.grant.slot)})
+        for told in scopes:
+            self._cool(told, until, how)
+        if scope.group == ALL_MODELS or self.failure.kind in _OF_THE_ACCOUNT:
+            self._rest(until)
+        for told in scopes:
+            self.context.engine.routes.rest_scope(told)
+
+    def _cool_key(self) -> None:
+        slot = self.grant.slot
+        if self.began_at >= slot.refused_at:
+            slot.streak += 1
+            slot.refused_at = self.now
+        slot.note_failure(self.now)
+        until = self.now + self._wait_s(slot.streak)
+        if self.failure.kind in _OF_THE_ACCOUNT:
+            for scope in self.context.awareness.book.scopes_of(slot):
+                self._cool(scope, until)
+                self.context.engine.routes.rest_scope(scope)
+        if self.consequence.key_state is KeyState.INVALID:
+            slot.cooldown.cause = self.cause
+            self._move(KeyState.INVALID)
+            if slot.record.state is KeyState.INVALID:
+                self.context.on_invalid(slot)
+        else:
+            self._rest(until)
+
+    def _wait_s(self, streak: int) -> float:
+        """Return the wait; an untold one begins as the operator has set it."""
+        first_s = None
+        if self.consequence.key_state is KeyState.THROTTLED:
+            first_s = self.consequence.cool_s * self.context.cooldown_s
+        if self.consequence.key_state is KeyState.EXHAUSTED:
+            first_s = min(self.consequence.cool_s, self.context.quota_cooldown_s)
+        return wait_for(self.failure, self.consequence, streak=max(1, streak), first_s=first_s)
+
+    def _cool(self, scope: QuotaScope, until: float, how: str = "") -> None:
+        self.context.awareness.tell_to_wait(scope, until, self.cause, how)
+
+    def _rest(self, until: float) -> None:
+        self.context.manager.sleep(self.grant.slot, until, self.cause)
+        if self.consequence.key_state is not None:
+            self._move(self.consequence.key_state)
+        else:
+            self.context.engine.routes.refresh_slot(self.grant.slot)
+
+    def _move(self, to: KeyState) -> None:
+        slot = self.grant.slot
+        state = slot.record.state
+        # Only an operator moves what an operator has disabled.
+        if state is not KeyState.DISABLED and to in ALLOWED_MOVES[state]:
+            expect = KeyVersion(state, self.grant.generation)
+            self.context.manager.move(slot, to, self.cause, self.now, expect=expect)
+
+    def _tell_rest(self, seconds: float, *, is_of_model: bool = False) -> None:
+        pool = self.grant.pool
+        self.context.feed.emit(
+            Rested(
+                at=self.context.clock(),
+                provider_id=pool.provider_id,
+                scope_id=self.grant.scope().id,
+                model=pool.model if is_of_model else "",
+                endpoint=pool.endpoint if is_of_model else "",
+                key_id=self.grant.slot.id,
+                seconds=seconds,
+                cause=self.cause,
+                status=self.failure.status,
+                message=self.failure.message,
+            )
+        )
 
 
 def close_circuit(context: AttemptContext, grant: Grant) -> None:
@@ -105,32 +247,6 @@ def close_circuit(context: AttemptContext, grant: Grant) -> None:
         context.engine.routes.on_change()
 
 
-def _open_circuit(
-    context: AttemptContext, grant: Grant, failure: Failure, began_at: float, now: float
-) -> None:
-    circuit, health, kind = grant.pool.circuit, grant.candidate.health, failure.kind.value
-    health.note_failure(began_at, now)
-    grant.slot.note_failure(now)
-    at_once = failure.kind is FailureClass.UNREACHABLE
-    if failure.kind is FailureClass.MID_STREAM:
-        at_once = circuit.note_break(began_at, now)
-    if circuit.note_failure(now, kind, began_at=began_at, at_once=at_once):
-        detail = failure.message if failure.status is None else ""
-        _tell_circuit(context, grant, "open", kind, detail)
-    elif grant.is_probe:
-        context.engine.routes.on_change()
-    told_s = min(failure.retry_after_s or 0.0, LONGEST_TOLD_S)
-    if told_s > 0.0:
-        context.awareness.tell_to_wait(grant.scope(), now + told_s, kind, "told to wait")
-        context.engine.routes.rest_scope(grant.scope())
-    elif health.failures >= _FAILURES_TO_REST and circuit.answered_at >= health.failing_since:
-        # Who answered since then is another account: an answer of its own ends the row.
-        doublings = min(health.failures - _FAILURES_TO_REST, 16)
-        rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**doublings)
-        context.awareness.tell_to_wait(grant.scope(), now + rest_s, kind, "fails in a row")
-        _tell_rest(context, grant, failure, rest_s)
-
-
 def forget_refusals(context: AttemptContext, grant: Grant) -> None:
     """Note that an account serves a model after all; what single keys are refused stays."""
     refusals = _refusals_of(grant)
@@ -140,29 +256,6 @@ def forget_refusals(context: AttemptContext, grant: Grant) -> None:
         candidate.refusals = refusals if refusals.cooldown_by_key else None
     grant.pool.refresh(candidates, context.clock())
     context.engine.routes.on_change()
-
-
-def _refuse_model(
-    context: AttemptContext,
-    grant: Grant,
-    failure: Failure,
-    consequence: Consequence,
-    began_at: float,
-    now: float,
-) -> None:
-    """Keep the model, at this endpoint, from the account or from the key alone."""
-    refusals = _refusals_of(grant)
-    in_row = refusals.count(began_at, now)
-    wait_s = wait_for(failure, consequence, in_row)
-    grant.slot.note_failure(now)
-    refusals.rest(
-        now + wait_s, failure.kind.value, None if consequence.whole_account else grant.slot
-    )
-    candidates = _candidates_of(grant)
-    for candidate in candidates:
-        candidate.refusals = refusals
-    grant.pool.refresh(candidates, now)
-    _tell_rest(context, grant, failure, wait_s, is_of_model=True)
 
 
 def _candidates_of(grant: Grant) -> list[Candidate]:
@@ -177,136 +270,9 @@ def _refusals_of(grant: Grant) -> Refusals:
     return first.refusals
 
 
-def _cool_scope(
-    context: AttemptContext,
-    grant: Grant,
-    failure: Failure,
-    consequence: Consequence,
-    started_at: float,
-    now: float,
-) -> None:
-    scope = grant.scope()
-    scope.statistics.refused += 1
-    grant.slot.refused += 1
-    # Calls that were under way together are refused together: one refusal, one wait.
-    is_first = started_at >= scope.statistics.refused_at
-    if is_first:
-        scope.statistics.refusals_in_row += 1
-        scope.statistics.refused_at = now
-    believed_s = context.awareness.note_refusal(scope, failure, now, is_first=is_first)
-    grant.slot.note_failure(now)
-    wait_s = _wait_s(context, failure, consequence, scope.statistics.refusals_in_row)
-    if believed_s is not None and not failure.retry_after_s:
-        wait_s = believed_s
-        if wait_s <= 0.0:
-            context.engine.routes.refresh_scope(scope)
-            return
-    until = now + wait_s
-    how = "told to wait" if failure.retry_after_s else ""
-    scopes = [scope]
-    if failure.kind in _OF_THE_ACCOUNT:
-        scopes = list({scope, *context.awareness.book.scopes_of(grant.slot)})
-    for told in scopes:
-        context.awareness.tell_to_wait(told, until, failure.kind.value, how)
-    if scope.group == ALL_MODELS or failure.kind in _OF_THE_ACCOUNT:
-        _rest(context, grant, consequence, failure, until, now)
-    for told in scopes:
-        context.engine.routes.rest_scope(told)
-
-
-def _cool_key(
-    context: AttemptContext,
-    grant: Grant,
-    failure: Failure,
-    consequence: Consequence,
-    began_at: float,
-    now: float,
-) -> None:
-    slot = grant.slot
-    if began_at >= slot.refused_at:
-        slot.streak += 1
-        slot.refused_at = now
-    slot.note_failure(now)
-    until = now + _wait_s(context, failure, consequence, slot.streak)
-    if failure.kind in _OF_THE_ACCOUNT:
-        for scope in context.awareness.book.scopes_of(slot):
-            context.awareness.tell_to_wait(scope, until, failure.kind.value)
-            context.engine.routes.rest_scope(scope)
-    if consequence.key_state is KeyState.INVALID:
-        slot.cooldown.cause = failure.kind.value
-        _move(context, grant, KeyState.INVALID, failure, now)
-        if slot.record.state is KeyState.INVALID:
-            context.on_invalid(slot)
-    else:
-        _rest(context, grant, consequence, failure, until, now)
-
-
-def _wait_s(
-    context: AttemptContext, failure: Failure, consequence: Consequence, streak: int
-) -> float:
-    """Return the wait; an untold one begins as the operator has set it."""
-    first_s = None
-    if consequence.key_state is KeyState.THROTTLED:
-        first_s = consequence.cool_s * context.cooldown_s
-    if consequence.key_state is KeyState.EXHAUSTED:
-        first_s = min(consequence.cool_s, context.quota_cooldown_s)
-    return wait_for(failure, consequence, streak=max(1, streak), first_s=first_s)
-
-
-def _rest(
-    context: AttemptContext,
-    grant: Grant,
-    consequence: Consequence,
-    failure: Failure,
-    until: float,
-    now: float,
-) -> None:
-    context.manager.sleep(grant.slot, until, failure.kind.value)
-    if consequence.key_state is not None:
-        _move(context, grant, consequence.key_state, failure, now)
-    else:
-        context.engine.routes.refresh_slot(grant.slot)
-
-
-def _move(
-    context: AttemptContext, grant: Grant, to: KeyState, failure: Failure, now: float
-) -> None:
-    slot = grant.slot
-    state = slot.record.state
-    # Only an operator moves what an operator has disabled.
-    if state is not KeyState.DISABLED and to in ALLOWED_MOVES[state]:
-        expect = KeyVersion(state, grant.generation)
-        context.manager.move(slot, to, failure.kind.value, now, expect=expect)
-
-
 def _tell_circuit(
     context: AttemptContext, grant: Grant, state: str, trigger: str, detail: str = ""
 ) -> None:
     pool = grant.pool
     at = context.clock()
     context.feed.emit(CircuitMoved(pool.provider_id, pool.model, state, trigger, detail, at=at))
-
-
-def _tell_rest(
-    context: AttemptContext,
-    grant: Grant,
-    failure: Failure,
-    seconds: float,
-    *,
-    is_of_model: bool = False,
-) -> None:
-    pool = grant.pool
-    context.feed.emit(
-        Rested(
-            at=context.clock(),
-            provider_id=pool.provider_id,
-            scope_id=grant.scope().id,
-            model=pool.model if is_of_model else "",
-            endpoint=pool.endpoint if is_of_model else "",
-            key_id=grant.slot.id,
-            seconds=seconds,
-            cause=failure.kind.value,
-            status=failure.status,
-            message=failure.message,
-        )
-    )
