@@ -72,9 +72,14 @@ async def test_declared_limits_hold_whoever_cannot_wait() -> None:
     await router.register_key("sk-declared", "own", {"limits": {"rpm": 6}})
     demand = Demand(model="m", request_id="r", input_tokens=1, output_cap=1)
     served = 0
-    with pytest.raises(NoEligibleKeysError):
+
+    async def serve_all() -> None:
+        nonlocal served
         for _ in range(10):
             attempt = await anext(aiter(router.attempts(demand)))
             attempt.settle(1, 1)
             served += 1
+
+    with pytest.raises(NoEligibleKeysError):
+        await serve_all()
     assert 5 <= served <= 6
