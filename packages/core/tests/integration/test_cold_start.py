@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, Message, RequestIntent
-from apikeyrouter.domain.models.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.errors import NoEligibleKeysError
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
