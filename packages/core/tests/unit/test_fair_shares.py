@@ -206,3 +206,22 @@ async def test_faster_provider_is_preferred_and_the_slow_one_gets_another_chance
     assert served["k0"] == 0
     fleet.now += 600.0
     assert (await fleet.serve(20))["k0"] > 0
+
+
+async def test_thousands_of_keys_come_in_one_by_one_and_share_alike() -> None:
+    fleet = await Fleet((600, 300)).furnish()
+    served = await fleet.serve(900)
+    assert sum(served[key] == 1 for key in fleet.weight_by_key) >= 800
+    served = await fleet.serve(1800)
+    assert fleet.furthest(served) <= 0.1
+
+
+@pytest.mark.parametrize(
+    "facts", [{"priority": 1}, {"cost_rank": 0.0}], ids=lambda facts: str(facts)
+)
+async def test_best_of_thousands_is_found_at_once(facts: dict[str, Any]) -> None:
+    fleet = await Fleet((300,)).furnish()
+    best = await fleet.add("p0", **facts)
+    fleet.objective = RoutingObjective(primary=ObjectiveType.COST)
+    await fleet.serve(9)
+    assert set(await fleet.serve(20)) == {best}

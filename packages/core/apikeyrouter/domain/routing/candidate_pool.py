@@ -3,7 +3,7 @@
 What is learned of a model belongs here whatever a choice is to be good at: the sizes of its
 requests, its circuit, how its candidates fare. An objective only ranks them. A name that nobody
 has seen working may exist nowhere: of many keys only as many become candidates as its requests
-keep busy, and all of them once it has worked.
+keep busy, and all of them once it has worked (thousands one by one).
 """
 
 import math

@@ -140,6 +140,8 @@ class Contest:
         for entrant in self._entrants:
             entrant.pool.served_turn = served
         self.winner = best.entrant
+        if best.entrant.pool.pending and best.entrant.pool.has_worked:
+            self._admit(best.entrant.pool, 1)
 
     def _admit_more(self) -> bool:
         """Let further keys compete for a name that may exist nowhere: those before had no room."""

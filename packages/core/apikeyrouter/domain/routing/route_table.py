@@ -6,7 +6,7 @@ what they were made of changes, and bounded: callers may ask for any name.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -19,7 +19,7 @@ from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.ranking import SMALL_POOL
-from apikeyrouter.domain.routing.scoring import Scoring, ScoringTable
+from apikeyrouter.domain.routing.scoring import RANKS, Scoring, ScoringTable
 from apikeyrouter.errors import UnknownModelError
 
 #: Pools at once; beyond it the one unused for longest goes, those that never worked first.
@@ -30,6 +30,9 @@ _POOLS_LOOKED_AT = 64
 _NAMES_COMPARED, _CHARACTERS_COMPARED = 256, 64
 #: With up to this many keys all are candidates at once, whether the model exists or not.
 _FEW_KEYS = 8
+#: Of more keys than this, if they are alike, so many are candidates at first; each request that
+#: is served brings in one more, whose turn is next.
+_MANY_KEYS, _FIRST_OF_MANY = 256, 64
 
 PoolName = tuple[str, str, str]
 RouteName = tuple[str, str | None, str]
@@ -97,7 +100,7 @@ class RouteTable:
         for pool in self._all_pools():
             model = pool.model
             if pool.provider_id == entry.id and slot.serves(model) and entry.serves(model):
-                if pool.pending:
+                if (pool.provider_id, model, pool.endpoint) in self._unproven and pool.pending:
                     pool.pending.append(slot)
                 else:
                     self._admit(pool, slot, entry)
@@ -197,14 +200,14 @@ class RouteTable:
         return route
 
     def prove(self, pool: CandidatePool) -> None:
-        """Note that a call was answered: the model exists, and every key may serve it."""
+        """Note that a call was answered: the model exists, and any key may serve it."""
         pool.has_worked = True
         name = (pool.provider_id, pool.model, pool.endpoint)
         if self._unproven.pop(name, None) is not None:
             self._pools[name] = pool
             self._make_space()
         if pool.pending:
-            self.admit_pending(pool, len(pool.pending))
+            self.admit_pending(pool, _first_keys(pool.pending))
             self._forget_routes()
 
     def admit_pending(self, pool: CandidatePool, most: int) -> bool:
@@ -285,7 +288,7 @@ class RouteTable:
             # Names that exist nowhere are not all asked of the same keys.
             start = hash(model) % len(pool.pending)
             pool.pending = pool.pending[start:] + pool.pending[:start]
-        self.admit_pending(pool, 1 if pools is self._unproven else len(pool.pending))
+        self.admit_pending(pool, 1 if pools is self._unproven else _first_keys(pool.pending))
         if pool.candidates:
             pools[name] = pool
             self._make_space()
@@ -338,6 +341,15 @@ class RouteTable:
             pool.remove(slot, candidate)
             self._admit(pool, slot, entry)
         self._forget_routes()
+
+
+def _first_keys(slots: Sequence[KeySlot]) -> int:
+    """Return how many of *slots* are to be candidates at once: of many that are alike a part."""
+    if len(slots) <= _MANY_KEYS:
+        return len(slots)
+    kinds = {(slot.priority, slot.weight) for slot in slots}
+    is_ranked = any(not RANKS.isdisjoint(slot.record.metadata) for slot in slots)
+    return len(slots) if is_ranked or len(kinds) > 1 else _FIRST_OF_MANY
 
 
 def _grounds_of(levels: tuple[Level, ...]) -> frozenset[object]:

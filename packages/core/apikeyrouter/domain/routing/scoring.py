@@ -17,6 +17,8 @@ Score = Callable[[Candidate, float], float]
 #: Says why a candidate must not serve (a constraint that it breaks), or `None`.
 Gate = Callable[[Candidate, float], str | None]
 
+#: What an operator may say of a key, from 0 (best) to 1.
+RANKS = frozenset({"cost_rank", "quality_rank"})
 UNKNOWN = 0.5
 #: Scores this close are equal, and equal candidates take turns: a measured latency is never
 #: quite another's, and whoever is not called cannot improve its own.
