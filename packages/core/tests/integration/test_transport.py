@@ -328,3 +328,25 @@ def test_one_transport_serves_one_event_loop_after_another() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [asyncio.run(ask()), asyncio.run(ask_and_close())] == [b"ok", b"ok"]
+
+
+async def test_answer_may_come_before_the_body_is_read(transport: Transport) -> None:
+    """A large body that a provider refuses by its head does not keep its answer back."""
+    may_read = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=413, headers={"content-length": "3"})
+        await response.prepare(request)
+        await response.write(b"big")
+        await may_read.wait()
+        await request.read()
+        return response
+
+    async with serving(handler) as url:
+        body = b"x" * 1_000_000
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                response = await transport.request("POST", url, {}, body)
+                assert (response.status, await response.read()) == (413, b"big")
+                response.close()
+                may_read.set()

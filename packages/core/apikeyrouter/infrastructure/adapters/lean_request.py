@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
+from aiohttp import hdrs
+from aiohttp.connector import Connection
 from aiohttp.helpers import TimerNoop
+from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
 from apikeyrouter.infrastructure.adapters.connection_options import Proxy
@@ -20,6 +23,34 @@ from apikeyrouter.infrastructure.adapters.connection_options import Proxy
 #: Releases whose parts are known to fit.
 IS_KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 _NO_TIMER = TimerNoop()
+
+
+class _Request(aiohttp.ClientRequest):
+    """Writes its head and its body at once, where the library makes a task that writes the body.
+
+    What the system does not take at once waits in the transport; an answer may come before.
+    """
+
+    whole_body: bytes | None = None
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Write the request; return its answer, of which nothing has come yet."""
+        protocol = conn.protocol
+        if protocol is None:
+            raise aiohttp.ServerDisconnectedError
+        if self.whole_body is None:
+            return await super().send(conn)
+        is_absolute = self.proxy and not self.is_ssl()
+        target = str(self.url) if is_absolute else self.url.raw_path_qs
+        writer = StreamWriter(protocol, self.loop)
+        await writer.write_headers(f"{self.method} {target} HTTP/1.1", self.headers)
+        await writer.write(self.whole_body, drain=False)
+        writer.set_eof()
+        return aiohttp.ClientResponse(
+            self.method, self.original_url,
+            writer=None, continue100=None, timer=_NO_TIMER, request_info=self.request_info,
+            traces=[], loop=self.loop, session=self._session, stream_writer=writer,
+        )  # fmt: skip
 
 
 async def send_lean(
@@ -41,12 +72,17 @@ async def send_lean(
     connector = session.connector
     if connector is None:
         raise RuntimeError("Session is closed")
-    request = aiohttp.ClientRequest(
+    if body is not None:
+        headers = {**headers, hdrs.CONTENT_LENGTH: str(len(body))}
+        if connector.force_close:
+            headers[hdrs.CONNECTION] = "close"
+    request = _Request(
         method, url,
-        headers=headers, data=body, loop=asyncio.get_running_loop(), session=session,
+        headers=headers, loop=asyncio.get_running_loop(), session=session,
         timer=_NO_TIMER, response_class=aiohttp.ClientResponse, traces=[],
         proxy=proxy.url if proxy else None, proxy_headers=proxy.headers if proxy else None,
     )  # fmt: skip
+    request.whole_body = body
     try:
         connection = await connector.connect(request, traces=[], timeout=session.timeout)
     except TimeoutError as error:
