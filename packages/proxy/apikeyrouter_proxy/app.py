@@ -13,7 +13,7 @@ from apikeyrouter.infrastructure.config.model import (
     refuse_open_service,
 )
 from apikeyrouter.service import LedgerAccount, ModelLists
-from apikeyrouter_proxy.composition import furnish, read_config, refuse_unsupported
+from apikeyrouter_proxy.composition import read_config, refuse_unsupported, register_all
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
@@ -34,7 +34,7 @@ class ProxyApp:
     """An ASGI application: the data plane by path, and what must be started and stopped.
 
     Attributes:
-        router: What decides and forwards; furnished when the service starts.
+        router: What decides and forwards; its providers and keys are registered at the start.
         bodies: Reads request bodies, and counts those that are held.
         ending: Set when the service stops and waits no longer for what runs.
     """
@@ -44,7 +44,7 @@ class ProxyApp:
         self.router = router
         self.models = ModelLists(router.routes, router.now)
         self.ending = ShutdownState()
-        self._is_furnished = False
+        self._is_registered = False
         clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
         info = Info(router, clients, self.models)
         gets = {"/health": info.health, "/ready": info.ready, "/v1/models": info.list_models}
@@ -97,9 +97,9 @@ class ProxyApp:
         Raises:
             ConfigurationError: Something in it cannot be used.
         """
-        if not self._is_furnished:
-            await furnish(self.router, self.config)
-            self._is_furnished = True
+        if not self._is_registered:
+            await register_all(self.router, self.config)
+            self._is_registered = True
         self.models.start()
 
     async def stop(self) -> None:

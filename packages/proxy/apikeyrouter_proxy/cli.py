@@ -12,7 +12,7 @@ import typer
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app
-from apikeyrouter_proxy.composition import furnish, read_config
+from apikeyrouter_proxy.composition import read_config, register_all
 from apikeyrouter_proxy.settings import ProxySettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -99,9 +99,9 @@ def check_config(
     """Validate a configuration and print what would run, with secrets masked."""
     try:
         facts = _listening_on(read_config(file, os.environ), None, ProxySettings().port)
-        # Whatever `serve` would refuse is refused here; nothing is asked of a provider.
+        # What `serve` would refuse is refused here too; nothing is asked of a provider.
         service = create_app(facts, settings=RouterSettings())
-        asyncio.run(furnish(service.router, facts))
+        asyncio.run(register_all(service.router, facts))
     except ConfigurationError as error:
         raise _stop(error) from None
     data = _masked(facts)

@@ -102,7 +102,7 @@ def refuse_unsupported(config: RouterConfig) -> None:
         raise ConfigurationError("\n".join(lines))
 
 
-async def furnish(router: ApiKeyRouter, config: RouterConfig) -> None:
+async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
     """Register all that *config* names with *router*.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The demo as a table that changes while one looks, and as a few sentences at the end."""
+"""The demo as a live table, and as a few sentences at the end."""
 
 from typing import Any
 

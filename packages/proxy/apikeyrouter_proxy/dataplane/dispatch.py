@@ -1,8 +1,8 @@
 """Which endpoint answers a request, by its path and method.
 
-The endpoints that count are found by one look-up. Whatever else comes is
-mended where it can be (a base URL with one `/v1` too many or too few), and
-told what would be right where it cannot.
+The endpoints that count are found by one look-up. Any other path is
+corrected where that is possible (a base URL with one `/v1` too many or too few);
+else the refusal says what would be right.
 """
 
 from collections.abc import Mapping

@@ -175,7 +175,7 @@ class Forwarder:
         request: Request,
         demand: Demand,
     ) -> None:
-        # Nobody can be told anything who does not read: what is left then is to hang up.
+        # A client that does not read cannot be told anything: its connection is closed.
         left_s = (demand.deadline or 0.0) - self._router.now() + _CUT_OFF_AFTER_S
         cut_off = asyncio.get_running_loop().call_later(
             left_s, _cut_off, request, asyncio.current_task()

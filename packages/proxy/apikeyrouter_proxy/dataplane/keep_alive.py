@@ -1,4 +1,4 @@
-"""Comments in the silent gaps of an event stream, so that nothing in between hangs up."""
+"""Comments in the silent gaps of an event stream, so that nothing in between closes it."""
 
 import asyncio
 from typing import Any

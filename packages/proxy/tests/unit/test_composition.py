@@ -10,7 +10,7 @@ from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app
-from apikeyrouter_proxy.composition import furnish, read_config
+from apikeyrouter_proxy.composition import read_config, register_all
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +57,7 @@ async def test_limits_named_by_one_key_bind_its_scope(first: int) -> None:
     keys[first]["limits"] = {"rpm": 60}
     config = RouterConfig.model_validate({"providers": {"openai": {}}, "keys": keys})
     async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
-        await furnish(router, config)
+        await register_all(router, config)
         router.routes.route_for(Demand(model="gpt-4o", request_id="r"))
         (scope,) = router.get_state_summary()["scopes"]
     assert [(w["dimension"], w["capacity"]) for w in scope["windows"]] == [("requests", 60.0)]
@@ -192,7 +192,7 @@ async def test_provider_is_reached_and_waited_for_as_its_entry_says() -> None:
     }  # fmt: skip
     config = RouterConfig.model_validate({"providers": {"lab": entry, "openai": {}}})
     async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
-        await furnish(router, config)
+        await register_all(router, config)
         lab, usual = (router.routes.providers[name].adapter for name in ("lab", "openai"))
     for adapter, expected in ((lab, (False, 20.0, 0.5)), (usual, (True, 300.0, 120.0))):
         assert isinstance(adapter, OpenAIAdapter)
@@ -211,7 +211,7 @@ async def test_way_to_a_provider_that_cannot_be_is_told_with_its_name(
     config = RouterConfig.model_validate({"providers": {name: entry}})
     async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
         with pytest.raises(ConfigurationError, match=f"provider '{name}': {field} ") as caught:
-            await furnish(router, config)
+            await register_all(router, config)
     assert "hidden" not in str(caught.value) + repr(config)
 
 
