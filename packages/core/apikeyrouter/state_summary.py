@@ -6,7 +6,7 @@ from typing import Any
 from apikeyrouter.composition import RouterParts
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.report import window_state
+from apikeyrouter.domain.ledger.report import window_states
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.quota_scope import QuotaScope
 
@@ -66,7 +66,7 @@ def scope_summary(scope: QuotaScope, now: float) -> dict[str, Any]:
         "refused": scope.statistics.refused,
         "wakes_in_s": _seconds_until(scope.cooldown.until, now),
         "why": scope.cooldown.why if scope.cooldown.until > now else "",
-        "windows": [window_state(window, now).model_dump() for window in scope.account.windows],
+        "windows": [window.model_dump() for window in window_states(scope, now)],
     }
 
 

@@ -11,6 +11,7 @@ use has been given back by then, is not told either: every rule is scored for ea
 has proved itself only every tenth call is looked at.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
@@ -19,17 +20,19 @@ from typing import NamedTuple
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import FixedWindow
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.observation import Dimension, ObservedLimit
 
 #: Scores are averages over about so many comparisons.
-_MEMORY = 12
+_MEMORY = 24
 #: Comparisons before another rule may be believed, and how much better it must predict.
-_LEAST_COMPARED, _CLEARLY = 5, 0.75
+_LEAST_COMPARED, _CLEARLY = 6, 0.7
 _LEAST_GAIN = 0.03
-#: After so many comparisons only one call in so many is looked at.
-_ENOUGH, _LOOK_EVERY = 12, 10
+#: After so many comparisons only two calls in a row of so many are looked at. Over long stretches
+#: others have always used something, and every rule is off.
+_ENOUGH, _LOOK_EVERY = 12, 20
 #: Tokens that no rule is expected to predict.
 _TOLERANCE = 4.0
 
@@ -129,18 +132,28 @@ class Mark(NamedTuple):
 
 @dataclass(slots=True)
 class _Report:
-    """What one report told: units used, when, and the sums at that moment."""
+    """What one report told, when, and the sums at that moment.
+
+    Attributes:
+        era: Reports of different eras are not comparable: a window ended, or its limit changed.
+    """
 
     number: int
     at: float
     sums: Sequence[float]
+    remaining: float
     used: float
-    epoch: int
+    rounding: float
+    era: tuple[float, ...]
 
 
 @dataclass(slots=True)
 class _Score:
-    """How far a rule is off, on average: 0 is exact, 1 tells nothing."""
+    """How far a rule is off, on average: 0 is exact, 1 tells nothing.
+
+    Averages the square roots of the errors: while others use the account too, the right rule is
+    exact now and then and far off at other times, and a wrong one is never exact.
+    """
 
     error: float = 0.0
     compared: int = 0
@@ -185,7 +198,7 @@ class ChargeLearner:
         sums[_INPUT] += sizes.input
         sums[_CAP] += sizes.cap
         sums[_LARGER] += sizes.larger
-        if self._is_sure and self._sent % _LOOK_EVERY:
+        if self._is_sure and self._sent % _LOOK_EVERY > 1:
             return None
         return Mark(self._sent, now, tuple(sums))
 
@@ -201,22 +214,28 @@ class ChargeLearner:
             self._sums[place] -= part
 
     def reported(
-        self, mark: Mark, window: Window, remaining: float, now: float, part: Sequence[float]
+        self,
+        mark: Mark,
+        window: Window,
+        told: ObservedLimit,
+        now: float,
+        part: Sequence[float],
     ) -> bool:
         """Compare the rules with a report of *window*; tell whether another one is believed.
 
         Args:
+            told: With what remains.
             part: Of the sums, what the reporting call has given back; nothing while it goes on.
         """
-        used = window.capacity - remaining
-        epoch = window.epoch if isinstance(window, FixedWindow) else 0
+        remaining = told.remaining or 0.0
+        figures = remaining, window.capacity - remaining, told.rounding, _era_of(window)
         settled = tuple(self._sums)
         own = part or (0.0,) * (_SUMS - 4)
         unsettled = (*settled[:4], *(x - y for x, y in zip(settled[4:], own, strict=True)))
         reports = (
-            _Report(mark.number, mark.at, mark.sums, used, epoch),
-            _Report(self._sent, now, unsettled, used, epoch),
-            _Report(self._sent, now, settled, used, epoch),
+            _Report(mark.number, mark.at, mark.sums, *figures),
+            _Report(self._sent, now, unsettled, *figures),
+            _Report(self._sent, now, settled, *figures),
         )
         for way, report in enumerate(reports):
             before = self._last[way]
@@ -233,20 +252,31 @@ class ChargeLearner:
             self.belief = replace(belief, answers=0, confidence=belief.confidence / 2.0)
 
     def _compare(self, before: _Report | None, after: _Report, window: Window, way: int) -> None:
-        if before is None or before.epoch != after.epoch:
+        if before is None or before.era != after.era:
+            return
+        if self._is_sure and after.number - before.number > _LOOK_EVERY // 2:
             return
         elapsed_s = after.at - before.at
         refilled = window.rate * elapsed_s if isinstance(window, TokenBucket) else 0.0
-        charged = after.used - before.used + refilled
+        charged = before.remaining - after.remaining + refilled
         # What refills a bucket that is full already is lost: then nothing can be said.
         if refilled > before.used and refilled > 0.05 * charged:
             return
+        tolerance = max(_TOLERANCE, after.rounding)
+        # What calls that begin are charged and what others give back may come to nearly nothing.
         passed = [b - a for a, b in zip(before.sums, after.sums, strict=True)]
+        if after.sums[_DONE_INPUT] > 0.0:
+            # How far our estimates are off is known from the calls that are done.
+            correction = after.sums[_USED_INPUT] / after.sums[_DONE_INPUT]
+            passed[_INPUT] *= correction
+            passed[_DONE_INPUT] *= correction
+        turned = passed[_INPUT] + passed[_CAP] + passed[_DONE_INPUT] + passed[_DONE_CAP]
+        least_size = max(1.0, 0.5 * turned)
         for rule, scores in zip(RULES, self._scores, strict=True):
             predicted = sum([passed[place] * weight for place, weight in rule.weights])
-            off = max(0.0, abs(predicted - charged) - _TOLERANCE)
-            size = max(abs(charged), abs(predicted), 1.0)
-            scores[way].note(min(1.0, off / size))
+            off = max(0.0, abs(predicted - charged) - tolerance)
+            size = max(abs(charged), abs(predicted), least_size)
+            scores[way].note(math.sqrt(min(1.0, off / size)))
 
     def _judge(self) -> bool:
         errors = [min(score.error for score in scores) for scores in self._scores]
@@ -261,9 +291,12 @@ class ChargeLearner:
         old = 1.0 if now is None else errors[now]
         if errors[best] > _CLEARLY * old or old - errors[best] < _LEAST_GAIN:
             best = now if now is not None else best
-        admission = replace(RULES[best].admission, counts_cached=self.prior.counts_cached)
-        has_changed = not is_same(admission, believed)
-        self.belief = Belief(admission, compared, (1.0 - errors[best]) * compared / (compared + 3))
+        has_changed = best != now
+        if has_changed:
+            found = replace(RULES[best].admission, counts_cached=self.prior.counts_cached)
+            believed = self.prior if is_same(found, self.prior) else found
+        confidence = (1.0 - errors[best] ** 2) * compared / (compared + 3)
+        self.belief = Belief(believed, compared, confidence)
         return has_changed
 
     def _compared(self) -> int:
@@ -290,9 +323,9 @@ class CallCharge:
         for told in limits:
             if told.dimension is not Dimension.TOKENS or told.label or told.remaining is None:
                 continue
-            window = account.window(Dimension.TOKENS)
+            window = account.window(Dimension.TOKENS, told.period_s)
             return window is not None and self._learner.reported(
-                self.mark, window, told.remaining, now, self._part
+                self.mark, window, told, now, self._part
             )
         return False
 
@@ -308,6 +341,13 @@ class CallCharge:
 
 #: What tells rules apart: all but how cached input counts.
 _manner_of = attrgetter(*[f.name for f in fields(Admission) if f.name != "counts_cached"])
+
+
+def _era_of(window: Window) -> tuple[float, ...]:
+    if isinstance(window, RemainingBucket):
+        # Its capacity is no more than the largest remainder seen.
+        return ()
+    return window.capacity, window.epoch if isinstance(window, FixedWindow) else 0
 
 
 def is_same(one: Admission, other: Admission) -> bool:

@@ -88,6 +88,8 @@ class LimitLearning:
         """
         surprise, eased = 0.0, False
         for told in limits:
+            if told.dimension is Dimension.TOKENS and scope.charge is None:
+                self._begin_charge(scope)
             window = self._known(scope, told)
             if window is None:
                 if told.limit:
@@ -174,8 +176,6 @@ class LimitLearning:
             elif window.reset_at == math.inf:
                 window.align(now + period, now)
         self._ledger.adopt(window, scope.account, now, hold)
-        if told.dimension is Dimension.TOKENS and scope.charge is None:
-            self._begin_charge(scope)
         if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
             self._ballots[window] = _Ballot()
             window = self._vote(scope, window, told, now)
@@ -193,8 +193,6 @@ class LimitLearning:
         mine = hold.amounts[INDEX_OF[told.dimension]] if hold is not None else 0.0
         window = RemainingBucket(told.dimension, told.remaining + mine, now, told.label)
         self._ledger.adopt(window, scope.account, now, hold)
-        if told.dimension is Dimension.TOKENS and scope.charge is None:
-            self._begin_charge(scope)
         window.note_remaining(told.remaining, now)
         self._hold_against(scope, window, told, now, hold)
         self._search.told(scope)

@@ -250,6 +250,7 @@ class RoutingEngine:
 def _note_of(winner: Entrant, picked: Picked, now: float, waited_s: float) -> AttemptNote:
     pool, ranking, chosen = winner.pool, winner.ranking, picked.candidate
     figures: list[Any] = []
+    charge = chosen.scope.charge
     for window in chosen.scope.account.windows[:FIGURES_KEPT]:
         figures += (window, window.used, window.capacity)
     return AttemptNote(
@@ -265,4 +266,5 @@ def _note_of(winner: Entrant, picked: Picked, now: float, waited_s: float) -> At
             [(other.scope.id, why) for other, why in ranking.sleepers(EXCLUDED_KEPT)]
         ) if ranking.why else (),
         figures=tuple(figures),
+        charge=charge.belief if charge is not None else None,
     )  # fmt: skip

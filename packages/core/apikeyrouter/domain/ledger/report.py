@@ -50,12 +50,13 @@ def quota_state_of(
 ) -> QuotaState:
     """Describe what *slot* may still use of its *scopes*."""
     period = _PERIOD_OF.get(time_window) if time_window is not None else None
-    windows = [
-        window
+    owned = [
+        (scope, window)
         for scope in scopes
         for window in scope.account.windows
         if window.label != CAUTIOUS and (period is None or window.period_s == period)
     ]
+    windows = [window for _, window in owned]
     limits = [window for window in windows if window.algorithm is not Algorithm.CONCURRENT]
     tightest = max(limits or windows, key=lambda window: window.pressure(now), default=None)
     wake_at = max([slot.cooldown.until, *(scope.cooldown.until for scope in scopes)])
@@ -65,7 +66,7 @@ def quota_state_of(
         scope_id=scopes[0].id if scopes else "",
         capacity_state=_word_for(tightest, wake_at, now),
         updated_at=instant(now),
-        windows=[window_state(window, now) for window in windows],
+        windows=[_window_state(scope, window, now) for scope, window in owned],
         used_requests=sum(scope.statistics.served for scope in scopes),
         used_tokens=sum(scope.statistics.served_tokens for scope in scopes),
     )
@@ -76,8 +77,12 @@ def quota_state_of(
     return state
 
 
-def window_state(window: Window, now: float) -> WindowState:
-    """Describe one window."""
+def window_states(scope: QuotaScope, now: float) -> list[WindowState]:
+    """Describe the windows of one scope."""
+    return [_window_state(scope, window, now) for window in scope.account.windows]
+
+
+def _window_state(scope: QuotaScope, window: Window, now: float) -> WindowState:
     room = window.room(now)
     return WindowState(
         dimension=window.dimension.value,
@@ -91,7 +96,14 @@ def window_state(window: Window, now: float) -> WindowState:
         age_s=now - window.observed_at if window.observed_at is not None else None,
         resets_in_s=window.resets_in(now),
         drift_per_s=window.drift_per_s,
+        charge=_charge_on(scope, window),
     )
+
+
+def _charge_on(scope: QuotaScope, window: Window) -> str:
+    if scope.charge is None or window.dimension is not Dimension.TOKENS:
+        return ""
+    return scope.charge.belief.tell()
 
 
 def predict(slot: KeySlot, scopes: Sequence[QuotaScope], now: float) -> ExhaustionPrediction:

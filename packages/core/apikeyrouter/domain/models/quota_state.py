@@ -69,6 +69,7 @@ class WindowState(BaseModel):
     Attributes:
         provenance: Who told the capacity: declared, header, error body, inferred.
         age_s: Seconds since the provider last spoke of it; `None` if it never did.
+        charge: How a call is charged on it, where that is learned; else empty.
     """
 
     dimension: str
@@ -82,6 +83,7 @@ class WindowState(BaseModel):
     age_s: float | None = None
     resets_in_s: float | None = None
     drift_per_s: float = 0.0
+    charge: str = ""
 
 
 class QuotaState(BaseModel):

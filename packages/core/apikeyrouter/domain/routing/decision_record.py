@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.domain.accounts.charge_learning import Belief
 from apikeyrouter.domain.ledger.ledger import Shortfall
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.routing_decision import (
@@ -35,6 +36,7 @@ class AttemptNote(msgspec.Struct, eq=False):
         excluded: QuotaScope id and the reason of those that were out.
         candidates: Scopes that serve the model.
         figures: In turn a window, and what was used of which capacity when it was chosen.
+        charge: How its tokens were reckoned; `None` while no limit of tokens was told.
         outcome: `ok`, `cancelled`, a failure class, or empty while it runs.
         answered_at: When the provider let it in.
     """
@@ -49,6 +51,7 @@ class AttemptNote(msgspec.Struct, eq=False):
     runners_up: tuple[Any, ...] = ()
     excluded: tuple[tuple[str, Shortfall], ...] = ()
     figures: tuple[Any, ...] = ()
+    charge: Belief | None = None
     outcome: str = ""
     message: str = ""
     answered_at: float | None = None
@@ -61,6 +64,7 @@ class AttemptNote(msgspec.Struct, eq=False):
     def shorten(self) -> None:
         """Keep the choice and its outcome alone: another attempt has followed."""
         self.runners_up = self.excluded = self.figures = ()
+        self.charge = None
         self.message = ""
 
     def next_best(self) -> list[tuple[str, float]]:
@@ -221,6 +225,8 @@ def _tell_attempt(number: int, note: AttemptNote) -> str:
             f"{window.name} {used:,.0f} of {capacity:,.0f} ({window.provenance.value})"
             for window, used, capacity in note.limits()
         )
+    if note.charge is not None:
+        text += f"; tokens are {note.charge.tell()}"
     return f"{text}. {_tell_outcome(note)}"
 
 
@@ -250,6 +256,8 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
     }
     if note.message:
         data["message"] = note.message
+    if note.charge is not None:
+        data["charge"] = note.charge.tell()
     lists: dict[str, list[dict[str, Any]]] = {
         "runners_up": [
             {"key_id": key, "score": round(score, 4)} for key, score in note.next_best()
