@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.pace_search import CHANCE_S
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.key_manager import KeyManager
@@ -53,7 +54,9 @@ def compose(
     secret = settings.encryption_key
     sealer = EncryptionService(secret.get_secret_value() if secret else None)
     ledger = Ledger()
-    search = LimitSearch(ledger, emit=feed.emit)
+    # What may be chance rests a quarter of what the operator has set for throttled keys.
+    chance_s = CHANCE_S * settings.default_cooldown_seconds
+    search = LimitSearch(ledger, emit=feed.emit, chance_s=chance_s)
     registry = AccountRegistry(
         ledger, search,
         clock=clock, emit=feed.emit, on_capacity=lambda scope: routes.refresh_scope(scope),

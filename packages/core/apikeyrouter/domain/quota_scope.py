@@ -28,6 +28,10 @@ class Membership:
     confidence: float = 1.0
 
 
+#: The most calls at once that were let in are remembered for so long, up to twice.
+_LEVEL_S = 10.0
+
+
 @dataclass(slots=True, eq=False)
 class ScopeStatistics:
     """What was counted of one scope's calls.
@@ -43,6 +47,22 @@ class ScopeStatistics:
     refused: int = 0
     refused_at: float = 0.0
     refusals_in_row: int = 0
+    _levels: tuple[int, int] = (0, 0)
+    _levels_at: float = 0.0
+
+    def note_level(self, calls: int, now: float) -> None:
+        """Note that so many calls were under way when one of them was let in."""
+        if now - self._levels_at >= _LEVEL_S:
+            is_old = now - self._levels_at >= 2.0 * _LEVEL_S
+            self._levels = (calls, 0 if is_old else self._levels[0])
+            self._levels_at = now
+        elif calls > self._levels[0]:
+            self._levels = (calls, self._levels[1])
+
+    def proven_calls(self, now: float) -> int:
+        """Return the most calls at once that were let in of late."""
+        self.note_level(0, now)
+        return max(self._levels)
 
 
 @dataclass(slots=True, eq=False)

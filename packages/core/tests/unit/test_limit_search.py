@@ -43,16 +43,16 @@ class Silent:
             self.scope.statistics.served += 1
             self.scope.statistics.refusals_in_row = 0
             self.served += 1
+            self.scope.statistics.note_level(1, now)
             if self.scope.is_searched:
                 self.pacing.answered(self.scope, now)
             return True
         self.ledger.cancel(got, now)
         self.refused += 1
         self.scope.statistics.refusals_in_row += 1
-        self.scope.cooldown.until = now + min(
-            60.0, 2.0 ** (self.scope.statistics.refusals_in_row - 1)
-        )
-        self.pacing.refused(self.scope, now, told=False, is_first=True)
+        believed_s = self.pacing.refused(self.scope, now, told=False, is_first=True)
+        untold_s = min(60.0, 2.0 ** (self.scope.statistics.refusals_in_row - 1))
+        self.scope.cooldown.until = now + (untold_s if believed_s is None else believed_s)
         return False
 
     def windows(self) -> dict[str, float]:
@@ -89,7 +89,9 @@ def test_first_refusal_sets_the_pace_that_a_minute_of_a_full_bucket_would_have()
     silent.scope.statistics.served = 0
     silent.pacing.begin(silent.scope, 0.0)
     silent.scope.statistics.served = 600
-    silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
+    silent.scope.statistics.note_level(1, 0.0)
+    for _ in range(2):
+        silent.pacing.refused(silent.scope, 0.0, told=False, is_first=True)
     (event,) = silent.events
     assert (event.before, event.provenance) == (None, "inferred")
     assert event.after == pytest.approx(0.95 * 600)
@@ -136,17 +138,22 @@ def test_refusal_that_a_known_limit_explains_or_that_tells_figures_changes_no_pa
     assert silent.windows() == {"requests per minute": 10.0}
 
 
-def test_beside_known_limits_the_second_unexplained_refusal_counts() -> None:
+def test_one_unexplained_refusal_may_be_chance_and_the_second_in_a_row_counts() -> None:
     silent = Silent()
     silent.scope.account.windows.append(
         make_window(
             Algorithm.TOKEN_BUCKET, Dimension.TOKENS, 1e6, 60.0, 0.0, provenance=Provenance.HEADER
         )
     )
-    for at, names in ((10.0, 1), (20.0, 2)):
-        silent.scope.statistics.served += 50
+    for at, let_in, guess in (
+        (10.0, 50, "trying calls at once"),
+        (20.0, 50, "trying calls at once"),
+        (20.5, 0, "paced requests"),
+    ):
+        silent.scope.statistics.served += let_in
+        silent.scope.statistics.note_level(1, at)
         silent.pacing.refused(silent.scope, at, told=False, is_first=True)
-        assert len(silent.windows()) == names
+        assert set(silent.windows()) == {"tokens per minute", guess}
 
 
 def test_asked_to_slow_down_it_halves_and_grows_back_and_goes() -> None:
@@ -180,7 +187,9 @@ def test_what_the_provider_tells_takes_the_place_of_what_was_guessed() -> None:
     silent = Silent()
     silent.pacing.begin(silent.scope, 0.0)
     silent.scope.statistics.served = 60
-    silent.pacing.refused(silent.scope, 1.0, told=False, is_first=True)
+    silent.scope.statistics.note_level(1, 0.0)
+    for _ in range(2):
+        silent.pacing.refused(silent.scope, 1.0, told=False, is_first=True)
     assert "paced requests" in silent.windows()
     silent.pacing.told(silent.scope)
     assert "paced requests" not in silent.windows()

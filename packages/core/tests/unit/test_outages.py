@@ -98,9 +98,9 @@ def test_calls_that_are_refused_together_are_refused_once(bench_of: BenchOf) -> 
 
 @pytest.mark.parametrize(
     ("kind", "waits"),
-    [(F.RATE_LIMITED, [3.0, 6.0, 12.0]), (F.IN_FLIGHT_BUDGET, [6.0, 12.0, 24.0])],
+    [(F.RATE_LIMITED, [0.75, 6.0, 12.0]), (F.IN_FLIGHT_BUDGET, [6.0, 12.0, 24.0])],
 )
-def test_untold_rests_begin_as_the_operator_has_set(
+def test_untold_rests_grow_from_what_the_operator_has_set_and_one_may_be_chance(
     bench_of: BenchOf, kind: FailureClass, waits: list[float]
 ) -> None:
     bench = bench_of(1, settings={"default_cooldown_seconds": 3.0}, limits=AMPLE)
@@ -109,7 +109,7 @@ def test_untold_rests_begin_as_the_operator_has_set(
         bench.attempt().fail(Failure(kind, "slow", 429))
         seen.append(rests(bench)["p/k1"])
         bench.now += seen[-1]
-    assert seen == waits
+    assert seen == pytest.approx(waits)
 
 
 @pytest.mark.parametrize("kind", [F.RATE_LIMITED, F.OVERLOADED])

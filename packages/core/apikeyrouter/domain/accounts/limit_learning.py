@@ -9,7 +9,6 @@ reset: a bucket's grows with use, a fixed window's stays where it is.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from apikeyrouter.domain.accounts.charge_learning import Belief, CallCharge, ChargeLearner
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
@@ -20,7 +19,7 @@ from apikeyrouter.domain.ledger.algorithms import FixedWindow
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger
 from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
-from apikeyrouter.domain.ledger.window import INDEX_OF, Window
+from apikeyrouter.domain.ledger.window import INDEX_OF, Ballot, Window
 from apikeyrouter.domain.limits.observation import (
     MINUTE_S,
     PERIODS_S,
@@ -39,16 +38,6 @@ _RESET_SLACK_S = 0.05
 _MAX_VOTES = 3
 
 
-@dataclass(slots=True)
-class _Ballot:
-    """What is believed of one window's algorithm: votes above zero say fixed."""
-
-    votes: int = 0
-    reset_at: float = 0.0
-    used: float = 0.0
-    longest_reset_s: float = 0.0
-
-
 class LimitLearning:
     """Folds observed limits into the windows of a scope."""
 
@@ -64,7 +53,6 @@ class LimitLearning:
         self._search = search
         self._book = book
         self._emit = emit
-        self._ballots: dict[Window, _Ballot] = {}
         #: What one account of a provider has shown; its siblings are alike until they differ.
         self._beliefs: dict[str, Belief] = {}
 
@@ -177,7 +165,7 @@ class LimitLearning:
                 window.align(now + period, now)
         self._ledger.adopt(window, scope.account, now, hold)
         if isinstance(window, TokenBucket) and not told.algorithm and told.reset_s is not None:
-            self._ballots[window] = _Ballot()
+            window.ballot = Ballot()
             window = self._vote(scope, window, told, now)
         self._hold_against(scope, window, told, now, hold)
         self._search.told(scope)
@@ -251,12 +239,12 @@ class LimitLearning:
 
     def _vote(self, scope: QuotaScope, window: Window, told: ObservedLimit, now: float) -> Window:
         """Let the reset say how the window refills; return the window now in force."""
-        ballot = self._ballots.get(window)
+        ballot = window.ballot
         if isinstance(window, FixedWindow):
             if told.reset_s is not None:
                 self._follow(window, told, now)
         elif ballot is None and isinstance(window, TokenBucket) and told.algorithm is None:
-            ballot = self._ballots[window] = _Ballot()
+            ballot = window.ballot = Ballot()
         if ballot is None or told.reset_s is None or told.remaining is None:
             return window
         instant, used = now + told.reset_s, window.capacity - told.remaining
@@ -265,13 +253,15 @@ class LimitLearning:
             return window
         ballot.longest_reset_s = max(ballot.longest_reset_s, told.reset_s)
         if ballot.reset_at and grew > 0 and isinstance(window, TokenBucket):
-            expected_s = grew / window.rate
-            stayed = abs(instant - ballot.reset_at) <= _SAME_INSTANT_S
-            if stayed and expected_s > 2.0 * _SAME_INSTANT_S:
-                ballot.votes += 1
-            elif not stayed:
+            # A bucket's reset moves on by what it has refilled meanwhile, and by what was used.
+            moves_by_s = now - ballot.at + grew / window.rate
+            if abs(instant - ballot.reset_at) > _SAME_INSTANT_S:
                 ballot.votes = max(-_MAX_VOTES, ballot.votes - 1)
-        ballot.reset_at, ballot.used = instant, used
+            elif moves_by_s > 2.0 * _SAME_INSTANT_S:
+                ballot.votes += 1
+            else:
+                return window
+        ballot.reset_at, ballot.used, ballot.at = instant, used, now
         if ballot.votes >= _VOTES_TO_CHANGE:
             return self._fix(scope, window, ballot, now)
         self._repace(window, told, ballot)
@@ -283,7 +273,7 @@ class LimitLearning:
         if abs(instant - window.reset_at) > _SAME_INSTANT_S:
             window.align(instant, now)
 
-    def _repace(self, window: Window, told: ObservedLimit, ballot: _Ballot) -> None:
+    def _repace(self, window: Window, told: ObservedLimit, ballot: Ballot) -> None:
         """Correct the period of a bucket once a telling report came."""
         if not isinstance(window, TokenBucket) or told.period_s is not None or ballot.votes > 0:
             return
@@ -291,14 +281,13 @@ class LimitLearning:
         if period is not None and period != window.period_s:
             window.repace(period)
 
-    def _fix(self, scope: QuotaScope, old: Window, ballot: _Ballot, now: float) -> Window:
+    def _fix(self, scope: QuotaScope, old: Window, ballot: Ballot, now: float) -> Window:
         period = _next_period(ballot.longest_reset_s)
         new = FixedWindow(
             old.dimension, old.capacity, period, now,
             reset_at=ballot.reset_at + _RESET_SLACK_S, provenance=old.provenance, label=old.label,
         )  # fmt: skip
         self._ledger.replace(old, new, scope.account, now)
-        del self._ballots[old]
         self._tell(scope, new, old.capacity, now)
         return new
 

@@ -8,22 +8,16 @@ _BURST_S = 1.0
 #: Below its ceiling a pace grows back within this time; over it by this share a second.
 _RECOVERY_S = 30.0
 NEAR = 0.95
-_PROBE_PER_S = 0.002
+_PROBE_PER_S = 0.004
 #: How long the pace stays under its ceiling; doubled whenever a refusal confirms it.
-_FIRST_HOLD_S, _LONGEST_HOLD_S = 30.0, 600.0
+_FIRST_HOLD_S, _LONGEST_HOLD_S = 30.0, 60.0
 _SAME = 0.1
+#: A pace that is let in so far beyond its ceiling grows by this share a second.
+_FAR_BEYOND, _GROWN_PER_S = 1.06, 0.05
 _SLOWEST_PER_S = 1.0 / MINUTE_S
 #: A pace that held nobody up for so long does not grow.
 _IDLE_S = 10.0
 _DOUBLES_IN_S = 5.0
-
-#: What a refusal leaves of the pace: of one measured for long, for a moment, and not at all.
-_EXACT, _ROUGH, _BLIND = 0.98, 0.9, 0.7
-_EXACT_AFTER_S, ROUGH_AFTER_S = 20.0, 5.0
-#: After fewer calls one refusal may be chance, and a pace is rough: no slower than this, and
-#: soon doubled.
-TELLING_CALLS = 10
-_ROUGH_PER_S = 0.5
 
 
 class Pace(TokenBucket):
@@ -78,6 +72,9 @@ class Pace(TokenBucket):
             self.go_at(self.rate * 2.0 ** min(elapsed / _DOUBLES_IN_S, 3.0))
         elif self.rate < near:
             self.go_at(min(near, self.rate + self.ceiling * elapsed / _RECOVERY_S))
+        elif self.rate > _FAR_BEYOND * self.ceiling:
+            # Nothing was refused so far beyond: the limit has grown.
+            self.go_at(self.rate * (1.0 + _GROWN_PER_S * min(elapsed, 1.0)))
         elif now >= self.probe_at:
             self.go_at(self.rate + self.ceiling * _PROBE_PER_S * elapsed)
 
@@ -92,20 +89,3 @@ class Pace(TokenBucket):
 
     def _rename(self) -> None:
         self.name = f"paced {self.dimension.value}"
-
-
-def measured_pace(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, float]:
-    """Return the pace to go at, and the one that was refused, from what was let in since.
-
-    The first refusal ends a bucket that began full, as those of a minute do. Between two
-    refusals exactly what refilled was let in, so the longer the time, the surer the pace.
-    """
-    if pace is None:
-        per_s = let_in / (MINUTE_S + elapsed)
-        if let_in < TELLING_CALLS:
-            per_s = max(per_s, _ROUGH_PER_S)
-        return NEAR * per_s, per_s
-    if elapsed < ROUGH_AFTER_S:
-        return _BLIND * pace.rate, pace.rate
-    per_s = min(pace.rate, let_in / elapsed)
-    return per_s * (_EXACT if elapsed >= _EXACT_AFTER_S else _ROUGH), per_s

@@ -5,19 +5,14 @@ from enum import Enum
 
 from apikeyrouter.domain.accounts.pace import Pace
 from apikeyrouter.domain.accounts.ramp import Ramp
-from apikeyrouter.domain.ledger.algorithms import RollingWindow
-from apikeyrouter.domain.ledger.window import Window
-from apikeyrouter.domain.limits.observation import MINUTE_S, Algorithm, Dimension, Provenance
-from apikeyrouter.domain.quota_scope import QuotaScope
+from apikeyrouter.domain.ledger.algorithms import Concurrent, RollingWindow
+from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension
 
 #: A limit is raised by one call at once no sooner than this after the last time, and later with
 #: every refusal that confirms it.
 ONE_MORE_AFTER_S, LATEST_ONE_MORE_S = 20.0, 80.0
-PUZZLED_FOR_S = 120.0
 #: A pace that was guessed so short a time ago, and confirmed by so few calls, is a guess still.
 _NEW_S, _CONFIRMED_BY = 5.0, 6
-#: A known limit that is used up to here explains a refusal.
-_EXPLAINS_FROM = 0.9
 
 
 class Explanation(Enum):
@@ -26,6 +21,20 @@ class Explanation(Enum):
     CALLS_AT_ONCE = "calls at once"
     PACE = "pace"
     LAST_MINUTE = "last minute"
+
+
+@dataclass(slots=True)
+class Gate:
+    """One call finds out whether a refusal was chance; no more than those under way beside it.
+
+    Attributes:
+        since, served, calls: When it began, the answers by then, the calls under way.
+    """
+
+    window: Concurrent
+    since: float
+    served: int
+    calls: int
 
 
 @dataclass(slots=True)
@@ -57,7 +66,8 @@ class SearchState:
         since: When counting began, at the first call or the last refusal.
         served: The count of calls let in at that instant.
         has_stood_still: Nothing was let in since that refusal.
-        puzzled_at: The last refusal that no known limit explained.
+        is_paced: A pace has let in what it foretold: a bucket it is.
+        puzzled: The count of calls let in at the last refusal that may be chance.
         one_more_s: How long calls at once stay as they are before one more is tried.
         log: What was let in within the last minute.
     """
@@ -74,26 +84,12 @@ class SearchState:
     pace: Pace | None = None
     minute: RollingWindow | None = None
     minute_grown_at: float = 0.0
-    puzzled_at: float = -PUZZLED_FOR_S
+    puzzled: int = -1
+    gate: Gate | None = None
+    is_paced: bool = False
     log: RollingWindow = field(default_factory=_log)
 
     def has_guessed_pace(self, served: int, now: float) -> bool:
         """Tell whether a pace was guessed a moment ago that no answer has confirmed."""
         is_new = now - self.since < _NEW_S and served - self.served < _CONFIRMED_BY
         return self.pace is not None and self.minute is None and is_new
-
-
-def has_told_limits(scope: QuotaScope) -> bool:
-    """Tell whether somebody has told a limit of *scope*."""
-    return any(window.provenance is not Provenance.INFERRED for window in scope.account.windows)
-
-
-def tight_windows(scope: QuotaScope, now: float) -> list[Window]:
-    """Return the known limits that explain a refusal: there is little left of them."""
-    return [
-        window
-        for window in scope.account.windows
-        if window.provenance is not Provenance.INFERRED
-        and window.algorithm is not Algorithm.CONCURRENT
-        and window.pressure(now) >= _EXPLAINS_FROM
-    ]

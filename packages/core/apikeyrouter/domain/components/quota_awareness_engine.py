@@ -75,6 +75,7 @@ class QuotaAwarenessEngine:
         """Fold in one call that was let in: the next untold wait is short, a new scope opens up."""
         scope.statistics.served += 1
         scope.statistics.refusals_in_row = 0
+        scope.statistics.note_level(scope.account.in_flight, now)
         if scope.is_searched:
             self._search.answered(scope, now)
 
@@ -94,7 +95,10 @@ class QuotaAwarenessEngine:
             if is_first:
                 self._search.slowed(scope, now)
         elif failure.kind is FailureClass.RATE_LIMITED:
-            return self._search.refused(scope, now, told=bool(failure.limits), is_first=is_first)
+            return self._search.refused(
+                scope, now,
+                told=_names_limit(failure), is_first=is_first, waits=bool(failure.retry_after_s),
+            )  # fmt: skip
         return None
 
     def note_account(self, slot: KeySlot, account: str) -> None:
@@ -191,3 +195,8 @@ class QuotaAwarenessEngine:
             for window in scope.account.windows
             if window.declared is not None and window.declared != window.capacity
         ]
+
+
+def _names_limit(failure: Failure) -> bool:
+    """Tell whether a refusal's words name the limit; figures of its headers may show room."""
+    return any(limit.source is Provenance.ERROR_BODY for limit in failure.limits)

@@ -9,6 +9,7 @@ have in flight.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from apikeyrouter.domain.limits.observation import (
@@ -35,6 +36,21 @@ _PACE_MEMORY_S = 30.0
 _PERIOD_NAMES = {1.0: "second", MINUTE_S: "minute", HOUR_S: "hour", DAY_S: "day", MONTH_S: "month"}
 
 
+@dataclass(slots=True)
+class Ballot:
+    """What is believed of a window's algorithm: votes above zero say fixed.
+
+    Attributes:
+        reset_at, used, at: What the last telling report said, and when.
+    """
+
+    votes: int = 0
+    reset_at: float = 0.0
+    used: float = 0.0
+    at: float = 0.0
+    longest_reset_s: float = 0.0
+
+
 class Window:
     """One limit. Subclasses give it an algorithm.
 
@@ -49,6 +65,7 @@ class Window:
         disproved: All that we believed to be used and reports took off.
         unconfirmed: Units sent whose answer has not been seen yet.
         drift_per_s: Units a second that somebody else takes, decaying average.
+        ballot: The votes on its algorithm, while reports tell of it.
         observed_at: When the provider last spoke of it; `None` never.
     """
 
@@ -59,6 +76,7 @@ class Window:
         "_spread",
         "_watched_from",
         "at",
+        "ballot",
         "capacity",
         "charged",
         "confidence",
@@ -104,6 +122,7 @@ class Window:
         self.declared: float | None = float(capacity) if provenance is Provenance.DECLARED else None
         self.confidence = 1.0 if provenance is not Provenance.INFERRED else 0.3
         self.observed_at: float | None = None
+        self.ballot: Ballot | None = None
         self.drift_per_s = 0.0
         self.label = label
         self._rename()
