@@ -1,4 +1,4 @@
-"""Imports point down: each floor of the house knows only what is below it."""
+"""Imports point down: each layer imports only what is below it."""
 
 import ast
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "packages"
 CORE = ROOT / "core" / "apikeyrouter"
-#: Path prefix -> floor; the longest prefix counts.
-FLOORS = {
+#: Path prefix -> layer; the longest prefix counts.
+LAYERS = {
     "errors": 0,
     "domain.models": 1,
     "domain.limits": 1,
@@ -43,10 +43,10 @@ FLOORS = {
 WAITING = {"aiohttp", "asyncio", "socket", "yarl", "structlog", "cryptography", "yaml", "time"}
 
 
-def floor_of(module: str) -> int:
+def layer_of(module: str) -> int:
     name = module.removeprefix("apikeyrouter").lstrip(".")
-    best = max((p for p in FLOORS if name == p or name.startswith(p + ".") or not p), key=len)
-    return FLOORS[best]
+    best = max((p for p in LAYERS if name == p or name.startswith(p + ".") or not p), key=len)
+    return LAYERS[best]
 
 
 def imports_of(path: Path) -> list[str]:
@@ -69,11 +69,11 @@ CORE_FILES = sorted(CORE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=lambda p: str(p.relative_to(CORE)))
 def test_imports_point_down(path: Path) -> None:
-    own = floor_of(module_of(path, CORE))
+    own = layer_of(module_of(path, CORE))
     upward = [
         name
         for name in imports_of(path)
-        if name.split(".")[0] == "apikeyrouter" and floor_of(name) > own
+        if name.split(".")[0] == "apikeyrouter" and layer_of(name) > own
     ]
     assert not upward
 
@@ -85,7 +85,7 @@ def test_domain_imports_nothing_that_waits(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports_of(path)} & WAITING
 
 
-def test_no_room_is_reached_from_itself() -> None:
+def test_no_modules_import_each_other() -> None:
     below = {module_of(path, CORE): imports_of(path) for path in CORE_FILES}
     below = {name: [n for n in names if n in below] for name, names in below.items()}
     settled: set[str] = set()
@@ -105,7 +105,7 @@ def test_simulator_knows_nothing_of_the_others_and_core_nothing_of_the_proxy() -
 
 
 #: What the service may know of the library; all else of it may move.
-DOORS = {
+ENTRY_POINTS = {
     "apikeyrouter",
     "apikeyrouter.service",
     "apikeyrouter.infrastructure.config.environment",
@@ -114,10 +114,10 @@ DOORS = {
 }
 
 
-def test_proxy_enters_the_library_by_its_doors_alone() -> None:
+def test_proxy_imports_the_library_by_its_entry_points_alone() -> None:
     for path in (ROOT / "proxy" / "apikeyrouter_proxy").rglob("*.py"):
         known = {name for name in imports_of(path) if name.split(".")[0] == "apikeyrouter"}
-        assert known <= DOORS, path
+        assert known <= ENTRY_POINTS, path
 
 
 def test_no_registry_is_named() -> None:

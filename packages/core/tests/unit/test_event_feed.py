@@ -63,7 +63,7 @@ class Scene:
             clock=lambda: self.now,
         )
 
-    async def furnish(self, keys: int = 2, **limits: float) -> None:
+    async def register(self, keys: int = 2, **limits: float) -> None:
         await self.router.register_provider("p", OpenAIAdapter("http://127.0.0.1:1/v1"))
         for number in range(1, keys + 1):
             facts = {"id": f"k{number}", "limits": limits}
@@ -90,7 +90,7 @@ class Scene:
 
 async def test_request_that_fails_over_is_told_from_arrival_to_settlement() -> None:
     scene = Scene()
-    await scene.furnish(rpm=60, tpm=1000)
+    await scene.register(rpm=60, tpm=1000)
     async for attempt in scene.attempts():
         reserved = attempt.grant.hold.amounts[INDEX_OF[Dimension.TOKENS]]
         scene.now += 0.5
@@ -136,7 +136,7 @@ async def test_request_that_fails_over_is_told_from_arrival_to_settlement() -> N
 
 async def test_wait_for_room_is_told_with_its_seconds() -> None:
     scene = Scene()
-    await scene.furnish(keys=1, concurrency=1)
+    await scene.register(keys=1, concurrency=1)
     running = await anext(scene.attempts("first"))
     scene.told()
     waiting = asyncio.ensure_future(anext(scene.attempts("second")))
@@ -159,7 +159,7 @@ async def test_wait_for_room_is_told_with_its_seconds() -> None:
 
 async def test_waiter_that_leaves_is_told_as_cancelled() -> None:
     scene = Scene()
-    await scene.furnish(keys=1, concurrency=1)
+    await scene.register(keys=1, concurrency=1)
     running = await anext(scene.attempts("first"))
     waiting = asyncio.ensure_future(anext(scene.attempts("second")))
     await asyncio.sleep(0)
@@ -195,7 +195,7 @@ async def test_request_ends_once_however_its_attempts_end(
     end: Any, outcome: str, stays: bool
 ) -> None:
     scene = Scene()
-    await scene.furnish(keys=1)
+    await scene.register(keys=1)
     attempts = scene.attempts(max_wait=0.0)
     attempt = await anext(attempts)
     if not stays:
@@ -211,7 +211,7 @@ async def test_request_ends_once_however_its_attempts_end(
 
 async def test_loop_that_is_left_after_a_failure_ends_its_request() -> None:
     scene = Scene()
-    await scene.furnish(keys=2)
+    await scene.register(keys=2)
     async for attempt in scene.attempts():
         attempt.fail(REFUSED)
         break
@@ -229,7 +229,7 @@ async def test_request_that_no_key_takes_is_told_with_its_reason(
     limits: dict[str, float], wishes: dict[str, Any], outcome: str
 ) -> None:
     scene = Scene()
-    await scene.furnish(keys=1, **limits)
+    await scene.register(keys=1, **limits)
     with pytest.raises(NoEligibleKeysError):
         await anext(scene.attempts(**wishes))
     assert scene.ends() == [("r", outcome, 0)]
@@ -240,7 +240,7 @@ async def test_request_that_no_key_takes_is_told_with_its_reason(
 
 async def test_own_limit_is_an_outcome_of_its_own() -> None:
     scene = Scene()
-    await scene.furnish(keys=1)
+    await scene.register(keys=1)
     own = scene.router.open_account("client c", {"rpm": 1})
     for _ in range(2):
         attempts = scene.router.attempts(Demand("m", "r"), accounts=(own,))
@@ -253,7 +253,7 @@ async def test_own_limit_is_an_outcome_of_its_own() -> None:
 
 async def test_only_what_somebody_wants_is_made() -> None:
     scene = Scene(Reader(KeyMoved))
-    await scene.furnish(keys=1)
+    await scene.register(keys=1)
     (await anext(scene.attempts())).fail(REFUSED)
     assert {type(event) for event in scene.reader.read} == {KeyMoved}
     heard: list[Event] = []

@@ -13,7 +13,7 @@ from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 pytestmark = pytest.mark.unit
 
 
-class House:
+class Bench:
     """A router over two providers, `p` and `q`, and a clock that is set by hand."""
 
     def __init__(self) -> None:
@@ -70,23 +70,23 @@ class House:
 
 
 async def test_declared_quota_binds_at_once_and_is_kept() -> None:
-    house = House()
-    await house.add("k")
-    await house.serve(3)
+    bench = Bench()
+    await bench.add("k")
+    await bench.serve(3)
     for most in (2, 5, 3):
-        await house.router.configure_quota("k", {"concurrency": most})
-        assert len(await house.fill()) == most
-        kept = await house.router.state_store.get_key("k")
+        await bench.router.configure_quota("k", {"concurrency": most})
+        assert len(await bench.fill()) == most
+        kept = await bench.router.state_store.get_key("k")
         assert kept is not None
         assert kept.metadata["limits"] == {"concurrency": most}
 
 
 async def test_quota_that_was_declared_for_another_limit_stays() -> None:
-    house = House()
-    await house.add("k", limits={"concurrency": 2})
-    await house.router.configure_quota("k", {"tpm": 1_000_000})
-    assert len(await house.fill()) == 2
-    kept = await house.router.state_store.get_key("k")
+    bench = Bench()
+    await bench.add("k", limits={"concurrency": 2})
+    await bench.router.configure_quota("k", {"tpm": 1_000_000})
+    assert len(await bench.fill()) == 2
+    kept = await bench.router.state_store.get_key("k")
     assert kept is not None
     assert kept.metadata["limits"] == {"concurrency": 2, "tpm": 1_000_000}
 
@@ -98,20 +98,20 @@ async def test_quota_that_was_declared_for_another_limit_stays() -> None:
 async def test_rank_decides_whom_the_objective_prefers(
     objective: str, rank: str, first: str
 ) -> None:
-    house = House()
+    bench = Bench()
     for key in ("k1", "k2"):
-        await house.add(key, **{rank: 0.1 if key == first else 0.9})
-    house.router.configure_objective(objective)
-    assert {key for key, _ in await house.serve(8)} == {first}
+        await bench.add(key, **{rank: 0.1 if key == first else 0.9})
+    bench.router.configure_objective(objective)
+    assert {key for key, _ in await bench.serve(8)} == {first}
 
 
 async def test_key_of_unknown_rank_stands_between_the_cheap_and_the_dear() -> None:
-    house = House()
-    await house.add("dear", cost_rank=0.9, limits={"concurrency": 2})
-    await house.add("unknown", limits={"concurrency": 2})
-    await house.add("cheap", cost_rank=0.1, limits={"concurrency": 2})
-    house.router.configure_objective("cost")
-    order = list(dict.fromkeys(key for key, _ in await house.fill()))
+    bench = Bench()
+    await bench.add("dear", cost_rank=0.9, limits={"concurrency": 2})
+    await bench.add("unknown", limits={"concurrency": 2})
+    await bench.add("cheap", cost_rank=0.1, limits={"concurrency": 2})
+    bench.router.configure_objective("cost")
+    order = list(dict.fromkeys(key for key, _ in await bench.fill()))
     assert order == ["cheap", "unknown", "dear"]
 
 
@@ -120,21 +120,21 @@ async def test_key_of_unknown_rank_stands_between_the_cheap_and_the_dear() -> No
 async def test_key_of_lower_priority_is_used_only_when_the_first_has_no_room(
     first: str, providers: tuple[str, str]
 ) -> None:
-    house = House()
+    bench = Bench()
     for key, provider in zip(("k1", "k2"), providers, strict=True):
-        await house.add(key, provider, priority=1 if key == first else 0, limits={"concurrency": 3})
-    served = [key for key, _ in await house.fill()]
+        await bench.add(key, provider, priority=1 if key == first else 0, limits={"concurrency": 3})
+    served = [key for key, _ in await bench.fill()]
     assert served == [first] * 3 + [key for key in ("k1", "k2") if key != first] * 3
 
 
 @pytest.mark.parametrize("order", [("p", "q"), ("q", "p")])
 async def test_targets_of_an_alias_are_tried_in_their_order(order: tuple[str, str]) -> None:
-    house = House()
+    bench = Bench()
     for provider in ("p", "q"):
-        await house.add(f"of-{provider}", provider, limits={"concurrency": 2})
-    house.router.routes.set_aliases({"fast": tuple((name, f"{name}-small") for name in order)})
+        await bench.add(f"of-{provider}", provider, limits={"concurrency": 2})
+    bench.router.routes.set_aliases({"fast": tuple((name, f"{name}-small") for name in order)})
     first, second = order
-    assert await house.fill("fast") == [
+    assert await bench.fill("fast") == [
         (f"of-{first}", f"{first}-small"),
         (f"of-{first}", f"{first}-small"),
         (f"of-{second}", f"{second}-small"),
@@ -150,34 +150,34 @@ async def test_sizes_are_learned_from_what_answers_used(
     limit: str, dimension: str, before: int | None, after: int
 ) -> None:
     """Twice as many tokens as estimated came in, and 30 went out."""
-    house = House()
-    await house.add("k", limits={limit: 1_000_000})
+    bench = Bench()
+    await bench.add("k", limits={limit: 1_000_000})
     held = []
     for _ in range(60):
-        attempt = await house.ask(input_tokens=100)
-        held.append(house.window(dimension)["used"])
+        attempt = await bench.ask(input_tokens=100)
+        held.append(bench.window(dimension)["used"])
         attempt.settle(200, 30)
-        house.now += 60.0
+        bench.now += 60.0
     assert held[0] == before or held[0] > 3 * after
     assert held[-1] == pytest.approx(after, rel=0.1)
 
 
 @pytest.mark.parametrize("after", [30.0, 200.0], ids=["lowered", "raised"])
 async def test_limit_that_a_provider_changes_is_followed(after: float) -> None:
-    house = House()
-    await house.add("k")
+    bench = Bench()
+    await bench.add("k")
 
     def told(limit: float, left: float) -> tuple[ObservedLimit, ...]:
         return (ObservedLimit(Dimension.REQUESTS, limit, left, 1.0, MINUTE_S),)
 
-    attempt = await house.ask()
+    attempt = await bench.ask()
     attempt.answered(told(100.0, 99.0))
     attempt.settle()
-    assert house.window("requests")["capacity"] == 100.0
-    house.now += 10.0
-    attempt = await house.ask()
+    assert bench.window("requests")["capacity"] == 100.0
+    bench.now += 10.0
+    attempt = await bench.ask()
     attempt.answered(told(after, after - 1.0))
     attempt.settle()
-    assert house.window("requests")["capacity"] == after
+    assert bench.window("requests")["capacity"] == after
     # Of limits that refill by themselves the last unit is left alone for a moment.
-    assert await house.serve_until_refused() in (after - 2, after - 1)
+    assert await bench.serve_until_refused() in (after - 2, after - 1)

@@ -14,7 +14,7 @@ from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 pytestmark = pytest.mark.unit
 
 
-class House:
+class Bench:
     """A router with one key, a clock that is set by hand, and the events it told."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class House:
         self.router = ApiKeyRouter(config={"log_level": "CRITICAL"}, clock=lambda: self.now)
         self.router.listeners.append(self.events.append)
 
-    async def furnish(self) -> None:
+    async def register(self) -> None:
         await self.router.register_provider("p", OpenAIAdapter("http://127.0.0.1:1/v1"))
         await self.router.register_key("sk-test-1", "p", {"id": "k", "limits": {"rpm": 10}})
 
@@ -43,26 +43,26 @@ class House:
 async def test_summary_tells_a_wait_and_its_end_and_moves_nothing(
     kind: FailureClass, state: str
 ) -> None:
-    house = House()
-    await house.furnish()
-    await house.refuse(kind, 50.0)
-    assert house.key() == (state, 50.0, kind.value)
-    told = len(house.events)
-    house.now += 51.0
+    bench = Bench()
+    await bench.register()
+    await bench.refuse(kind, 50.0)
+    assert bench.key() == (state, 50.0, kind.value)
+    told = len(bench.events)
+    bench.now += 51.0
     for _ in range(3):
-        assert house.key() == ("available", 0.0, "")
-    assert house.router.key_manager.slot("k").record.state.value == state
-    assert len(house.events) == told
-    await house.router.close()
-    moves = await house.router.state_store.query_state(StateQuery("StateTransition"))
+        assert bench.key() == ("available", 0.0, "")
+    assert bench.router.key_manager.slot("k").record.state.value == state
+    assert len(bench.events) == told
+    await bench.router.close()
+    moves = await bench.router.state_store.query_state(StateQuery("StateTransition"))
     assert [move.to_state for move in moves] == [state]
 
 
 async def test_summary_is_plain_data_without_a_secret() -> None:
-    house = House()
-    await house.furnish()
-    attempt = await anext(aiter(house.router.attempts(Demand(model="m", request_id="r"))))
-    summary = house.router.get_state_summary()
+    bench = Bench()
+    await bench.register()
+    attempt = await anext(aiter(bench.router.attempts(Demand(model="m", request_id="r"))))
+    summary = bench.router.get_state_summary()
     attempt.cancel()
     assert "sk-test-1" not in json.dumps(summary)
     assert summary["open_reservations"] == 1
