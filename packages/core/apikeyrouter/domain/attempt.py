@@ -23,7 +23,7 @@ from apikeyrouter.domain.feed.events import AttemptEnded, AttemptStarted
 from apikeyrouter.domain.feed.request_events import attempt_ended_event, attempt_started_event
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.key_slot import KeyVersion
-from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of
+from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of_call
 from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.token_usage import Usage
@@ -293,10 +293,7 @@ class Attempt:
             self._call.done(told[0] - (0 if counts_cached else usage.cached_tokens), told[1])
         actuals = [charged]
         if len(reservation.holds) > 1:
-            plain = amounts_of(
-                requests=1, tokens=sum(told), input_tokens=told[0], output_tokens=told[1]
-            )
-            actuals += [plain for _ in reservation.holds[1:]]
+            actuals += [amounts_of_call(*told)] * (len(reservation.holds) - 1)
         self._context.ledger.settle(reservation, actuals, now)
         return actuals[0]
 

@@ -8,14 +8,16 @@ administrator). What providers and calendars name as an instant is read by the w
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 #: Linux: `CLOCK_MONOTONIC` stands still while the machine is suspended, the limits of
 #: providers do not. Elsewhere the monotonic clock itself goes on.
 _GOES_ON = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC", None)
 
 
-def _steady() -> float:
-    return time.monotonic() if _GOES_ON is None else time.clock_gettime(_GOES_ON)
+_steady: Callable[[], float] = (
+    time.monotonic if _GOES_ON is None else partial(time.clock_gettime, _GOES_ON)
+)
 
 
 class SteadyClock:

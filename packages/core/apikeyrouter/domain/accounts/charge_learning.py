@@ -8,7 +8,7 @@ believed of its siblings until they show otherwise.
 
 Whether a report is as old as its request or as its answer, and whether what that call did not
 use has been given back by then, is not told either: every rule is scored for each way. Once a rule
-has proved itself only every tenth call is looked at.
+has proved itself only every tenth call is looked at, and ten a second at most.
 """
 
 import math
@@ -33,6 +33,8 @@ _LEAST_GAIN = 0.03
 #: After so many comparisons only two calls in a row of so many are looked at. Over long stretches
 #: others have always used something, and every rule is off.
 _ENOUGH, _LOOK_EVERY = 12, 20
+#: And none sooner after the last ones than this: to look costs more than to choose a key.
+_LOOK_PAUSE_S = 0.1
 #: Tokens that no rule is expected to predict.
 _TOLERANCE = 4.0
 
@@ -180,6 +182,8 @@ class ChargeLearner:
     _sums: list[float] = field(default_factory=lambda: [0.0] * _SUMS)
     _sent: int = 0
     _is_sure: bool = False
+    _looked_at: float = -math.inf
+    _is_looking: bool = False
     #: The last reports by the way they are taken: as old as their requests, as old as their
     #: answers, and with what their own call gave back.
     _last: list[_Report | None] = field(default_factory=lambda: [None] * _WAYS)
@@ -198,9 +202,17 @@ class ChargeLearner:
         sums[_INPUT] += sizes.input
         sums[_CAP] += sizes.cap
         sums[_LARGER] += sizes.larger
-        if self._is_sure and self._sent % _LOOK_EVERY > 1:
+        if self._is_sure and not self._looks_at(self._sent % _LOOK_EVERY, now):
             return None
         return Mark(self._sent, now, tuple(sums))
+
+    def _looks_at(self, place: int, now: float) -> bool:
+        """Tell whether the call at *place* in its row is looked at."""
+        if place == 0:
+            self._is_looking = now - self._looked_at >= _LOOK_PAUSE_S
+            if self._is_looking:
+                self._looked_at = now
+        return place <= 1 and self._is_looking
 
     def done(self, part: Sequence[float]) -> None:
         """Count a call that was answered, by its part of the sums."""

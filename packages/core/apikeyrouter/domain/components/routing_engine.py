@@ -261,7 +261,7 @@ def _note_of(winner: Entrant, picked: Picked, now: float, waited_s: float) -> At
         at=now,
         waited_s=waited_s,
         candidates=len(pool.candidates),
-        runners_up=ranking.runners_up(chosen, RUNNERS_UP_KEPT, now),
+        runners_up=ranking.runners_up(chosen, winner.awake, RUNNERS_UP_KEPT),
         excluded=tuple(
             [(other.scope.id, why) for other, why in ranking.sleepers(EXCLUDED_KEPT)]
         ) if ranking.why else (),

@@ -20,13 +20,22 @@ _MOMENT_S = 1e-6
 _CONCURRENCY = INDEX_OF[Dimension.CONCURRENCY]
 _REQUESTS = INDEX_OF[Dimension.REQUESTS]
 #: A strain this old is as good as a new one, unless something was charged or given back.
-_STRAIN_FRESH_S = 0.02
+STRAIN_FRESH_S = 0.02
 
 
 def amounts_of(**units: float) -> list[float]:
     """Build a vector from dimension names (`requests=1, input_tokens=5`)."""
     named = {name.replace("_", " "): value for name, value in units.items()}
     return [float(named.get(dimension.value, 0.0)) for dimension in DIMENSIONS]
+
+
+def amounts_of_call(
+    input_tokens: float, output_tokens: float, *, calls: float = 0.0
+) -> list[float]:
+    """Build the vector of one request, with so many *calls* at once."""
+    # Written out, in the order of `Dimension`: every request with accounts of its own needs it.
+    tokens = float(input_tokens + output_tokens)
+    return [1.0, tokens, float(input_tokens), float(output_tokens), calls, 0.0, 0.0, 0.0]
 
 
 #: No amount of anything.
@@ -124,10 +133,11 @@ class LedgerAccount:
         observed_at: When a provider last spoke of any window; `None` never.
         on_capacity: Called when a call that ended gave something back.
         last_strain: The used share of its tightest window when it was last asked for.
+        strained_at: When that was; `-inf` once something has moved.
     """
 
     __slots__ = (
-        "_strained_at", "id", "in_flight", "last_strain", "observed_at", "on_capacity", "open",
+        "id", "in_flight", "last_strain", "observed_at", "on_capacity", "open", "strained_at",
         "windows",
     )  # fmt: skip
 
@@ -139,7 +149,7 @@ class LedgerAccount:
         self.observed_at: float | None = None
         self.on_capacity: Callable[[], None] | None = None
         self.last_strain = 0.0
-        self._strained_at = -math.inf
+        self.strained_at = -math.inf
 
     def window(
         self, dimension: Dimension, period_s: float | None = None, label: str = ""
@@ -177,7 +187,7 @@ class LedgerAccount:
                 hold.charges.append(Charge(window, amount, mark, window.charged))
         self.open.add(hold)
         self.in_flight += 1
-        self._strained_at = -math.inf
+        self.strained_at = -math.inf
         return hold
 
     def end(self, hold: Hold, actual: Amounts, now: float) -> None:
@@ -192,7 +202,7 @@ class LedgerAccount:
         hold.is_open = False
         self.open.discard(hold)
         self.in_flight -= 1
-        self._strained_at = -math.inf
+        self.strained_at = -math.inf
         came_back = False
         for charge in hold.charges:
             window = charge.window
@@ -212,20 +222,20 @@ class LedgerAccount:
         Of a window that empties at an instant counts what of its period is
         still to come: quota that would expire soon should be spent.
         """
-        if now - self._strained_at < _STRAIN_FRESH_S:
+        if now - self.strained_at < STRAIN_FRESH_S:
             return self.last_strain
         tightest = 0.0
         for window in self.windows:
             share = window.strain(now)
             if share > tightest:
                 tightest = share
-        self._strained_at, self.last_strain = now, tightest
+        self.strained_at, self.last_strain = now, tightest
         return tightest
 
     def note_report(self, now: float) -> None:
         """Note that a provider's report moved its windows."""
         self.observed_at = now
-        self._strained_at = -math.inf
+        self.strained_at = -math.inf
 
     def calls_by(self, at: float, amounts: Amounts, now: float) -> float:
         """Return how many calls of *amounts* can begin from now until *at* if nobody else calls.

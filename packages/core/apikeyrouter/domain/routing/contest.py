@@ -4,6 +4,7 @@ Of those with the highest priority the best score wins; about equal ones take tu
 time, whatever provider they are of. A candidate without room drops out, and the rest compete on.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -20,19 +21,16 @@ _FIRST_MORE = 4
 
 
 class Entrant(msgspec.Struct, eq=False):
-    """One pool in the contest, and what its provider charges the request."""
+    """One pool in the contest, what its provider charges the request, and who was awake there."""
 
     pool: CandidatePool
     ranking: Ranking
     amounts: Amounts
+    awake: Sequence[tuple[Candidate, float]] = ()
 
 
-class Contender(msgspec.Struct, eq=False):
-    """A candidate that is awake, at its score of now."""
-
-    candidate: Candidate
-    score: float
-    entrant: Entrant
+#: A candidate that is awake, and its score of now. A tuple: there are many to every decision.
+Contender = tuple[Candidate, float, Entrant]
 
 
 class Contest:
@@ -73,15 +71,25 @@ class Contest:
         if pool.pending and pool.is_busy():
             self._admit(pool, 1)
         amounts = pool.amounts(self._request.demand)
-        entrant = Entrant(pool, pool.ranking(scoring, amounts, self._now), amounts)
+        ranking = pool.ranking(scoring, amounts, self._now)
+        if pool.served_turn > self._served_turn:
+            self._served_turn = pool.served_turn
+        ranking.start()
+        entrant = Entrant(pool, ranking, amounts, ranking.awake(self._now))
         self._entrants.append(entrant)
-        self._served_turn = max(self._served_turn, pool.served_turn)
-        entrant.ranking.start()
-        self._add(entrant, entrant.ranking.awake(self._now))
+        self._add(entrant, entrant.awake)
 
     def run(self) -> Picked | None:
         """Find who takes the request, and reserve."""
-        picked = self._compete()
+        picked = self._compete() or self._compete_on()
+        for entrant in self._entrants:
+            is_winner = picked is not None and entrant is self.winner
+            entrant.ranking.finish(picked.candidate if picked and is_winner else None, self._now)
+        return picked
+
+    def _compete_on(self) -> Picked | None:
+        """Let those compete who were kept out so far: nobody who was awake has room."""
+        picked = None
         while picked is None and self._admit_more():
             picked = self._compete()
         if picked is None:
@@ -93,60 +101,60 @@ class Contest:
             for entrant in self._entrants:
                 self._add(entrant, entrant.ranking.blocked_by_guesses(self._now))
             picked = self._compete()
-        for entrant in self._entrants:
-            is_winner = picked is not None and entrant is self.winner
-            entrant.ranking.finish(picked.candidate if picked and is_winner else None, self._now)
         return picked
 
     def _add(self, entrant: Entrant, awake: Sequence[tuple[Candidate, float]]) -> None:
-        self._contenders += [Contender(candidate, score, entrant) for candidate, score in awake]
+        self._contenders += [(candidate, score, entrant) for candidate, score in awake]
 
     def _compete(self) -> Picked | None:
-        while self._contenders:
-            best = self._best()
-            ranking = best.entrant.ranking
+        contenders, now = self._contenders, self._now
+        while contenders:
+            best = contenders[0] if len(contenders) == 1 else self._best()
+            candidate, score, entrant = best
+            ranking = entrant.ranking
             picked = ranking.take(
-                best.candidate, best.score, best.entrant.amounts, self._ledger, self._request,
-                self._now,
-            )  # fmt: skip
+                candidate, score, entrant.amounts, self._ledger, self._request, now
+            )
             if picked is not None:
-                self._take_turn(best)
+                self._take_turn(candidate, entrant)
                 return picked
-            self._contenders.remove(best)
+            contenders.remove(best)
             if not ranking.is_small:
-                self._add(best.entrant, ranking.awake(self._now))
+                self._add(entrant, ranking.awake(now))
         return None
 
     def _best(self) -> Contender:
-        contenders = self._contenders
-        if len(contenders) == 1:
-            return contenders[0]
-        priority = max([contender.candidate.priority for contender in contenders])
-        first = [c for c in contenders if c.candidate.priority == priority]
-        limit = min([c.score for c in first]) + EQUAL_WITHIN
-        served = self._served_turn
-        # A candidate that was not available has missed its turns.
-        turns = [
-            (max(c.candidate.turn, served), place)
-            for place, c in enumerate(first)
-            if c.score <= limit
-        ]
-        return first[min(turns)[1]]
+        """Return who has the highest priority and about the best score, and waits for longest."""
+        contenders, served = self._contenders, self._served_turn
+        priority = max([candidate.priority for candidate, _, _ in contenders])
+        best, least, turn = contenders[0], math.inf, math.inf
+        for candidate, score, _ in contenders:
+            if score < least and candidate.priority == priority:
+                least = score
+        for contender in contenders:
+            candidate, score, _ = contender
+            if score > least + EQUAL_WITHIN or candidate.priority != priority:
+                continue
+            # A candidate that was not available has missed its turns.
+            its_turn = candidate.turn if candidate.turn > served else served
+            if its_turn < turn:
+                best, turn = contender, its_turn
+        return best
 
-    def _take_turn(self, best: Contender) -> None:
-        candidate = best.candidate
+    def _take_turn(self, candidate: Candidate, winner: Entrant) -> None:
         self._served_turn = served = max(candidate.turn, self._served_turn)
         candidate.turn = served + 1.0 / candidate.weight
         for entrant in self._entrants:
             entrant.pool.served_turn = served
-        self.winner = best.entrant
-        if best.entrant.pool.pending and best.entrant.pool.has_worked:
-            self._admit(best.entrant.pool, 1)
+        self.winner = winner
+        if winner.pool.pending and winner.pool.has_worked:
+            self._admit(winner.pool, 1)
 
     def _admit_more(self) -> bool:
         """Let further keys compete for a name that may exist nowhere: those before had no room."""
         for entrant in self._entrants:
             pool = entrant.pool
             if pool.pending and self._admit(pool, max(_FIRST_MORE, len(pool.candidates))):
-                self._add(entrant, entrant.ranking.awake(self._now))
+                entrant.awake = entrant.ranking.awake(self._now)
+                self._add(entrant, entrant.awake)
         return bool(self._contenders)

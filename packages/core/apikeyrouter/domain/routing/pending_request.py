@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from apikeyrouter.domain.key_slot import KeySlot
-from apikeyrouter.domain.ledger.ledger import LedgerAccount, Lines, Shortfall, amounts_of
+from apikeyrouter.domain.ledger.ledger import LedgerAccount, Lines, Shortfall, amounts_of_call
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 from apikeyrouter.domain.routing.demand import Demand
 
@@ -36,12 +36,9 @@ class PendingRequest:
         if not self.accounts:
             self.own_lines = ()
             return
-        demand, cap = self.demand, self.demand.output_cap or 0
-        amounts = amounts_of(
-            requests=1, tokens=demand.input_tokens + cap,
-            input_tokens=demand.input_tokens, output_tokens=cap, concurrency=1,
-        )  # fmt: skip
-        self.own_lines = tuple((account, amounts) for account in self.accounts)
+        demand = self.demand
+        amounts = amounts_of_call(demand.input_tokens, demand.output_cap or 0, calls=1.0)
+        self.own_lines = tuple([(account, amounts) for account in self.accounts])
 
     def shortfall(self, now: float) -> Shortfall | None:
         """Return what it is short of whoever serves it, such as its client's limit."""

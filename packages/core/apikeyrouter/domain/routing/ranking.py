@@ -108,10 +108,13 @@ class Ranking:
 
     def awake(self, now: float) -> list[tuple[Candidate, float]]:
         """Return who is awake at scores of now: all of a small pool, the first of a large one."""
-        self._wake_due(now)
+        if self._asleep and self._asleep[0][0] <= now:
+            self._wake_due(now)
         score_of = self._scoring.score
-        if self.is_small:
+        if len(self._candidates) <= SMALL_POOL:
             why, aside = self.why, self._aside
+            if not why and not aside:
+                return [(candidate, score_of(candidate, now)) for candidate in self._candidates]
             return [
                 (candidate, score_of(candidate, now))
                 for candidate in self._candidates
@@ -154,7 +157,8 @@ class Ranking:
         """End a decision: who was put aside, or chosen, is filed again."""
         for candidate in self._aside:
             self.file(candidate, now)
-        if chosen is not None:
+        # Nothing is filed by score where all are compared.
+        if chosen is not None and (chosen in self.why or not self.is_small):
             self.file(chosen, now)
 
     def blocked_by_others(self, amounts: Amounts, now: float) -> list[tuple[Candidate, float]]:
@@ -203,13 +207,19 @@ class Ranking:
             soonest = min(soonest, max(instant, rests_until))
         return soonest
 
-    def runners_up(self, chosen: Candidate, most: int, now: float) -> tuple[str | float, ...]:
-        """Return in turn key id and score of up to *most* candidates that stand next."""
+    def runners_up(
+        self, chosen: Candidate, awake: Sequence[tuple[Candidate, float]], most: int
+    ) -> tuple[str | float, ...]:
+        """Return in turn key id and score of up to *most* candidates that stand next.
+
+        Args:
+            awake: Who was awake before the decision.
+        """
         found: list[str | float] = []
         if self.is_small:
-            for candidate in self._candidates:
+            for candidate, score in awake:
                 if candidate is not chosen and candidate not in self.why:
-                    found += (candidate.first_key_id, self._scoring.score(candidate, now))
+                    found += (candidate.first_key_id, score)
                     if len(found) == 2 * most:
                         break
             return tuple(found)

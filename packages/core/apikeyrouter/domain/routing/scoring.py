@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from apikeyrouter.domain.ledger.ledger import STRAIN_FRESH_S
 from apikeyrouter.domain.models.routing_decision import ObjectiveType, RoutingObjective
 from apikeyrouter.domain.routing.candidate import Candidate
 
@@ -163,7 +164,10 @@ def make_gate(objective: RoutingObjective) -> Gate | None:
 
 def _finish(strategy: Strategy) -> Score:
     def score(candidate: Candidate, now: float) -> float:
-        used = candidate.scope.account.strain(now)
+        account = candidate.scope.account
+        # Asked of every candidate at every decision: what is fresh is not asked for.
+        is_fresh = now - account.strained_at < STRAIN_FRESH_S
+        used = account.last_strain if is_fresh else account.strain(now)
         value = strategy(candidate, used, now)
         if used > _LOW_FROM:
             value += (used - _LOW_FROM) * _LOW_PENALTY
