@@ -206,7 +206,7 @@ class Attempt:
             self.grant.pool.learn_sizes(self.demand, *used)
             self.record.input_tokens, self.record.output_tokens = used
         self._tell(usage, charged, now)
-        self._context.end_request(self.record, "ok")
+        self._context.end_request(self.record, "ok", now)
 
     def out_of_time(self, silent_s: float | None = None) -> Failure:
         """Return the failure of a call that the caller's own deadline has ended.
@@ -229,7 +229,7 @@ class Attempt:
             self._context.engine.routes.on_change()
         charged = self._keep_hold(now) if sent else self._return_hold(now)
         self._tell(None, charged, now)
-        self._context.end_request(self.record, "cancelled")
+        self._context.end_request(self.record, "cancelled", now)
 
     def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
         """End badly: apply what the failure's class asks for, and return it.

@@ -39,11 +39,12 @@ class AttemptContext:
     #: Takes the record of a request that has come to its end.
     keep: Callable[[DecisionRecord], None]
 
-    def end_request(self, record: DecisionRecord, outcome: str) -> None:
+    def end_request(self, record: DecisionRecord, outcome: str, now: float | None = None) -> None:
         """Keep the record of a request that came to its end, and tell; the first end counts."""
         if record.outcome:
             return
-        now = self.clock()
+        if now is None:
+            now = self.clock()
         record.end(outcome, now)
         self.keep(record)
         if self.feed.wants(RequestEnded):

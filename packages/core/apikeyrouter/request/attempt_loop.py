@@ -107,6 +107,8 @@ class AttemptLoop:
 
     def close(self) -> None:
         """Make no more attempts: the request ends, with its last attempt if that is open yet."""
+        if self.request.record.outcome:
+            return
         last = self._last
         if last is not None and last.is_open:
             last.is_last = True

@@ -209,13 +209,16 @@ class RoutingEngine:
         picked = contest.run()
         if picked is None or contest.winner is None:
             return None
-        return self._grant(contest.winner, picked, request.record, now)
+        return self._grant(contest, contest.winner, picked, request.record, now)
 
-    def _grant(self, winner: Entrant, picked: Picked, record: DecisionRecord, now: float) -> Grant:
+    def _grant(
+        self, contest: Contest, winner: Entrant, picked: Picked, record: DecisionRecord, now: float
+    ) -> Grant:
         pool = winner.pool
         pool.used_at = now
         is_probe = pool.circuit.note_call(now)
         note = _note_of(winner, picked, now, now - record.arrived_at)
+        note.runners_up = contest.runners_up(picked.candidate, RUNNERS_UP_KEPT)
         record.tokens = max(winner.amounts)
         record.add(note)
         return Grant(
@@ -261,7 +264,6 @@ def _note_of(winner: Entrant, picked: Picked, now: float, waited_s: float) -> At
         at=now,
         waited_s=waited_s,
         candidates=len(pool.candidates),
-        runners_up=ranking.runners_up(chosen, winner.awake, RUNNERS_UP_KEPT),
         excluded=tuple(
             [(other.scope.id, why) for other, why in ranking.sleepers(EXCLUDED_KEPT)]
         ) if ranking.why else (),

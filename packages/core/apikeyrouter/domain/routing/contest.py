@@ -5,7 +5,7 @@ time, whatever provider they are of. A candidate without room drops out, and the
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -21,12 +21,11 @@ _FIRST_MORE = 4
 
 
 class Entrant(msgspec.Struct, eq=False):
-    """One pool in the contest, what its provider charges the request, and who was awake there."""
+    """One pool in the contest, and what its provider charges the request."""
 
     pool: CandidatePool
     ranking: Ranking
     amounts: Amounts
-    awake: Sequence[tuple[Candidate, float]] = ()
 
 
 #: A candidate that is awake, and its score of now. A tuple: there are many to every decision.
@@ -75,9 +74,9 @@ class Contest:
         if pool.served_turn > self._served_turn:
             self._served_turn = pool.served_turn
         ranking.start()
-        entrant = Entrant(pool, ranking, amounts, ranking.awake(self._now))
+        entrant = Entrant(pool, ranking, amounts)
         self._entrants.append(entrant)
-        self._add(entrant, entrant.awake)
+        self._contenders += ranking.awake(self._now, entrant)
 
     def run(self) -> Picked | None:
         """Find who takes the request, and reserve."""
@@ -95,16 +94,27 @@ class Contest:
         if picked is None:
             for entrant in self._entrants:
                 blocked = entrant.ranking.blocked_by_others(entrant.amounts, self._now)
-                self._add(entrant, blocked)
+                self._contenders += [(*pair, entrant) for pair in blocked]
             picked = self._compete()
         if picked is None and self._request.is_last_chance:
             for entrant in self._entrants:
-                self._add(entrant, entrant.ranking.blocked_by_guesses(self._now))
+                blocked = entrant.ranking.blocked_by_guesses(self._now)
+                self._contenders += [(*pair, entrant) for pair in blocked]
             picked = self._compete()
         return picked
 
-    def _add(self, entrant: Entrant, awake: Sequence[tuple[Candidate, float]]) -> None:
-        self._contenders += [(candidate, score, entrant) for candidate, score in awake]
+    def runners_up(self, chosen: Candidate, most: int) -> tuple[str | float, ...]:
+        """Return in turn key id and score of up to *most* candidates of the winner's pool."""
+        winner = self.winner
+        if winner is None or not winner.ranking.is_small:
+            return () if winner is None else winner.ranking.runners_up(chosen, most)
+        found: list[str | float] = []
+        for candidate, score, entrant in self._contenders:
+            if entrant is winner and candidate is not chosen:
+                found += (candidate.first_key_id, score)
+                if len(found) == 2 * most:
+                    break
+        return tuple(found)
 
     def _compete(self) -> Picked | None:
         contenders, now = self._contenders, self._now
@@ -120,7 +130,7 @@ class Contest:
                 return picked
             contenders.remove(best)
             if not ranking.is_small:
-                self._add(entrant, ranking.awake(now))
+                contenders += ranking.awake(now, entrant)
         return None
 
     def _best(self) -> Contender:
@@ -155,6 +165,5 @@ class Contest:
         for entrant in self._entrants:
             pool = entrant.pool
             if pool.pending and self._admit(pool, max(_FIRST_MORE, len(pool.candidates))):
-                entrant.awake = entrant.ranking.awake(self._now)
-                self._add(entrant, entrant.awake)
+                self._contenders += entrant.ranking.awake(self._now, entrant)
         return bool(self._contenders)

@@ -9,6 +9,7 @@ they were filed at, and the first are looked at afresh. Every operation on a lar
 import heapq
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,8 @@ _REFRESH_EVERY = 4
 #: So many candidates speak for all of a large pool.
 _ASKED = 256
 _PILE = 16
+
+_Pool = TypeVar("_Pool")
 
 
 class Picked(msgspec.Struct, frozen=True):
@@ -106,24 +109,30 @@ class Ranking:
         self._aside.clear()
         self._aside_wakes_at = math.inf
 
-    def awake(self, now: float) -> list[tuple[Candidate, float]]:
-        """Return who is awake at scores of now: all of a small pool, the first of a large one."""
+    def awake(self, now: float, pool: _Pool) -> list[tuple[Candidate, float, _Pool]]:
+        """Return who is awake at scores of now: all of a small pool, the first of a large one.
+
+        Args:
+            pool: What stands beside each of them.
+        """
         if self._asleep and self._asleep[0][0] <= now:
             self._wake_due(now)
         score_of = self._scoring.score
         if len(self._candidates) <= SMALL_POOL:
             why, aside = self.why, self._aside
             if not why and not aside:
-                return [(candidate, score_of(candidate, now)) for candidate in self._candidates]
+                return [
+                    (candidate, score_of(candidate, now), pool) for candidate in self._candidates
+                ]
             return [
-                (candidate, score_of(candidate, now))
+                (candidate, score_of(candidate, now), pool)
                 for candidate in self._candidates
                 if candidate not in why and candidate not in aside
             ]
         self._refile_changed(now)
         self._refresh_one(now)
         first = self._first(now)
-        return [(first[4], score_of(first[4], now))] if first is not None else []
+        return [(first[4], score_of(first[4], now), pool)] if first is not None else []
 
     def take(
         self,
@@ -207,22 +216,9 @@ class Ranking:
             soonest = min(soonest, max(instant, rests_until))
         return soonest
 
-    def runners_up(
-        self, chosen: Candidate, awake: Sequence[tuple[Candidate, float]], most: int
-    ) -> tuple[str | float, ...]:
-        """Return in turn key id and score of up to *most* candidates that stand next.
-
-        Args:
-            awake: Who was awake before the decision.
-        """
+    def runners_up(self, chosen: Candidate, most: int) -> tuple[str | float, ...]:
+        """Return in turn key id and score of up to *most* that stand next in a large pool."""
         found: list[str | float] = []
-        if self.is_small:
-            for candidate, score in awake:
-                if candidate is not chosen and candidate not in self.why:
-                    found += (candidate.first_key_id, score)
-                    if len(found) == 2 * most:
-                        break
-            return tuple(found)
         for _, step, _, number, candidate in self._awake[: 2 * most + 1]:
             if candidate is not chosen and self._is_current(candidate, number):
                 found += (candidate.first_key_id, step * EQUAL_WITHIN)
