@@ -13,6 +13,9 @@ from apikeyrouter.domain.routing.pending_request import PendingRequest
 #: Timers fire a little early against the clock; waking twice costs more than this.
 _TIMER_SLACK_S = 0.001
 _LOOK_AGAIN_S = 1.0
+#: The clock wakes nobody sooner after it has woken somebody: a wake costs more than a decision,
+#: and several can share it.
+_WAKE_EVERY_S = 0.01
 
 
 class WaitingRoom:
@@ -25,6 +28,8 @@ class WaitingRoom:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
+        #: When the clock last woke somebody.
+        self._woke_at = -math.inf
         self._is_nudged = False
 
     def nudge(self) -> None:
@@ -113,6 +118,10 @@ class WaitingRoom:
             outcome.return_unused(self._clock())
             self.nudge()
 
+    def _pump_by_clock(self) -> None:
+        self._woke_at = self._clock()
+        self._pump()
+
     def _pump(self) -> None:
         self._is_nudged = False
         if self._timer is not None:
@@ -132,5 +141,5 @@ class WaitingRoom:
         if self._timer is not None:
             self._timer.cancel()
         self._wakes_at = wakes_at
-        delay_s = max(0.0, wakes_at - self._clock()) + _TIMER_SLACK_S
-        self._timer = self._loop.call_later(delay_s, self._pump)
+        delay_s = max(wakes_at, self._woke_at + _WAKE_EVERY_S) - self._clock()
+        self._timer = self._loop.call_later(max(0.0, delay_s) + _TIMER_SLACK_S, self._pump_by_clock)

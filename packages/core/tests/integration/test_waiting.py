@@ -1,11 +1,14 @@
 """Many that wait, fairly."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.feed.events import RequestDequeued
+from apikeyrouter.domain.limits.observation import Dimension, ObservedLimit
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter_simulator import RunningSimulator
 
@@ -37,6 +40,22 @@ async def test_a_thousand_waiting_are_all_served(simulator: RunningSimulator) ->
         assert len(order) == 1000
         summary = router.get_state_summary()
         assert (summary["waiting"], summary["open_reservations"]) == (0, 0)
+
+
+async def test_the_clock_wakes_several_at_once(simulator: RunningSimulator) -> None:
+    """A wake costs more than a decision: of a fast limit several are let in by one."""
+    async with await furnished(simulator, {"rpm": 30_000}) as router:
+        told = ObservedLimit(Dimension.REQUESTS, 30_000.0, 0.0, period_s=60.0)
+        demands = [Demand(model="small", request_id=f"r{n}", max_wait=20) for n in range(100)]
+        await take(router, Demand(model="small", request_id="first"), [])
+        await router.quota_awareness_engine.handle_quota_response("key-1", limits=(told,))
+        left_at: list[float] = []
+        router.listeners.append(
+            lambda event: left_at.append(event.at) if isinstance(event, RequestDequeued) else None
+        )
+        await asyncio.gather(*(take(router, demand, []) for demand in demands))
+        wakes = 1 + sum(after - before > 0.001 for before, after in pairwise(sorted(left_at)))
+        assert (len(left_at), wakes <= 40) == (100, True), wakes
 
 
 async def test_light_client_waits_no_longer_than_its_share(simulator: RunningSimulator) -> None:

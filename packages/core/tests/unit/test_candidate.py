@@ -79,7 +79,7 @@ def test_key_that_leaves_takes_its_candidate_with_it_and_the_others_stay() -> No
     amounts = group.amounts(DEMAND)
     assert {candidate.first_key_id for candidate in group.candidates} == {"k1", "k2", "k3"}
     awake = group.ranking(SCORING, amounts, 0.0).awake(0.0, None)
-    assert {candidate.first_key_id for candidate, _ in awake} == {"k1", "k2", "k3"}
+    assert {candidate.first_key_id for candidate, _, _ in awake} == {"k1", "k2", "k3"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ believed of its siblings until they show otherwise.
 
 Whether a report is as old as its request or as its answer, and whether what that call did not
 use has been given back by then, is not told either: every rule is scored for each way. Once a rule
-has proved itself only every tenth call is looked at, and ten a second at most.
+has proved itself two calls of twenty are looked at, and no more than twenty a second.
 """
 
 import math
