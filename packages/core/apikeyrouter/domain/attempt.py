@@ -33,7 +33,7 @@ from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 _TOO_MANY = 429
 #: A provider that does not answer within this is failing, however long its caller would wait.
 _LONG_ENOUGH_S = 60.0
-_FRESH_REPORT_S = 0.02
+_FRESH_REPORT_S = 0.05
 _ROOMY = 0.5
 
 

@@ -153,7 +153,10 @@ class AttemptLoop:
             self.close()
             raise StopAsyncIteration
         try:
-            grant = await self._next_grant()
+            # Most requests find a key at once, and nothing is awaited.
+            grant = self._grant_now(self._refused_by | self._just_failed)
+            if grant is None or self._backend is not None:
+                grant = await self._next_grant(grant)
         except BaseException as error:
             self._context.end_request(self.record, _outcome_of(self._last, error))
             raise
@@ -167,8 +170,7 @@ class AttemptLoop:
         grant.return_unused(self._context.clock())
         return True
 
-    async def _next_grant(self) -> Grant:
-        grant = self._grant_now(self._refused_by | self._just_failed)
+    async def _next_grant(self, grant: Grant | None) -> Grant:
         if grant is None:
             grant = await self._grant_later()
         while (

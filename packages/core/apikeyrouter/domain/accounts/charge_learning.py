@@ -214,11 +214,15 @@ class ChargeLearner:
                 self._looked_at = now
         return place <= 1 and self._is_looking
 
-    def done(self, part: Sequence[float]) -> None:
-        """Count a call that was answered, by its part of the sums."""
+    def done(self, sizes: Sizes, input_tokens: float, output_tokens: float) -> None:
+        """Count a call that was answered, at what was used."""
         sums = self._sums
-        for place, amount in enumerate(part, _DONE_BYTES):
-            sums[place] += amount
+        sums[_DONE_BYTES] += sizes.by_bytes
+        sums[_DONE_INPUT] += sizes.input
+        sums[_DONE_CAP] += sizes.cap
+        sums[_DONE_LARGER] += sizes.larger
+        sums[_USED_INPUT] += input_tokens
+        sums[_USED_OUTPUT] += output_tokens
 
     def returned(self, sizes: Sizes) -> None:
         """Take a call back that the provider refused."""
@@ -343,8 +347,9 @@ class CallCharge:
 
     def done(self, input_tokens: float, output_tokens: float) -> None:
         """Note that it was answered, at what was used."""
-        self._part = (*self._sizes, input_tokens, output_tokens)
-        self._learner.done(self._part)
+        self._learner.done(self._sizes, input_tokens, output_tokens)
+        if self.mark is not None:
+            self._part = (*self._sizes, input_tokens, output_tokens)
 
     def returned(self) -> None:
         """Note that the provider refused it."""

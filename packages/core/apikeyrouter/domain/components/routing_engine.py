@@ -129,7 +129,7 @@ class RoutingEngine:
 
     def decide(self, route: Route, request: PendingRequest, now: float) -> Grant | Blocked:
         """Choose and reserve in one step; say when to ask again if nobody has room."""
-        own = request.shortfall(now)
+        own = request.shortfall(now) if request.own_lines else None
         if own is not None:
             return Blocked(own.fits_at, own.for_calls, ((own.account_id, own),), own)
         scoring = self.routes.scorings.scoring_of(request.demand.objective)
