@@ -339,3 +339,9 @@ def test_limit_that_changes_is_not_taken_for_a_charge() -> None:
             window.resize(window.capacity * factor, Provenance.HEADER)
     assert set(traffic.beliefs) == {prior}
     assert traffic.learner.belief.confidence > 0.7
+
+
+def test_few_calls_are_looked_at_for_good_when_reports_tell_nothing() -> None:
+    learner, sizes = ChargeLearner(Admission()), Sizes(60.0, 50.0, 100.0, 100.0)
+    looked_at = [CallCharge(learner, sizes, float(n)).mark is not None for n in range(400)]
+    assert sum(looked_at[-100:]) == 10

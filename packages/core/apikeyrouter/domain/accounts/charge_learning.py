@@ -35,6 +35,8 @@ _LEAST_GAIN = 0.03
 _ENOUGH, _LOOK_EVERY = 12, 20
 #: And none sooner after the last ones than this: to look costs more than to choose a key.
 _LOOK_PAUSE_S = 0.1
+#: Both hold too after so many calls of which nothing could be compared.
+_MANY_CALLS = 200
 #: Tokens that no rule is expected to predict.
 _TOLERANCE = 4.0
 
@@ -202,7 +204,9 @@ class ChargeLearner:
         sums[_INPUT] += sizes.input
         sums[_CAP] += sizes.cap
         sums[_LARGER] += sizes.larger
-        if self._is_sure and not self._looks_at(self._sent % _LOOK_EVERY, now):
+        if (self._is_sure or self._sent > _MANY_CALLS) and not self._looks_at(
+            self._sent % _LOOK_EVERY, now
+        ):
             return None
         return Mark(self._sent, now, tuple(sums))
 
