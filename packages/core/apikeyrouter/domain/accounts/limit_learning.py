@@ -89,7 +89,12 @@ class LimitLearning:
                 if told.limit:
                     window = self._close_remaining(scope, window, told, now)
                 elif told.remaining is not None:
-                    window.note_remaining(told.remaining, now)
+                    since, _ = self._age_of(scope, window, now, hold)
+                    window.note_remaining(told.remaining, now, since=since)
+                    if window.turns_every_s is not None and window.ended_at is not None:
+                        window = self._turn(
+                            scope, window, window.ended_at[1], window.turns_every_s, now
+                        )
             if told.limit and abs(told.limit - window.capacity) > 0.5:
                 self._resize(scope, window, told, now)
             before = window
@@ -137,7 +142,7 @@ class LimitLearning:
             if window.dimension is told.dimension and window.label == told.label
         ]
         if told.period_s is not None:
-            return next((window for window in same if window.period_s == told.period_s), None)
+            return next((window for window in same if _is_over(window, told.period_s)), None)
         period = told.inferred_period()
         by_period = [window for window in same if window.period_s == period]
         if by_period:
@@ -179,9 +184,13 @@ class LimitLearning:
         if told.dimension is Dimension.CONCURRENCY or told.remaining is None:
             return
         mine = hold.amounts[INDEX_OF[told.dimension]] if hold is not None else 0.0
-        window = RemainingBucket(told.dimension, told.remaining + mine, now, told.label)
+        window = RemainingBucket(
+            told.dimension, told.remaining + mine, now,
+            label=told.label, named_period_s=told.period_s,
+        )  # fmt: skip
         self._ledger.adopt(window, scope.account, now, hold)
-        window.note_remaining(told.remaining, now)
+        since, _ = self._age_of(scope, window, now, hold)
+        window.note_remaining(told.remaining, now, since=since)
         self._hold_against(scope, window, told, now, hold)
         self._search.told(scope)
         self._tell(scope, window, None, now)
@@ -196,6 +205,18 @@ class LimitLearning:
         new = self._book.window_for(
             scope.provider_id, told.dimension, told.limit, period, now,
             provenance=told.source, algorithm=told.algorithm, label=told.label,
+        )  # fmt: skip
+        self._ledger.replace(old, new, scope.account, now)
+        self._tell(scope, new, old.capacity, now)
+        return new
+
+    def _turn(
+        self, scope: QuotaScope, old: Window, ended_at: float, period_s: float, now: float
+    ) -> Window:
+        """Put a window in place that ends at the instants at which *old* was seen to end."""
+        new = FixedWindow(
+            old.dimension, old.capacity, period_s, now,
+            reset_at=ended_at + period_s, provenance=old.provenance, label=old.label,
         )  # fmt: skip
         self._ledger.replace(old, new, scope.account, now)
         self._tell(scope, new, old.capacity, now)
@@ -227,15 +248,21 @@ class LimitLearning:
         if told.remaining is None or told.dimension is Dimension.CONCURRENCY:
             return 0.0
         used = window.capacity - told.remaining
-        since = age_s = 0.0
-        if hold is not None and not (scope.charge is not None and scope.charge.is_fresh):
-            charge = hold.charge_on(window)
-            since = window.charged - charge.charged_after if charge is not None else 0.0
-            age_s = max(0.0, now - hold.taken_at)
+        since, age_s = self._age_of(scope, window, now, hold)
         # The report is rounded: down to whole units, or to the nearest step.
         step = told.rounding
         high = used if step <= 1.0 else used + 0.5 * step
         return window.observe(high - step, high, since=since, age_s=age_s, now=now)
+
+    def _age_of(
+        self, scope: QuotaScope, window: Window, now: float, hold: Hold | None
+    ) -> tuple[float, float]:
+        """Return how old a report may be: units charged since, and seconds."""
+        if hold is None or (scope.charge is not None and scope.charge.is_fresh):
+            return 0.0, 0.0
+        charge = hold.charge_on(window)
+        since = window.charged - charge.charged_after if charge is not None else 0.0
+        return since, max(0.0, now - hold.taken_at)
 
     def _vote(self, scope: QuotaScope, window: Window, told: ObservedLimit, now: float) -> Window:
         """Let the reset say how the window refills; return the window now in force."""
@@ -283,13 +310,7 @@ class LimitLearning:
 
     def _fix(self, scope: QuotaScope, old: Window, ballot: Ballot, now: float) -> Window:
         period = _next_period(ballot.longest_reset_s)
-        new = FixedWindow(
-            old.dimension, old.capacity, period, now,
-            reset_at=ballot.reset_at + _RESET_SLACK_S, provenance=old.provenance, label=old.label,
-        )  # fmt: skip
-        self._ledger.replace(old, new, scope.account, now)
-        self._tell(scope, new, old.capacity, now)
-        return new
+        return self._turn(scope, old, ballot.reset_at + _RESET_SLACK_S - period, period, now)
 
     def _tell(self, scope: QuotaScope, window: Window, before: float | None, now: float) -> None:
         self._emit(
@@ -303,6 +324,12 @@ class LimitLearning:
                 declared=window.declared,
             )
         )
+
+
+def _is_over(window: Window, period_s: float) -> bool:
+    if isinstance(window, RemainingBucket):
+        return window.named_period_s in (None, period_s)
+    return window.period_s == period_s
 
 
 def _plain_period(told: ObservedLimit) -> float:

@@ -8,6 +8,7 @@ now: no clock, no lock, no waiting.
 
 import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ def amounts_of_call(
     return [1.0, tokens, float(input_tokens), float(output_tokens), calls, 0.0, 0.0, 0.0]
 
 
+_taken_at = attrgetter("taken_at")
 #: No amount of anything.
 NOTHING: Amounts = (0.0,) * len(DIMENSIONS)
 
@@ -371,7 +373,8 @@ class Ledger:
         *seen* is the hold whose answer taught us: the report includes its charge already.
         """
         account.windows.append(window)
-        for hold in account.open:
+        # In the order in which they were sent, so that a report's age tells which it counts.
+        for hold in sorted(account.open, key=_taken_at):
             amount = hold.amounts[window.index]
             if amount <= 0.0:
                 continue
