@@ -98,18 +98,15 @@ class Charge(msgspec.Struct, eq=False):
     charged_after: float
 
 
-class Hold:
+class Hold(msgspec.Struct, eq=False):
     """One account's part of a reservation."""
 
-    __slots__ = ("account", "amounts", "charges", "is_confirmed", "is_open", "taken_at")
-
-    def __init__(self, account: "LedgerAccount", amounts: Amounts, taken_at: float) -> None:
-        self.account = account
-        self.amounts = amounts
-        self.taken_at = taken_at
-        self.charges: list[Charge] = []
-        self.is_confirmed = False
-        self.is_open = True
+    account: "LedgerAccount"
+    amounts: Amounts
+    taken_at: float
+    charges: list[Charge] = []
+    is_confirmed: bool = False
+    is_open: bool = True
 
     def charge_on(self, window: Window) -> Charge | None:
         """Find what this hold took of *window*."""

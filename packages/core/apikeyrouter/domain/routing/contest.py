@@ -136,14 +136,16 @@ class Contest:
     def _best(self) -> Contender:
         """Return who has the highest priority and about the best score, and waits for longest."""
         contenders, served = self._contenders, self._served_turn
-        priority = max([candidate.priority for candidate, _, _ in contenders])
-        best, least, turn = contenders[0], math.inf, math.inf
+        best = contenders[0]
+        priority, least, turn = best[0].priority, best[1], math.inf
         for candidate, score, _ in contenders:
-            if score < least and candidate.priority == priority:
-                least = score
+            rank = candidate.priority
+            if rank > priority or (score < least and rank == priority):
+                priority, least = rank, score
+        limit = least + EQUAL_WITHIN
         for contender in contenders:
             candidate, score, _ = contender
-            if score > least + EQUAL_WITHIN or candidate.priority != priority:
+            if score > limit or candidate.priority != priority:
                 continue
             # A candidate that was not available has missed its turns.
             its_turn = candidate.turn if candidate.turn > served else served

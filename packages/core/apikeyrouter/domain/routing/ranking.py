@@ -106,7 +106,8 @@ class Ranking:
 
     def start(self) -> None:
         """Begin a decision: nothing is put aside."""
-        self._aside.clear()
+        if self._aside:
+            self._aside.clear()
         self._aside_wakes_at = math.inf
 
     def awake(self, now: float, pool: _Pool) -> list[tuple[Candidate, float, _Pool]]:
