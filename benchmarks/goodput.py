@@ -80,7 +80,7 @@ TABLE: dict[str, Row] = {
         ("sliding-minute", 0.96, 0.02),
         ("calls-at-once", 0.90, 0.02),
         ("used-by-others", 0.96, 0.01),
-        ("fixed-minute", 0.98, 0.003),
+        ("fixed-minute", 0.98, 0.002),
         ("three-classes", 0.98, 0.005),
     )
 }

@@ -63,7 +63,7 @@ class AttemptLoop:
         "_backend",
         "_blocked",
         "_context",
-        "_just_failed",
+        "_just_failed", "_just_refused",
         "_key_switches_left",
         "_lacking",
         "_last",
@@ -94,6 +94,8 @@ class AttemptLoop:
         #: Keys that will not serve this request; keys that failed it just now.
         self._refused_by: frozenset[KeySlot] = NOBODY
         self._just_failed: frozenset[KeySlot] = NOBODY
+        #: The key that refused it just now: the others are asked first.
+        self._just_refused: frozenset[KeySlot] = NOBODY
         #: Accounts by pool that do not have the model.
         self._lacking: dict[CandidatePool, set[QuotaScope]] = {}
         self._blocked: Blocked | None = None
@@ -154,7 +156,8 @@ class AttemptLoop:
             raise StopAsyncIteration
         try:
             # Most requests find a key at once, and nothing is awaited.
-            grant = self._grant_now(self._refused_by | self._just_failed)
+            avoid = NOBODY if self._last is None else self._avoided()
+            grant = self._grant_now(avoid)
             if grant is None or self._backend is not None:
                 grant = await self._next_grant(grant)
         except BaseException as error:
@@ -162,6 +165,11 @@ class AttemptLoop:
             raise
         self._last = Attempt(self._context, grant, self.request)
         return self._last
+
+    def _avoided(self) -> frozenset[KeySlot]:
+        """Return the keys that are asked only if no other has room."""
+        just_refused, self._just_refused = self._just_refused, NOBODY
+        return self._refused_by | self._just_failed | just_refused
 
     def _is_void(self, grant: Grant) -> bool:
         """Look again after the waits: tell whether the key was taken out of use meanwhile."""
@@ -211,6 +219,8 @@ class AttemptLoop:
             self._refused_by |= frozenset(last.grant.candidate.slots)
         elif not consequence.same_key_retry:
             self._refused_by |= {last.slot}
+        else:
+            self._just_refused = frozenset((last.slot,))
         self._note_lacking(last)
         self._key_switches_left -= 1
         return self._key_switches_left >= 0

@@ -184,10 +184,12 @@ class LimitSearch(PaceSearch):
 
     def _hold_back(self, scope: QuotaScope, search: SearchState, calls: int, now: float) -> None:
         calls = max(1, calls)
-        if search.ramp is not None:
-            search.ramp.is_met = search.is_met
-            search.ramp.resize(min(calls, search.ramp.capacity), Provenance.INFERRED)
-            search.ramp.confidence = 0.3
+        if (ramp := search.ramp) is not None:
+            # Time, or their want of patience, may have let more in than it counts by itself.
+            most = min(calls, ramp.capacity) if ramp.is_met else calls
+            ramp.is_met = search.is_met
+            ramp.resize(most, Provenance.INFERRED)
+            ramp.confidence = 0.3
         elif calls < TRUSTED_CALLS:
             search.ramp = Ramp(calls, now)
             search.ramp.is_met = search.is_met
