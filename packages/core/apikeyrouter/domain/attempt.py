@@ -74,7 +74,7 @@ class Attempt:
         learner = grant.candidate.scope.charge
         self._call: CallCharge | None = None
         self._report: tuple[ObservedLimit, ...] = ()
-        if learner is not None:
+        if learner is not None and learner.follows_next():
             sizes = grant.pool.sizes(self.demand, grant.hold.amounts)
             self._call = CallCharge(learner, sizes, self.started_at)
         if slot.record.state is not KeyState.AVAILABLE:

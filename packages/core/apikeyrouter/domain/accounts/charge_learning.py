@@ -37,6 +37,8 @@ _ENOUGH, _LOOK_EVERY = 12, 20
 _LOOK_PAUSE_S = 0.1
 #: Both hold too after so many calls of which nothing could be compared.
 _MANY_CALLS = 200
+#: From then on so many calls of a row are followed at all: to count each costs too.
+_FOLLOWED, _ROW = 40, 400
 #: Tokens that no rule is expected to predict.
 _TOLERANCE = 4.0
 
@@ -186,6 +188,7 @@ class ChargeLearner:
     _is_sure: bool = False
     _looked_at: float = -math.inf
     _is_looking: bool = False
+    _place: int = 0
     #: The last reports by the way they are taken: as old as their requests, as old as their
     #: answers, and with what their own call gave back.
     _last: list[_Report | None] = field(default_factory=lambda: [None] * _WAYS)
@@ -195,6 +198,16 @@ class ChargeLearner:
 
     def __post_init__(self) -> None:
         self.belief = Belief(self.prior)
+
+    def follows_next(self) -> bool:
+        """Tell whether the next call is to be counted: all at first, later a part of them."""
+        if not self._is_sure and self._sent <= _MANY_CALLS:
+            return True
+        self._place = (self._place + 1) % _ROW
+        if self._place == 0:
+            # Reports from before tell of calls that were not counted.
+            self._last = [None] * _WAYS
+        return self._place < _FOLLOWED
 
     def sent(self, sizes: Sizes, now: float) -> Mark | None:
         """Count a call that is being sent; return a mark if its report is wanted."""
