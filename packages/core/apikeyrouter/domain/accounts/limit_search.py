@@ -89,6 +89,12 @@ class LimitSearch(PaceSearch):
         calls = scope.account.in_flight
         if waits and search.explanation is None and search.trial is None:
             search.explanation = self._shown.get(scope.provider_id, Explanation.PACE)
+        if is_first and search.explanation is _CALLS:
+            if search.admitted_before == admitted(scope):
+                # Nothing was let in since the last one: calling at once would go on for ever.
+                search.explanation = Explanation.PACE
+                return self._too_fast(scope, search, now, waits=waits)
+            search.admitted_before = admitted(scope)
         if calls < scope.statistics.proven_calls(now) and search.trial is None:
             # So many at once were let in a moment ago: they are not what is refused.
             if search.explanation is _CALLS:

@@ -69,6 +69,7 @@ class SearchState:
         is_paced: A pace has let in what it foretold: a bucket it is.
         puzzled: The count of calls let in at the last refusal that may be chance.
         one_more_s: How long calls at once stay as they are before one more is tried.
+        admitted_before: Calls let in until the last refusal that calls at once explained.
         log: What was let in within the last minute.
     """
 
@@ -81,6 +82,7 @@ class SearchState:
     one_more_s: float = ONE_MORE_AFTER_S
     explanation: Explanation | None = None
     trial: Trial | None = None
+    admitted_before: int = -1
     pace: Pace | None = None
     minute: RollingWindow | None = None
     minute_grown_at: float = 0.0
