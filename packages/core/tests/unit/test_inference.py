@@ -177,3 +177,13 @@ def test_accounts_that_lost_their_keys_are_dropped() -> None:
     world = World({"a": "1", "b": "1"})
     world.run(60.0)
     assert len(list(world.book)) == 1
+
+
+def test_nothing_is_kept_of_scopes_that_are_no_more() -> None:
+    world = World({"a": "1", "b": "1", "c": "2", "d": "3"})
+    world.run(90.0, third_party="2")
+    for name in world.slots:
+        world.book.drop_idle(world.scope(name), world.now + 3600.0)
+    assert list(world.book) == []
+    assert not world.inference._doubts
+    assert not any(world.inference._families.values())

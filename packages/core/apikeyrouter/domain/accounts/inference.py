@@ -126,6 +126,7 @@ class ScopeInference:
         self._families: dict[_Family, _Watches] = {}
         self._doubts: dict[QuotaScope, _Doubt] = {}
         self._parted: dict[str, _Parted] = {}
+        book.on_drop = self._drop
 
     def note(self, scope: QuotaScope, now: float, *, is_surprised: bool) -> None:
         """Fold in that a report of *scope* was held against its windows.
@@ -152,6 +153,14 @@ class ScopeInference:
             return
         if _compare(family, scope, watch, now):
             self._join_if_agreed(family, watch.decided(scope), now)
+
+    def _drop(self, scope: QuotaScope) -> None:
+        """Let go of a scope that is no more, and of families that nobody is left in."""
+        self._doubts.pop(scope, None)
+        for family in self._families.values():
+            if scope in family:
+                self._forget(family, scope)
+        self._families = {name: family for name, family in self._families.items() if family}
 
     def _begin(self, family: _Watches, scope: QuotaScope, window: Window, now: float) -> None:
         """Watch one more; all begin anew, so that each knows what it sent."""

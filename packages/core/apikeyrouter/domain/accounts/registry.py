@@ -59,6 +59,8 @@ class AccountRegistry:
         self.wall_ahead_s = 0.0
         #: Told when a key moved from one account to another.
         self.on_move: Callable[[KeySlot], None] = lambda _: None
+        #: Told of a scope that is no more.
+        self.on_drop: Callable[[QuotaScope], None] = lambda _: None
 
     def __iter__(self) -> Iterator[QuotaScope]:
         return (scope for scopes in self._accounts.values() for scope in scopes.values())
@@ -84,7 +86,7 @@ class AccountRegistry:
         scopes = self._accounts.get((scope.provider_id, scope.membership.account), {})
         if scopes.get(scope.group) is scope:
             del scopes[scope.group]
-            self._search.forget(scope)
+            self._drop(scope)
 
     def membership(self, slot: KeySlot) -> Membership:
         """Return whose account *slot* is of, and how we know."""
@@ -169,7 +171,11 @@ class AccountRegistry:
         if not mates:
             del self._slots_of[name]
             for scope in self._accounts.pop(name, {}).values():
-                self._search.forget(scope)
+                self._drop(scope)
+
+    def _drop(self, scope: QuotaScope) -> None:
+        self._search.forget(scope)
+        self.on_drop(scope)
 
     def _carry_over(self, slot: KeySlot, before: tuple[str, str], *, is_last: bool) -> None:
         """Take along what is known: a told wait always, and the limits when nobody stays behind.
