@@ -156,8 +156,7 @@ class AttemptLoop:
             raise StopAsyncIteration
         try:
             # Most requests find a key at once, and nothing is awaited.
-            avoid = NOBODY if self._last is None else self._avoided()
-            grant = self._grant_now(avoid)
+            grant = self._grant_now(NOBODY) if self._last is None else self._grant_again()
             if grant is None or self._backend is not None:
                 grant = await self._next_grant(grant)
         except BaseException as error:
@@ -166,10 +165,13 @@ class AttemptLoop:
         self._last = Attempt(self._context, grant, self.request)
         return self._last
 
-    def _avoided(self) -> frozenset[KeySlot]:
-        """Return the keys that are asked only if no other has room."""
+    def _grant_again(self) -> Grant | None:
+        """Ask the key that just refused it only if no other has room."""
+        avoid = self._refused_by | self._just_failed
         just_refused, self._just_refused = self._just_refused, NOBODY
-        return self._refused_by | self._just_failed | just_refused
+        if just_refused and (grant := self._grant_now(avoid | just_refused)) is not None:
+            return grant
+        return self._grant_now(avoid)
 
     def _is_void(self, grant: Grant) -> bool:
         """Look again after the waits: tell whether the key was taken out of use meanwhile."""

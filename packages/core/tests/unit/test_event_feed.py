@@ -205,6 +205,7 @@ async def test_request_ends_once_however_its_attempts_end(
         end(attempt)
         with pytest.raises((StopAsyncIteration, NoEligibleKeysError)):
             await anext(attempts)
+        outcome = "no_capacity" if end is _refuse else outcome
     assert scene.ends() == [("r", outcome, 1)]
 
 
