@@ -327,6 +327,7 @@ STEPS = st.sampled_from(
 @example(["revoke", "enable", "fail", "fail"])
 @example(["revoke", "revoke", "enable", "save", "save", "fail"])
 @example(["pause", "save", "rotate", "revoke", "save", "fail"])
+@example(["revoke", "enable", "call", "refuse", "save", "fail"])
 @given(st.lists(STEPS, max_size=30))
 def test_last_word_stands_in_memory_and_in_the_store(steps: list[str]) -> None:
     asyncio.run(walk(steps))

@@ -339,7 +339,8 @@ class KeyManager:
         if later:
             # Overruled: should the later order fail too, this one must not come back.
             later[0].before = order.before
-        elif slot.moves == order.number:
+        elif slot.moves == order.number or order.before.state is KeyState.DISABLED:
+            # What traffic moved meanwhile stands, but never over a revocation.
             if slot.record.state is not order.before.state:
                 self._record(self._shift(slot, order.before.state, "not stored", self._clock()))
             slot.stand(order.before)
