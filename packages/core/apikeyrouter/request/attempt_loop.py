@@ -15,7 +15,7 @@ from typing import Self
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
-from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.failures.failure import MODEL_REFUSED, Failure, FailureClass
 from apikeyrouter.domain.feed.events import RequestArrived
 from apikeyrouter.domain.feed.request_events import arrived_event
 from apikeyrouter.domain.key_slot import KeySlot
@@ -37,7 +37,6 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 #: So many accounts of a provider are asked for a model that nobody has seen working there.
 _ACCOUNTS_ASKED = 2
-_MODEL_REFUSED = frozenset({FailureClass.MODEL_UNAVAILABLE, FailureClass.UNEXPLAINED})
 #: Who is at its own limit of calls at once should ask again so soon: one of them will end.
 _CALL_ENDS_S = 0.25
 #: How a request ends that no key took, by what its caller is told.
@@ -230,7 +229,7 @@ class AttemptLoop:
     def _note_lacking(self, last: Attempt) -> None:
         """Ask a provider no further for a model that several of its accounts do not have."""
         failure, pool = last.failure, last.grant.pool
-        if failure is None or failure.kind not in _MODEL_REFUSED:
+        if failure is None or failure.kind not in MODEL_REFUSED:
             return
         lacking = self._lacking.setdefault(pool, set())
         lacking.add(last.grant.scope())

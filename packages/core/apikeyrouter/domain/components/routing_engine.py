@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from apikeyrouter.domain.failures.failure import FailureClass
+from apikeyrouter.domain.failures.failure import MODEL_REFUSED
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger, Reservation, Shortfall
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
@@ -35,10 +35,6 @@ from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import NoEligibleKeysError, UnknownModelError
 
 __all__ = ["Blocked", "Grant", "NoEligibleKeysError", "RoutingEngine"]
-
-
-#: Why a model is put aside that may not exist.
-_MODEL_REFUSED = frozenset({FailureClass.MODEL_UNAVAILABLE.value, FailureClass.UNEXPLAINED.value})
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -181,7 +177,7 @@ class RoutingEngine:
         scoring = self.routes.scorings.scoring_of(demand.objective)
         return all(
             not pool.has_worked
-            and _MODEL_REFUSED.issuperset(pool.ranking(scoring, pool.amounts(demand), now).causes())
+            and MODEL_REFUSED.issuperset(pool.ranking(scoring, pool.amounts(demand), now).causes())
             for level in self.routes.route_for(demand).levels
             for pool in level.pools
         )

@@ -70,6 +70,8 @@ _PASSING = frozenset(
         FailureClass.IN_FLIGHT_BUDGET,
     }
 )
+#: What is said of a model that an account may not have.
+MODEL_REFUSED = frozenset({FailureClass.MODEL_UNAVAILABLE, FailureClass.UNEXPLAINED})
 #: Everything else is a refusal, or never reached the provider.
 _MAY_BE_SERVED = frozenset(
     {
