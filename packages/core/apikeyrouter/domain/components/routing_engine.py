@@ -151,8 +151,7 @@ class RoutingEngine:
         """
         return sum(
             pool.calls_by(at, demand, now)
-            for level in self.routes.route_for(demand).levels
-            for pool in level.pools
+            for pool in self.routes.route_for(demand).pools()
             if pool.circuit.cooldown.until < at
         )
 
@@ -160,15 +159,14 @@ class RoutingEngine:
         """Return the failure class that keeps every candidate from *demand*, if it is one."""
         now, common = self._clock(), ""
         scoring = self.routes.scorings.scoring_of(demand.objective)
-        for level in self.routes.route_for(demand).levels:
-            for pool in level.pools:
-                causes: Iterable[str] = pool.ranking(scoring, pool.amounts(demand), now).causes()
-                if (lack := pool.circuit.shortfall(now)) is not None:
-                    causes = (lack.cause,)
-                for cause in causes:
-                    if not cause or (common and cause != common):
-                        return ""
-                    common = cause
+        for pool in self.routes.route_for(demand).pools():
+            causes: Iterable[str] = pool.ranking(scoring, pool.amounts(demand), now).causes()
+            if (lack := pool.circuit.shortfall(now)) is not None:
+                causes = (lack.cause,)
+            for cause in causes:
+                if not cause or (common and cause != common):
+                    return ""
+                common = cause
         return common
 
     def is_refused_everywhere(self, demand: Demand) -> bool:
@@ -178,8 +176,7 @@ class RoutingEngine:
         return all(
             not pool.has_worked
             and MODEL_REFUSED.issuperset(pool.ranking(scoring, pool.amounts(demand), now).causes())
-            for level in self.routes.route_for(demand).levels
-            for pool in level.pools
+            for pool in self.routes.route_for(demand).pools()
         )
 
     def explain_decision(self, decision: RoutingDecision | str) -> str:
@@ -227,22 +224,21 @@ class RoutingEngine:
     ) -> Blocked:
         soonest, may_free = math.inf, False
         excluded: list[tuple[str, Shortfall]] = []
-        for level in route.levels:
-            for pool in level.pools:
-                if pool in request.skipped:
-                    continue
-                why = pool.circuit.shortfall(now)
-                if why is not None:
-                    soonest = min(soonest, why.fits_at)
-                    may_free = may_free or pool.circuit.awaits_answer
-                    excluded.append((f"{pool.provider_id}/{pool.model}", why))
-                    continue
-                amounts = pool.amounts(request.demand)
-                ranking = pool.ranking(scoring, amounts, now)
-                soonest = min(soonest, ranking.fits_at(amounts, now, request.avoid))
-                may_free = may_free or ranking.may_be_sooner()
-                sleepers = ranking.sleepers(EXCLUDED_KEPT)
-                excluded += [(candidate.scope.id, why) for candidate, why in sleepers]
+        for pool in route.pools():
+            if pool in request.skipped:
+                continue
+            why = pool.circuit.shortfall(now)
+            if why is not None:
+                soonest = min(soonest, why.fits_at)
+                may_free = may_free or pool.circuit.awaits_answer
+                excluded.append((f"{pool.provider_id}/{pool.model}", why))
+                continue
+            amounts = pool.amounts(request.demand)
+            ranking = pool.ranking(scoring, amounts, now)
+            soonest = min(soonest, ranking.fits_at(amounts, now, request.avoid))
+            may_free = may_free or ranking.may_be_sooner()
+            sleepers = ranking.sleepers(EXCLUDED_KEPT)
+            excluded += [(candidate.scope.id, why) for candidate, why in sleepers]
         return Blocked(soonest, may_free, tuple(excluded[:EXCLUDED_KEPT]))
 
 

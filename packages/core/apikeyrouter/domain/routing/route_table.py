@@ -6,7 +6,7 @@ what they were made of changes, and bounded: callers may ask for any name.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -56,6 +56,10 @@ class Route:
     model: str
     levels: tuple[Level, ...]
     grounds: frozenset[object] = frozenset()
+
+    def pools(self) -> Iterator[CandidatePool]:
+        """Yield the pools of all levels, in order of preference."""
+        return (pool for level in self.levels for pool in level.pools)
 
 
 class RouteTable:
