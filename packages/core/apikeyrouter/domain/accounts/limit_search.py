@@ -17,7 +17,7 @@ costs few refusals. What a provider tells takes its place. A provider that asks 
 half the pace, which then grows back.
 """
 
-from apikeyrouter.domain.accounts.pace_search import PaceSearch, admitted, knows_limits_of
+from apikeyrouter.domain.accounts.pace_search import PaceSearch, admitted, knows_limits_of, lift
 from apikeyrouter.domain.accounts.ramp import Ramp
 from apikeyrouter.domain.accounts.search_state import (
     LATEST_ONE_MORE_S,
@@ -29,6 +29,7 @@ from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.observation import MINUTE_S, Algorithm, Provenance
 from apikeyrouter.domain.quota_scope import QuotaScope
 
+#: Calls at once on a scope of which nothing is known; one more for each that succeeds, and
 #: for each second in which they all were busy.
 FIRST_CALLS = 4
 #: So many calls at once are held back no more.
@@ -212,15 +213,10 @@ class LimitSearch(PaceSearch):
             ramp.capacity += 1
             search.raised_at = now
         if ramp.capacity > TRUSTED_CALLS:
-            self._drop_ramp(scope, search)
+            search.ramp = None
+            lift(ramp, scope)
         else:
             scope.notify_capacity()
-
-    def _drop_ramp(self, scope: QuotaScope, search: SearchState) -> None:
-        assert search.ramp is not None  # noqa: S101 - the callers have looked
-        scope.account.windows.remove(search.ramp)
-        search.ramp = None
-        scope.notify_capacity()
 
 
 def _tight_windows(scope: QuotaScope, now: float) -> list[Window]:

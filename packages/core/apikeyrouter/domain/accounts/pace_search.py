@@ -21,7 +21,6 @@ from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, Provenance
 from apikeyrouter.domain.quota_scope import QuotaScope
 
-#: Calls at once on a scope of which nothing is known; one more for each that succeeds, and
 #: What a refusal leaves of the pace: of one measured for long, for a moment, and not at all.
 _EXACT, _ROUGH, _BLIND = 0.98, 0.9, 0.7
 _EXACT_AFTER_S, _ROUGH_AFTER_S = 20.0, 5.0
@@ -43,8 +42,6 @@ _SURELY_REFILLED = 1.4
 _MINUTE_AND_JITTER_S = MINUTE_S + 0.2
 #: Of a rolling minute so much more is tried a second.
 _PROBE_PER_S = 0.001
-
-
 #: After one refusal that may be chance a call is tried so soon.
 CHANCE_S = 0.25
 
@@ -167,10 +164,9 @@ class PaceSearch:
             self._drop_gate(scope, search)
 
     def _drop_gate(self, scope: QuotaScope, search: SearchState) -> None:
-        if search.gate is not None:
-            scope.account.windows.remove(search.gate.window)
-            search.gate = None
-            scope.notify_capacity()
+        gate, search.gate = search.gate, None
+        if gate is not None:
+            lift(gate.window, scope)
 
     def _is_minute(self, scope: QuotaScope, search: SearchState, let_in: int, now: float) -> bool:
         """Tell whether a bucket should have let something in since the last refusal."""
@@ -183,10 +179,8 @@ class PaceSearch:
 
     def _count_minute(self, scope: QuotaScope, search: SearchState, now: float) -> float:
         """Take what was let in within the last minute for the limit of every minute."""
-        search.log.room(now)
-        count = max(1.0, search.log.used + scope.account.in_flight)
-        if search.pace is not None:
-            self._drop_pace(scope, search)
+        count = _within_last_minute(scope, search, now)
+        self._drop_pace(scope, search)
         minute = search.log.copy(count, _MINUTE_AND_JITTER_S, now, "guessed")
         search.minute, search.minute_grown_at = minute, now
         self._ledger.adopt(minute, scope.account, now, None)
@@ -204,11 +198,7 @@ class PaceSearch:
     def _lower_minute(
         self, scope: QuotaScope, search: SearchState, minute: RollingWindow, now: float
     ) -> float:
-        search.log.room(now)
-        before, minute.capacity = (
-            minute.capacity,
-            max(1.0, search.log.used + scope.account.in_flight),
-        )
+        before, minute.capacity = minute.capacity, _within_last_minute(scope, search, now)
         search.one_more_s = min(LATEST_ONE_MORE_S, 2.0 * search.one_more_s)
         search.minute_grown_at = now
         self._tell(scope, minute, before, minute.capacity, now)
@@ -253,16 +243,14 @@ class PaceSearch:
         return (admitted(scope) - search.served) / max(1.0, now - search.since)
 
     def _drop_pace(self, scope: QuotaScope, search: SearchState) -> None:
-        assert search.pace is not None  # noqa: S101 - the callers have looked
-        scope.account.windows.remove(search.pace)
-        search.pace = None
-        scope.notify_capacity()
+        pace, search.pace = search.pace, None
+        if pace is not None:
+            lift(pace, scope)
 
     def _drop_minute(self, scope: QuotaScope, search: SearchState) -> None:
-        if search.minute is not None:
-            scope.account.windows.remove(search.minute)
-            search.minute = None
-            scope.notify_capacity()
+        minute, search.minute = search.minute, None
+        if minute is not None:
+            lift(minute, scope)
 
     def _tell(
         self, scope: QuotaScope, window: Window, before: float | None, after: float, now: float
@@ -284,9 +272,21 @@ def admitted(scope: QuotaScope) -> int:
     return scope.statistics.served + scope.account.in_flight
 
 
+def lift(window: Window, scope: QuotaScope) -> None:
+    """Take a guessed window away: something may fit sooner."""
+    scope.account.windows.remove(window)
+    scope.notify_capacity()
+
+
 def knows_limits_of(scope: QuotaScope) -> bool:
     """Tell whether any limit of the scope was declared or told."""
     return any(window.provenance is not Provenance.INFERRED for window in scope.account.windows)
+
+
+def _within_last_minute(scope: QuotaScope, search: SearchState, now: float) -> float:
+    """Return how many calls were let in within the last minute, those under way included."""
+    search.log.room(now)
+    return max(1.0, search.log.used + scope.account.in_flight)
 
 
 def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, float]:
