@@ -62,7 +62,8 @@ class AttemptLoop:
         "_backend",
         "_blocked",
         "_context",
-        "_just_failed", "_just_refused",
+        "_just_failed",
+        "_just_refused",
         "_key_switches_left",
         "_lacking",
         "_last",
@@ -71,7 +72,7 @@ class AttemptLoop:
         "_room",
         "_wait_s",
         "request",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -311,10 +312,9 @@ class AttemptLoop:
             return StopAsyncIteration()
         message = self._tell(refusal, now)
         self.record.refusal = message
-        retry_after = refusal.retry_at - now if refusal.retry_at < math.inf else None
         return NoEligibleKeysError(
             message,
-            retry_after=max(0.0, retry_after) if retry_after is not None else None,
+            retry_after=_told_wait(refusal.retry_at - now),
             request_id=self.demand.request_id,
             cause=self._context.engine.common_cause(self.demand),
         )
@@ -326,7 +326,7 @@ class AttemptLoop:
         self.record.refusal = message
         return OwnLimitError(
             message,
-            retry_after=max(0.0, wait_s) if wait_s < math.inf else None,
+            retry_after=_told_wait(wait_s),
             request_id=self.demand.request_id,
         )
 
@@ -340,6 +340,11 @@ class AttemptLoop:
             scope, why = refusal.blocked.excluded[0]
             text += f"; {scope}: {reason_of(why, now)}"
         return text
+
+
+def _told_wait(seconds: float) -> float | None:
+    """Return the seconds to tell a caller; `None` where no clock knows."""
+    return max(0.0, seconds) if seconds < math.inf else None
 
 
 def _outcome_of(last: Attempt | None, error: BaseException | None = None) -> str:
