@@ -286,7 +286,7 @@ class Attempt:
         told = usage.input_tokens, usage.output_tokens
         learner = self.grant.candidate.scope.charge
         rule = learner.belief.admission if learner is not None else None
-        amounts = reservation.first.amounts
+        amounts = self.grant.hold.amounts
         charged = pool.actual(amounts, *told, usage.cached_tokens, rule)
         if self._call is not None:
             counts_cached = (rule or pool.admission).counts_cached

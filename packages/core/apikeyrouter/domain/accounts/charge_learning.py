@@ -201,7 +201,7 @@ class ChargeLearner:
 
     def follows_next(self) -> bool:
         """Tell whether the next call is to be counted: all at first, later a part of them."""
-        if not self._is_sure and self._sent <= _MANY_CALLS:
+        if not self._knows_enough:
             return True
         self._place = (self._place + 1) % _ROW
         if self._place == 0:
@@ -217,11 +217,14 @@ class ChargeLearner:
         sums[_INPUT] += sizes.input
         sums[_CAP] += sizes.cap
         sums[_LARGER] += sizes.larger
-        if (self._is_sure or self._sent > _MANY_CALLS) and not self._looks_at(
-            self._sent % _LOOK_EVERY, now
-        ):
+        if self._knows_enough and not self._looks_at(self._sent % _LOOK_EVERY, now):
             return None
         return Mark(self._sent, now, tuple(sums))
+
+    @property
+    def _knows_enough(self) -> bool:
+        """Whether a part of the calls is enough: a rule is sure, or nothing can be compared."""
+        return self._is_sure or self._sent > _MANY_CALLS
 
     def _looks_at(self, place: int, now: float) -> bool:
         """Tell whether the call at *place* in its row is looked at."""

@@ -187,15 +187,6 @@ class QuotaAwarenessEngine:
         """Put a key under *account* whatever was inferred; `None` gives it its own."""
         self.book.overrule(self._manager.slot(key_id), account)
 
-    def declared_and_learned(self) -> list[tuple[str, str, float, float, Provenance]]:
-        """List windows whose declared limit proved wrong: scope, window, declared, real, source."""
-        return [
-            (scope.id, window.name, window.declared, window.capacity, window.provenance)
-            for scope in self.book
-            for window in scope.account.windows
-            if window.declared is not None and window.declared != window.capacity
-        ]
-
 
 def _names_limit(failure: Failure) -> bool:
     """Tell whether a refusal's words name the limit; figures of its headers may show room."""

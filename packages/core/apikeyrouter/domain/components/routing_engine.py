@@ -58,7 +58,7 @@ class Grant(msgspec.Struct, frozen=True):
     @property
     def hold(self) -> Hold:
         """The part of the reservation that is the provider's."""
-        return self.reservation.holds[0]
+        return self.reservation.first
 
     def scope(self) -> QuotaScope:
         """Return the scope that the key draws on now; it may have moved since."""
