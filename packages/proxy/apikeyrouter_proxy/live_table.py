@@ -109,4 +109,6 @@ def _unit(window: dict[str, Any]) -> str:
     names = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
     nouns = {"requests": "req", "tokens": "tok", "input tokens": "in", "output tokens": "out"}
     noun = nouns.get(window["dimension"], window["dimension"])
-    return f"{noun}/{names.get(window['period_s'], window['period_s'])}"
+    period_s = window["period_s"]
+    # A period that was measured is no round number.
+    return f"{noun}/{names.get(period_s) or f'{period_s:.3g} s'}"
