@@ -31,14 +31,15 @@ LAYERS = {
     "domain.components": 6,
     "domain.queueing": 7,
     "domain": 8,
-    "infrastructure": 9,
-    "keys": 10,
-    "request": 10,
-    "composition": 11,
-    "state_summary": 12,
-    "router": 13,
-    "service": 13,
-    "": 14,
+    "dialects": 9,
+    "infrastructure": 10,
+    "keys": 11,
+    "request": 11,
+    "composition": 12,
+    "state_summary": 13,
+    "router": 14,
+    "service": 14,
+    "": 15,
 }
 WAITING = {"aiohttp", "asyncio", "socket", "yarl", "structlog", "cryptography", "yaml", "time"}
 

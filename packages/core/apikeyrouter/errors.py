@@ -79,9 +79,11 @@ class UnknownModelError(NoEligibleKeysError):
         nearest: Up to three known names that look like it.
     """
 
-    def __init__(self, model: str, nearest: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: str, nearest: tuple[str, ...] = (), *, endpoint: str = "") -> None:
+        """Say that nobody serves *model*, or at *endpoint* if one is named."""
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-        super().__init__(f"no key serves model '{model}'{hint}")
+        where = f" at {endpoint}" if endpoint else ""
+        super().__init__(f"no key serves model '{model}'{where}{hint}")
         self.model = model
         self.nearest = nearest
 

@@ -300,7 +300,8 @@ class ApiKeyRouter:
             NoEligibleKeysError: Nobody has room in time.
         """
         attempts = self.attempts(demand, accounts=accounts)
-        return await forward_by(attempts, request_for, withhold_usage)
+        lenient = self.settings.translation == "lenient"
+        return await forward_by(attempts, request_for, withhold_usage, lenient=lenient)
 
     def now(self) -> float:
         """Return the instant by the router's clock."""

@@ -5,6 +5,8 @@ passes the `Answer` on. Names that are listed here stay where they are; whatever
 is made of may move.
 """
 
+from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, dialect_of
+from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek, ToldError
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed import events
@@ -30,20 +32,27 @@ from apikeyrouter.request.metered_stream import MeteredStream
 
 __all__ = [
     "CATALOGUE",
+    "DIALECTS",
     "DIRECT",
     "MOST_OUTPUT_TOKENS",
+    "OPENAI_CHAT",
     "UNTRUSTED",
     "Answer",
     "Attempt",
+    "BadBodyError",
     "ConnectionOptions",
+    "Dialect",
     "Failure",
     "FailureClass",
     "LedgerAccount",
     "MeteredStream",
     "ModelLists",
     "OpenAIAdapter",
+    "Peek",
+    "ToldError",
     "WireRequest",
     "custom_adapter",
+    "dialect_of",
     "estimate_tokens",
     "events",
     "explain",

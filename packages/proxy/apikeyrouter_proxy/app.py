@@ -157,11 +157,14 @@ def create_app(
     refused = refuse_open_service(config.server.host, has_clients=bool(config.clients))
     if refused:
         raise ConfigurationError(f"server.host: {refused}")
-    settings = (settings or RouterSettings()).model_copy(update=_patience_of(config.server))
+    given = _patience_of(config.server)
+    if config.translation is not None:
+        given["translation"] = config.translation
+    settings = (settings or RouterSettings()).model_copy(update=given)
     return ProxyApp(config, ApiKeyRouter(config=settings), proxy_settings or ProxySettings())
 
 
-def _patience_of(server: ServerConfig) -> dict[str, float]:
+def _patience_of(server: ServerConfig) -> dict[str, object]:
     """Return the settings that the file gives; what it leaves out stays the environment's."""
     given = {
         "max_queue_wait_seconds": ("max_queue_wait", server.max_queue_wait),

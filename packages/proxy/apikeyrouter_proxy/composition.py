@@ -134,15 +134,16 @@ async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
 
 
 def _adapter_of(name: str, provider: ProviderConfig) -> OpenAIAdapter:
+    dialects = tuple(provider.dialects) if provider.dialects else None
     if name in CATALOGUE and provider.kind in (None, "openai"):
         return make_adapter(
-            name, base_url=provider.base_url,
+            name, base_url=provider.base_url, dialects=dialects,
             stream_usage=provider.stream_usage, connection=_connection_of(provider),
         )  # fmt: skip
     if provider.base_url is None:
         raise ConfigurationError(f"providers.{name}: base_url is missing: say where it is")
     return custom_adapter(
-        name, provider.base_url,
+        name, provider.base_url, dialects=dialects,
         stream_usage=provider.stream_usage, connection=_connection_of(provider),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from apikeyrouter.service import OPENAI_CHAT
 from apikeyrouter_proxy.dataplane.asgi import ABORT, new_id
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
 from apikeyrouter_proxy.gathering_transport import GatheringTransport
@@ -195,12 +196,14 @@ class FrontProtocol(HttpToolsProtocol):
 
 
 def _on_the_wire(error: ErrorAnswer) -> bytes:
+    name = new_id()
+    body = OPENAI_CHAT.error_body(error.told, name)
     lines = [
-        b"content-type: application/json", b"content-length: %d" % len(error.body),
-        b"x-request-id: " + new_id().encode(), b"x-content-type-options: nosniff",
+        b"content-type: application/json", b"content-length: %d" % len(body),
+        b"x-request-id: " + name.encode(), b"x-content-type-options: nosniff",
         b"connection: close",
     ]  # fmt: skip
-    return STATUS_LINE[error.status] + b"\r\n".join((*lines, b"", error.body))
+    return STATUS_LINE[error.told.status] + b"\r\n".join((*lines, b"", body))
 
 
 _HEAD_TOO_LARGE = refusal(

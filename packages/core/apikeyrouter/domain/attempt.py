@@ -21,7 +21,7 @@ from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.failures.table import Consequence
 from apikeyrouter.domain.feed.events import AttemptEnded, AttemptStarted
 from apikeyrouter.domain.feed.request_events import attempt_ended_event, attempt_started_event
-from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import Serving, WireAdapter
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of_call
 from apikeyrouter.domain.limits.observation import ObservedLimit
@@ -124,10 +124,17 @@ class Attempt:
         return seen_at is None or now - seen_at > _FRESH_REPORT_S or account.last_strain > _ROOMY
 
     @property
+    def is_native(self) -> bool:
+        """Whether its provider speaks the dialect of the request, so that bytes pass."""
+        return self.provider.serving(self.demand.endpoint) is Serving.NATIVE
+
+    @property
     def asks_usage(self) -> bool:
-        """Whether its provider tells the usage of a stream when it is asked to."""
+        """Whether its provider tells the usage of a stream when the client's bytes ask for it."""
         adapter = self.provider.adapter
-        return isinstance(adapter, WireAdapter) and adapter.asks_usage(self.model)
+        if not isinstance(adapter, WireAdapter) or not self.is_native:
+            return False
+        return adapter.asks_usage(self.model)
 
     @property
     def tries_next(self) -> bool:

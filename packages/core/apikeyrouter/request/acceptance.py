@@ -6,31 +6,29 @@ a piece carries something. Until then another provider can take over.
 
 import msgspec
 
-from apikeyrouter.domain.attempt import Attempt
-from apikeyrouter.domain.failures.failure import Failure, FailureClass
-from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
-from apikeyrouter.domain.interfaces.wire import Headers, WireResponse
-from apikeyrouter.infrastructure.adapters.errors.error_bodies import decode
-from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
-from apikeyrouter.infrastructure.adapters.streams.content_coding import (
+from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Tap, Verdict
+from apikeyrouter.dialects.streams.content_coding import (
     BlindTap,
     PackedTap,
     is_plain,
     unpacked,
     unpacker_of,
 )
-from apikeyrouter.infrastructure.adapters.streams.stream_head import Form, Verdict
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap, read_body
+from apikeyrouter.dialects.streams.stream_head import Form
+from apikeyrouter.dialects.translation import Translation
+from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.failures.failure import Failure, FailureClass
+from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.interfaces.wire import WireResponse
+from apikeyrouter.domain.models.token_usage import Usage
+from apikeyrouter.infrastructure.adapters.errors.error_bodies import decode
+from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
 from apikeyrouter.request.held_head import HeldHead
 from apikeyrouter.request.metered_stream import MeteredStream, settle_at
 
 _EVENT_STREAM = "text/event-stream"
 #: Kinds of answers that are no stream though one was asked for.
 _WHOLE = ("application/json", "text/html", "text/plain")
-#: Whose streams are chunks with choices, whatever they are labelled as.
-_CHUNKED = frozenset({"chat/completions", "completions"})
-#: Whose whole answers are JSON objects.
-_JSON = _CHUNKED | {"embeddings"}
 _BAD_GATEWAY = 502
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
@@ -43,6 +41,8 @@ class Answer(msgspec.Struct, eq=False):
         body: All of it, or empty when `stream` has it.
         stream: To be iterated to its end, or closed.
         failure: Why the last attempt failed; the body is the provider's words then.
+        translation: How it was read, where the provider speaks another dialect than its client;
+            the body of a failure is in the provider's.
     """
 
     status: int
@@ -51,16 +51,63 @@ class Answer(msgspec.Struct, eq=False):
     body: bytes = b""
     stream: MeteredStream | None = None
     failure: Failure | None = None
+    translation: Translation | None = None
 
 
-async def accept(
-    attempt: Attempt,
-    adapter: WireAdapter,
-    response: WireResponse,
-    *,
-    deadline: float,
-    withhold_usage: bool,
-) -> Answer:
+class Arrival(msgspec.Struct, eq=False):
+    """An answer whose head has come and says that it is fine.
+
+    Attributes:
+        dialect: Of the answer.
+        endpoint: That was asked, in that dialect.
+        translation: Turns it into the client's dialect, if that is another.
+    """
+
+    attempt: Attempt
+    adapter: WireAdapter
+    response: WireResponse
+    dialect: Dialect
+    endpoint: str
+    translation: Translation | None = None
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether a stream of it would be chunks that the dialect can judge."""
+        return self.endpoint in self.dialect.chunked
+
+    @property
+    def encoding(self) -> str | None:
+        """Its `Content-Encoding`."""
+        return self.response.headers.get("content-encoding")
+
+    def may_stream(self) -> bool:
+        """Tell whether it may be a stream, whatever it is labelled as."""
+        kind = self.response.content_type.lower()
+        if kind.startswith(_EVENT_STREAM):
+            return True
+        is_wanted = self.attempt.demand.stream
+        return is_wanted and (self.is_chunked or not kind.startswith(_WHOLE))
+
+    def note(self, *, is_whole: bool = False) -> None:
+        """Tell the attempt that the provider let the request in."""
+        attempt, headers = self.attempt, self.response.headers
+        if attempt.wants_limits(attempt.now()):
+            limits = self.adapter.read_limits(headers, attempt.wall())
+            attempt.answered(limits, self.adapter.read_account(headers), is_whole=is_whole)
+        else:
+            attempt.answered()
+
+    def failed(self, failure: Failure, body: bytes = b"") -> Answer:
+        """End the attempt; the body is kept where it is an error in the usual shape."""
+        self.attempt.fail(failure)
+        words = body if b'"error"' in body else b""
+        return Answer(
+            failure.status or _BAD_GATEWAY, without_coding(self.response.raw_headers),
+            self.attempt, words, failure=failure, translation=self.translation,
+        )  # fmt: skip
+
+
+async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> Answer:
     """Judge an answer that says it is fine.
 
     Args:
@@ -70,23 +117,27 @@ async def accept(
     Returns:
         The answer; its attempt has ended, well or badly, unless it streams.
     """
-    if not _may_stream(attempt, response.content_type):
-        return _accept_whole(attempt, adapter, response, await response.read())
-    head = HeldHead(response, is_chunked=attempt.demand.endpoint in _CHUNKED)
+    attempt, response = arrival.attempt, arrival.response
+    if not arrival.may_stream():
+        return _accept_whole(arrival, await response.read())
+    head = HeldHead(response, judge=arrival.dialect.judge, is_chunked=arrival.is_chunked)
     await head.read()
     if head.form is Form.WHOLE:
-        return _accept_whole(attempt, adapter, response, await head.rest())
-    failure = _failure_of_head(adapter, head, attempt.wall())
+        return _accept_whole(arrival, await head.rest())
+    failure = _failure_of_head(arrival.adapter, head, attempt.wall())
     if failure is not None:
-        return _failed(attempt, response, failure)
-    _note_answer(attempt, adapter, response.headers)
+        return arrival.failed(failure)
+    arrival.note()
     stream = MeteredStream(
         attempt, response,
-        first=head.raw, tap=_tap_for(response.headers, head, withhold_usage),
-        deadline=deadline, stall_s=adapter.stall_timeout_s,
+        first=head.raw, tap=_tap_for(arrival, head, withhold_usage),
+        deadline=deadline, stall_s=arrival.adapter.stall_timeout_s,
     )  # fmt: skip
     attempt.is_streaming = True
-    return Answer(response.status, response.raw_headers, attempt, stream=stream)
+    headers, translation = response.raw_headers, arrival.translation
+    if translation is not None:
+        headers = _labelled(headers, _EVENT_STREAM)
+    return Answer(response.status, headers, attempt, stream=stream, translation=translation)
 
 
 def without_coding(headers: RawHeaders) -> RawHeaders:
@@ -94,50 +145,53 @@ def without_coding(headers: RawHeaders) -> RawHeaders:
     return tuple(pair for pair in headers if pair[0].lower() != b"content-encoding")
 
 
-def _may_stream(attempt: Attempt, content_type: str) -> bool:
-    kind, demand = content_type.lower(), attempt.demand
-    if kind.startswith(_EVENT_STREAM):
-        return True
-    return demand.stream and (demand.endpoint in _CHUNKED or not kind.startswith(_WHOLE))
+def _labelled(headers: RawHeaders, kind: str) -> RawHeaders:
+    """Return the headers of a body that was translated."""
+    kept = tuple(pair for pair in without_coding(headers) if pair[0].lower() != b"content-type")
+    return (*kept, (b"content-type", kind.encode()))
 
 
-def _accept_whole(
-    attempt: Attempt, adapter: WireAdapter, response: WireResponse, body: bytes
-) -> Answer:
-    plain = unpacked(body, response.headers.get("content-encoding"))
+def _accept_whole(arrival: Arrival, body: bytes) -> Answer:
+    attempt, response = arrival.attempt, arrival.response
+    plain = unpacked(body, arrival.encoding)
     usage = None
     if plain is not None:
-        usage, is_fine = read_body(plain)
+        usage, is_fine = arrival.dialect.read_body(plain)
         if not is_fine:
-            failure = _failure_in(attempt, adapter, response.content_type, plain)
+            failure = _failure_in(arrival, plain)
             if failure is not None:
-                return _failed(attempt, response, failure, plain)
-    _note_answer(attempt, adapter, response.headers, is_whole=True)
+                return arrival.failed(failure, plain)
+    if arrival.translation is not None:
+        return _translate_whole(arrival, arrival.translation, plain or b"", usage)
+    arrival.note(is_whole=True)
     settle_at(attempt, usage)
     return Answer(response.status, response.raw_headers, attempt, body)
 
 
-def _failed(
-    attempt: Attempt, response: WireResponse, failure: Failure, body: bytes = b""
+def _translate_whole(
+    arrival: Arrival, translation: Translation, body: bytes, usage: Usage | None
 ) -> Answer:
-    """End the attempt; the body is kept where it is an error in the usual shape."""
-    attempt.fail(failure)
-    words = body if b'"error"' in body else b""
-    status = failure.status or _BAD_GATEWAY
-    return Answer(status, without_coding(response.raw_headers), attempt, words, failure=failure)
+    attempt, headers = arrival.attempt, arrival.response.raw_headers
+    is_stream = attempt.demand.stream
+    try:
+        body = translation.answer_in_pieces(body) if is_stream else translation.answer(body)
+    except BadBodyError as error:
+        return arrival.failed(_empty(f"the provider's answer cannot be read: {error}"))
+    arrival.note(is_whole=True)
+    settle_at(attempt, usage)
+    labelled = _labelled(headers, _EVENT_STREAM if is_stream else "application/json")
+    return Answer(arrival.response.status, labelled, attempt, body, translation=translation)
 
 
-def _failure_in(
-    attempt: Attempt, adapter: WireAdapter, content_type: str, body: bytes
-) -> Failure | None:
+def _failure_in(arrival: Arrival, body: bytes) -> Failure | None:
     """Find what failed though the status says that all is well."""
     if not body.strip():
         return _empty("the provider answered with nothing")
-    if content_type.lower().startswith("text/html"):
+    if arrival.response.content_type.lower().startswith("text/html"):
         return _empty("the provider answered with a page")
-    if attempt.demand.endpoint in _JSON and decode(body) is None:
+    if arrival.endpoint in arrival.dialect.json_endpoints and decode(body) is None:
         return _empty("the provider answered with text that is no JSON")
-    return classify_embedded(adapter.kind, body, attempt.wall())
+    return classify_embedded(arrival.adapter.kind, body, arrival.attempt.wall())
 
 
 def _failure_of_head(adapter: WireAdapter, head: HeldHead, now: float) -> Failure | None:
@@ -155,19 +209,12 @@ def _empty(message: str) -> Failure:
     return Failure(FailureClass.SERVER_ERROR, message, _BAD_GATEWAY)
 
 
-def _tap_for(headers: Headers, head: HeldHead, withhold_usage: bool) -> StreamTap | BlindTap:
-    encoding = headers.get("content-encoding")
-    if is_plain(encoding):
-        return StreamTap(withhold_usage=withhold_usage)
-    unpacker = None if head.is_blind else unpacker_of(encoding or "")
-    return PackedTap(unpacker) if unpacker is not None else BlindTap()
-
-
-def _note_answer(
-    attempt: Attempt, adapter: WireAdapter, headers: Headers, *, is_whole: bool = False
-) -> None:
-    if attempt.wants_limits(attempt.now()):
-        limits = adapter.read_limits(headers, attempt.wall())
-        attempt.answered(limits, adapter.read_account(headers), is_whole=is_whole)
-    else:
-        attempt.answered()
+def _tap_for(arrival: Arrival, head: HeldHead, withhold_usage: bool) -> Tap:
+    tap = arrival.dialect.tap(withhold_usage=withhold_usage)
+    translation = arrival.translation
+    if not is_plain(arrival.encoding):
+        unpacker = None if head.is_blind else unpacker_of(arrival.encoding or "")
+        if unpacker is None:
+            return BlindTap()
+        tap = PackedTap(unpacker, arrival.dialect.tap(), passes_plain=translation is not None)
+    return translation.tap(tap) if translation is not None else tap

@@ -7,13 +7,17 @@ goes on; after it the stream itself has to tell.
 import asyncio
 from collections.abc import Callable
 
+from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of
+from apikeyrouter.dialects.conversation import UntranslatableError
+from apikeyrouter.dialects.dialect import BadBodyError
+from apikeyrouter.dialects.streams.content_coding import unpacked
+from apikeyrouter.dialects.translation import Translation, Translations
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
-from apikeyrouter.infrastructure.adapters.streams.content_coding import unpacked
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
-from apikeyrouter.request.acceptance import Answer, accept, without_coding
+from apikeyrouter.request.acceptance import Answer, Arrival, accept, without_coding
 from apikeyrouter.request.deadline import Deadline
 
 __all__ = ["Answer", "exchange"]
@@ -22,6 +26,7 @@ __all__ = ["Answer", "exchange"]
 _SHORTEST_SECRET = 6
 #: How a field that is not known is refused.
 _NOT_UNDERSTOOD = (400, 422)
+_BAD_REQUEST = 400
 
 
 async def exchange(
@@ -30,6 +35,7 @@ async def exchange(
     *,
     deadline: float,
     withhold_usage: bool = False,
+    translations: Translations | None = None,
 ) -> Answer | None:
     """Make one call; the attempt has ended unless the answer streams.
 
@@ -38,6 +44,7 @@ async def exchange(
             It is asked again, without our own wish for usage, when a provider refuses that.
         deadline: The loop's time at which the call is given up.
         withhold_usage: Keep back the usage event that we asked for ourselves.
+        translations: Of this request, where a provider speaks another dialect.
 
     Returns:
         The answer, or `None` when none came.
@@ -45,22 +52,28 @@ async def exchange(
     adapter = attempt.provider.adapter
     limit = Deadline(_given_up_at(attempt, deadline))
     request: WireRequest | None = None
+    translation: Translation | None = None
     response: WireResponse | None = None
     try:
-        request = request_for(attempt)
         assert isinstance(adapter, WireAdapter)  # noqa: S101 - no other has requests built for it
+        request, translation = _outgoing(attempt, adapter, request_for, translations)
         with limit:
             response = await adapter.send(request, attempt.slot.secret)
             if request.asks_usage and await _refuses_usage(response):
                 response.close()
                 adapter.stop_asking_usage(attempt.model)
-                request, withhold_usage = request_for(attempt), False
+                request, translation = _outgoing(attempt, adapter, request_for, translations)
+                withhold_usage = False
                 response = await adapter.send(request, attempt.slot.secret)
             if 200 <= response.status < 300:
-                return await accept(
-                    attempt, adapter, response, deadline=deadline, withhold_usage=withhold_usage
+                endpoint = request.endpoint
+                arrival = Arrival(
+                    attempt, adapter, response, dialect_of(endpoint), endpoint, translation
                 )
-            return await _refused(attempt, adapter, response)
+                return await accept(arrival, deadline=deadline, withhold_usage=withhold_usage)
+            return await _refused(attempt, adapter, response, translation)
+    except (UntranslatableError, BadBodyError) as error:
+        return _untranslated(attempt, error)
     except TRANSPORT_ERRORS as error:
         assert isinstance(adapter, WireAdapter)  # noqa: S101 - it has sent something
         failure = adapter.classify_exception(error)
@@ -97,7 +110,40 @@ async def _refuses_usage(response: WireResponse) -> bool:
     return body is not None and b"stream_options" in body
 
 
-async def _refused(attempt: Attempt, adapter: WireAdapter, response: WireResponse) -> Answer:
+def _outgoing(
+    attempt: Attempt,
+    adapter: WireAdapter,
+    request_for: Callable[[Attempt], WireRequest],
+    translations: Translations | None,
+) -> tuple[WireRequest, Translation | None]:
+    """Return the request in a dialect that the provider speaks, and the way back if it is another.
+
+    Raises:
+        BadBodyError, UntranslatableError: It cannot be said in the provider's dialect.
+    """
+    request = request_for(attempt)
+    if translations is None or attempt.is_native:
+        return request, None
+    translation = translations.translate(
+        request, DIALECTS[adapter.dialects[0]],
+        model=attempt.model, stream=attempt.demand.stream,
+        asks_usage=adapter.asks_usage(attempt.model),
+    )  # fmt: skip
+    return translation.request, translation
+
+
+def _untranslated(attempt: Attempt, error: UntranslatableError | BadBodyError) -> Answer:
+    failure = Failure(FailureClass.UNTRANSLATABLE, str(error), code="untranslatable")
+    attempt.fail(failure)
+    return Answer(_BAD_REQUEST, (), attempt, failure=failure)
+
+
+async def _refused(
+    attempt: Attempt,
+    adapter: WireAdapter,
+    response: WireResponse,
+    translation: Translation | None,
+) -> Answer:
     body, raw_headers = await response.read(), response.raw_headers
     plain = unpacked(body, response.headers.get("content-encoding"))
     if plain is not None and plain is not body:
@@ -105,7 +151,9 @@ async def _refused(attempt: Attempt, adapter: WireAdapter, response: WireRespons
     body = _without_secret(body, attempt.slot.secret)
     failure = adapter.classify(response.status, response.headers, body, attempt.wall())
     attempt.fail(failure)
-    return Answer(response.status, raw_headers, attempt, body, failure=failure)
+    return Answer(
+        response.status, raw_headers, attempt, body, failure=failure, translation=translation
+    )
 
 
 def _without_secret(body: bytes, secret: str) -> bytes:

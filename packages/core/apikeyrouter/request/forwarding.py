@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from apikeyrouter.dialects.translation import Translations
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.request.attempt_loop import AttemptLoop
@@ -12,21 +13,26 @@ async def forward_by(
     attempts: AttemptLoop,
     request_for: Callable[[Attempt], WireRequest],
     withhold_usage: Callable[[Attempt], bool] | None,
+    *,
+    lenient: bool,
 ) -> Answer:
     """Make attempts until one is answered; else return the last provider's refusal.
 
     Args:
         request_for: Builds the outgoing request for the key and model of an attempt.
         withhold_usage: Tells whether the usage event was our own wish.
+        lenient: Leave out what another dialect cannot carry, rather than refuse.
     """
     deadline = attempts.loop_deadline()
     answer: Answer | None = None
+    translations = Translations(lenient=lenient)
     try:
         async for attempt in attempts:
             answer = await exchange(
                 attempt, request_for,
                 deadline=deadline,
                 withhold_usage=withhold_usage is not None and withhold_usage(attempt),
+                translations=translations,
             )  # fmt: skip
             if answer is not None and (answer.failure is None or not attempt.tries_next):
                 return answer

@@ -7,16 +7,12 @@ the connection kept alive.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+from apikeyrouter.dialects.dialect import Verdict
+from apikeyrouter.dialects.streams.content_coding import is_plain, unpacker_of
+from apikeyrouter.dialects.streams.stream_head import Form, StreamHead, form_of
 from apikeyrouter.domain.interfaces.wire import WireResponse
-from apikeyrouter.infrastructure.adapters.streams.content_coding import is_plain, unpacker_of
-from apikeyrouter.infrastructure.adapters.streams.stream_head import (
-    Form,
-    StreamHead,
-    Verdict,
-    form_of,
-)
 from apikeyrouter.request.deadline import Deadline
 
 _LONGEST_HOLD_S = 3.0
@@ -27,7 +23,8 @@ class HeldHead:
     """What has come of an answer before it is known whether it is one.
 
     Args:
-        is_chunked: It should be chunks with choices; else any event carries something.
+        judge: Tells what one event carries.
+        is_chunked: It should be events that can be judged; else any event carries something.
 
     Attributes:
         raw: All that has come, as it came.
@@ -35,10 +32,12 @@ class HeldHead:
         is_blind: It is compressed in a way that cannot be read here.
     """
 
-    def __init__(self, response: WireResponse, *, is_chunked: bool) -> None:
+    def __init__(
+        self, response: WireResponse, *, judge: Callable[[bytes], Verdict], is_chunked: bool
+    ) -> None:
         self._chunks: AsyncIterator[bytes] = response.chunks
         self._is_chunked = is_chunked
-        self._head = StreamHead(any_event=not is_chunked)
+        self._head = StreamHead(judge, any_event=not is_chunked)
         encoding = response.headers.get("content-encoding")
         self._unpacker = None if is_plain(encoding) else unpacker_of(encoding or "")
         self.is_blind = self._unpacker is None and not is_plain(encoding)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+from apikeyrouter.dialects.streams.sse import data_of_events
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
@@ -12,7 +13,7 @@ from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResp
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
-from apikeyrouter.infrastructure.adapters.streams.sse import data_of_events
+from apikeyrouter.infrastructure.adapters.openai_adapter import chunk_of
 from apikeyrouter.request.custom_adapter import call_adapter, complete
 from apikeyrouter.request.exchange import Answer, exchange
 
@@ -48,6 +49,8 @@ def stream_request_for(intent: RequestIntent) -> Callable[[Attempt], WireRequest
 
     def request_for(attempt: Attempt) -> WireRequest:
         adapter, wanted = _wire_adapter_of(attempt), _for_model(streamed, attempt.model)
+        if not attempt.is_native:
+            return WireRequest("chat/completions", wanted.encoded())
         if "stream_options" in intent.parameters or not attempt.asks_usage:
             return adapter.prepare(wanted)
         request = adapter.prepare(_with(wanted, stream_options={"include_usage": True}))
@@ -66,13 +69,14 @@ async def chunks_of(answer: Answer) -> AsyncGenerator[ResponseChunk, None]:
     if answer.failure is not None or answer.stream is None:
         raise system_error_of(answer.failure or Failure(FailureClass.SERVER_ERROR, "no stream"))
     adapter = _wire_adapter_of(answer.attempt)
+    read = adapter.normalize_chunk if answer.translation is None else chunk_of
     failure: Failure | None = None
     try:
         async for data in data_of_events(answer.stream):
             # What follows an error is read to its end, so that the attempt ends as it should.
             if failure is None and b'"error"' in data:
                 failure = classify_embedded(adapter.kind, data, answer.attempt.wall())
-            chunk = adapter.normalize_chunk(data) if failure is None else None
+            chunk = read(data) if failure is None else None
             if chunk is not None:
                 yield chunk
     finally:

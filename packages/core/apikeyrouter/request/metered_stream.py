@@ -14,13 +14,12 @@ import math
 from collections.abc import AsyncIterator
 from typing import Self
 
+from apikeyrouter.dialects.dialect import Tap
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.infrastructure.adapters.streams.content_coding import BlindTap
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap
 from apikeyrouter.infrastructure.adapters.transport import HELD_BACK_BYTES, TRANSPORT_ERRORS
 
 _NOT_AWAITED = math.inf
@@ -53,7 +52,7 @@ class MeteredStream:
         response: WireResponse,
         *,
         first: bytes,
-        tap: StreamTap | BlindTap,
+        tap: Tap,
         deadline: float | None,
         stall_s: float,
     ) -> None:

@@ -37,6 +37,7 @@ EXPECTED = {
     F.OUT_OF_TIME: (B.NOBODY, None, False, False, False, False),
     F.CONTEXT_LENGTH: (B.REQUEST, None, True, False, False, False),
     F.UNFIT_MODEL: (B.REQUEST, None, True, False, False, False),
+    F.UNTRANSLATABLE: (B.REQUEST, None, True, False, False, False),
     F.UNEXPLAINED: (B.MODEL_IN_SCOPE, None, True, False, False, False),
     F.CONTENT_FILTER: (B.REQUEST, None, False, False, False, False),
     F.BAD_REQUEST: (B.REQUEST, None, False, False, False, False),

@@ -33,6 +33,7 @@ def test_nothing_is_needed() -> None:
         "quota_default_cooldown_seconds": 900.0,
         "max_queue_wait_seconds": 30.0,
         "request_timeout_seconds": 600.0,
+        "translation": "strict",
         "log_level": "INFO",
         "mongodb_url": None,
         "mongodb_database": "apikeyrouter",

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from apikeyrouter.infrastructure.adapters.streams.stream_head import (
+from apikeyrouter.dialects.dialect import Verdict
+from apikeyrouter.dialects.openai_chat.judging import judge
+from apikeyrouter.dialects.openai_chat.usage_tap import StreamTap
+from apikeyrouter.dialects.streams.stream_head import (
     LONGEST_HEAD_BYTES,
     Form,
     StreamHead,
-    Verdict,
     form_of,
 )
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap
 
 pytestmark = pytest.mark.unit
 
@@ -41,7 +42,7 @@ def pieces_of(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def verdict_on(stream: bytes, cuts: list[int]) -> Verdict:
-    head = StreamHead()
+    head = StreamHead(judge)
     if not any(head.feed(piece) for piece in pieces_of(stream, cuts)):
         head.end()
     return head.verdict
@@ -75,7 +76,7 @@ def test_what_bears_nothing_carries_nothing(events: list[bytes], cuts: list[int]
 
 @given(pieces=st.lists(st.binary(max_size=200) | st.sampled_from([b"data:", b"\n\n", b"{", b"["])))
 def test_any_bytes_are_judged_and_kept(pieces: list[bytes]) -> None:
-    head = StreamHead()
+    head = StreamHead(judge)
     fed = b""
     for piece in pieces:
         fed += piece
@@ -86,12 +87,12 @@ def test_any_bytes_are_judged_and_kept(pieces: list[bytes]) -> None:
 
 
 def test_content_is_known_as_soon_as_its_event_is_whole() -> None:
-    head = StreamHead()
+    head = StreamHead(judge)
     assert [head.feed(piece) for piece in (ROLE, TEXT[:-1], TEXT[-1:])] == [False, False, True]
 
 
 def test_long_beginning_is_let_go() -> None:
-    head = StreamHead()
+    head = StreamHead(judge)
     assert not head.feed(b"data: " + b"x" * (LONGEST_HEAD_BYTES - 6))
     assert head.feed(b"x")
 

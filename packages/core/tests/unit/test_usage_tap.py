@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from apikeyrouter.dialects.openai_chat.usage_tap import StreamTap, read_usage, usage_of
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap, read_usage, usage_of
 
 pytestmark = pytest.mark.unit
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from apikeyrouter.service import OPENAI_CHAT, Dialect
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 Scope = MutableMapping[str, Any]
@@ -23,6 +24,7 @@ class Request:
     """One request as it arrived, before its body.
 
     Attributes:
+        dialect: Of the client, in which it is refused.
         path: Decoded, and repaired where it was nearly right.
         headers: By lower-case name; of a repeated one the last.
         id: The client's own `X-Request-ID` if it can be used, else a new one.
@@ -30,7 +32,9 @@ class Request:
         is_begun: The head of an answer is out.
     """
 
-    __slots__ = ("answer_headers", "headers", "id", "is_begun", "method", "path", "scope")
+    __slots__ = (
+        "answer_headers", "dialect", "headers", "id", "is_begun", "method", "path", "scope",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -40,6 +44,13 @@ class Request:
         self.id = _id_of(self.headers)
         self.answer_headers: HeaderList = [(b"x-request-id", self.id.encode())]
         self.is_begun = False
+        self.dialect: Dialect = OPENAI_CHAT
+
+    def speak(self, dialect: Dialect) -> None:
+        """Note the client's dialect, and what its clients expect of every answer."""
+        if dialect is not OPENAI_CHAT:
+            self.dialect = dialect
+            self.answer_headers += dialect.answer_headers(self.id)
 
     def abort(self) -> bool:
         """Cut the connection off, whatever was still to be sent; tell whether the server can."""

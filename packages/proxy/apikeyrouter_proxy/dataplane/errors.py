@@ -1,4 +1,4 @@
-"""Our refusals as an OpenAI client expects them, with hints on when to come back.
+"""Our refusals, before they are put into the client's dialect, with hints on when to come back.
 
 A client of ours is never told 401 for a key of ours, and never told to retry
 what we have tried already.
@@ -7,10 +7,8 @@ what we have tried already.
 import math
 from dataclasses import dataclass, field
 
-import msgspec
-
-from apikeyrouter import NoEligibleKeysError, UnknownModelError
-from apikeyrouter.service import UNTRUSTED, Failure, FailureClass
+from apikeyrouter import NoEligibleKeysError, OwnLimitError, UnknownModelError
+from apikeyrouter.service import UNTRUSTED, Failure, FailureClass, ToldError
 
 #: Clients sleep through waits up to this long; beyond it they are told not to retry.
 LONGEST_HINT_S = 60.0
@@ -25,6 +23,7 @@ _TOLD: dict[FailureClass, tuple[int, str, str]] = {
     _F.QUOTA_BILLING: (429, "insufficient_quota", "insufficient_quota"),
     _F.KEY_BUDGET: (429, "insufficient_quota", "insufficient_quota"),
     _F.ZERO_ALLOWANCE: (429, "insufficient_quota", "insufficient_quota"),
+    _F.UNTRANSLATABLE: (400, "invalid_request_error", "untranslatable"),
     _F.MODEL_UNAVAILABLE: (404, "invalid_request_error", "model_not_found"),
     _F.TIMEOUT: (504, "server_error", "timeout"),
     _F.OUT_OF_TIME: (504, "server_error", "timeout"),
@@ -46,18 +45,10 @@ _CLASSES = frozenset(FailureClass)
 
 @dataclass(slots=True)
 class ErrorAnswer:
-    """Status, body and headers of a refusal."""
+    """A refusal before it is put into its client's dialect, and the headers that go with it."""
 
-    status: int
-    body: bytes
+    told: ToldError
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-
-def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
-    """Build the JSON that OpenAI clients read."""
-    return msgspec.json.encode(
-        {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    )
 
 
 def refusal(
@@ -69,7 +60,7 @@ def refusal(
     param: str | None = None,
 ) -> ErrorAnswer:
     """Refuse a request for what it is."""
-    return ErrorAnswer(status, error_body(message, kind, code, param))
+    return ErrorAnswer(ToldError(status, message, kind, code, param))
 
 
 def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
@@ -78,10 +69,14 @@ def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
         return refusal(404, str(error), code="model_not_found", param="model")
     if error.cause in _CLASSES and not FailureClass(error.cause).is_passing:
         return _for_cause(FailureClass(error.cause), error)
-    wait_s = error.retry_after if error.retry_after is not None else _UNTOLD_WAIT_S
-    answer = ErrorAnswer(429, error_body(str(error), "rate_limit_error", "rate_limit_exceeded"))
-    answer.headers = retry_hints(wait_s)
-    return answer
+    is_told = error.retry_after is not None or isinstance(error, OwnLimitError)
+    return _over_limit(str(error), error.retry_after if is_told else _UNTOLD_WAIT_S)
+
+
+def _over_limit(message: str, wait_s: float | None) -> ErrorAnswer:
+    """Tell that a limit is used up, and when it has room again; `None` where it never will."""
+    told = ToldError(429, message, "rate_limit_error", "rate_limit_exceeded", wait_s=wait_s)
+    return ErrorAnswer(told, retry_hints(wait_s))
 
 
 def _for_cause(cause: FailureClass, error: NoEligibleKeysError) -> ErrorAnswer:
@@ -89,10 +84,9 @@ def _for_cause(cause: FailureClass, error: NoEligibleKeysError) -> ErrorAnswer:
     status, kind, code = _TOLD.get(cause, _OTHERWISE)
     if status >= 500:
         status, kind, code = _OTHERWISE
-    answer = ErrorAnswer(status, error_body(str(error), kind, code))
-    is_passing = status >= 500 and error.retry_after is not None
-    answer.headers = retry_hints(error.retry_after if is_passing else None)
-    return answer
+    wait_s = error.retry_after if status >= 500 else None
+    told = ToldError(status, str(error), kind, code, wait_s=wait_s)
+    return ErrorAnswer(told, retry_hints(wait_s))
 
 
 def for_failure(failure: Failure, provider_id: str, nearest: tuple[str, ...] = ()) -> ErrorAnswer:
@@ -111,7 +105,8 @@ def for_failure(failure: Failure, provider_id: str, nearest: tuple[str, ...] = (
         words = words.format(provider_id)
     if nearest:
         words = f"{words.rstrip('.')}; did you mean {' or '.join(nearest)}?"
-    return ErrorAnswer(status, error_body(words, kind, code), _hints_of(failure, status))
+    told = ToldError(status, words, kind, code, wait_s=failure.retry_after_s)
+    return ErrorAnswer(told, _hints_of(failure, status))
 
 
 def _told_of(failure: Failure) -> tuple[int, str, str | None]:
@@ -175,8 +170,13 @@ NO_CLIENTS = refusal(
 )
 #: Told to whoever is cut short when the service stops.
 STOPPING = ErrorAnswer(
-    503,
-    error_body("the service stops; send the request again", "server_error", "shutting_down"),
+    ToldError(
+        503,
+        "the service stops; send the request again",
+        "server_error",
+        "shutting_down",
+        wait_s=1.0,
+    ),
     retry_hints(1.0),
 )
 #: Told when something of ours is broken; the log has the rest, by the request's id.

@@ -12,20 +12,22 @@ from apikeyrouter import (
     ApiKeyRouter,
     Demand,
     NoEligibleKeysError,
-    OwnLimitError,
     SystemError,
     UnknownModelError,
 )
 from apikeyrouter.service import (
     Answer,
+    BadBodyError,
     Failure,
     FailureClass,
     MeteredStream,
+    Peek,
+    ToldError,
+    dialect_of,
     estimate_tokens,
 )
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
-from apikeyrouter_proxy.dataplane.bodies.peek import BadBodyError, Peek, peek
 from apikeyrouter_proxy.dataplane.bodies.reader import (
     Body,
     BodyReader,
@@ -38,15 +40,13 @@ from apikeyrouter_proxy.dataplane.errors import (
     STOPPING,
     UNEXPECTED,
     ErrorAnswer,
-    error_body,
     for_failure,
     for_no_key,
     refusal,
-    retry_hints,
 )
 from apikeyrouter_proxy.dataplane.headers import response_headers
 from apikeyrouter_proxy.dataplane.keep_alive import KeepAlive
-from apikeyrouter_proxy.dataplane.outgoing import USAGE_ENDPOINTS, Outgoing
+from apikeyrouter_proxy.dataplane.outgoing import Outgoing
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
@@ -58,6 +58,8 @@ class Forwarder:
     """Forwards one endpoint's requests through the router.
 
     Args:
+        endpoint: See `Demand.endpoint`.
+        path: Below a provider's base URL; the endpoint's own name if empty.
         comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
         on_unknown: Called when a client wants a model that nobody serves.
     """
@@ -68,6 +70,7 @@ class Forwarder:
         clients: ClientRegister,
         *,
         endpoint: str,
+        path: str = "",
         bodies: BodyReader,
         ending: ShutdownState,
         comment_after_s: float,
@@ -76,6 +79,8 @@ class Forwarder:
         self._router = router
         self._clients = clients
         self._endpoint = endpoint
+        self._dialect = dialect_of(endpoint)
+        self._path = path or endpoint
         self._poller = DisconnectPoller()
         self._bodies = bodies
         self._ending = ending
@@ -84,6 +89,7 @@ class Forwarder:
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        request.speak(self._dialect)
         try:
             await self._serve(request, receive, send)
         except ClientGoneError:
@@ -112,13 +118,16 @@ class Forwarder:
     async def _serve_client(
         self, client: Client | None, body: Body, request: Request, receive: Receive, send: Send
     ) -> None:
-        seen = peek(body.content)
+        seen = self.peek(request, body.content)
         demand = self._demand_of(seen, body.content, request, client)
         if client is not None and not client.may_use(seen.model):
             message = f"client '{client.name}' may not use model '{seen.model}'"
             await send_refusal(send, request, refusal(403, message, code="model_not_allowed"))
             return
-        outgoing = Outgoing(self._endpoint, body, seen, request)
+        outgoing = Outgoing(
+            self._endpoint, body, seen, request,
+            path_for=self.path_for(request), query=self.query_of(request),
+        )  # fmt: skip
         watch = DisconnectWatch(receive, self._poller)
         try:
             await self._answer(demand, outgoing, client, request, send)
@@ -127,6 +136,25 @@ class Forwarder:
                 raise
         finally:
             watch.stop()
+
+    def peek(self, request: Request, body: bytes) -> Peek:
+        """Read what a decision needs of a request.
+
+        Raises:
+            BadBodyError: It is none.
+        """
+        del request
+        return self._dialect.peek(body)
+
+    def path_for(self, request: Request) -> Callable[[str], str]:
+        """Return what says where a provider has the endpoint, by its own name of the model."""
+        del request
+        return lambda _: self._path
+
+    def query_of(self, request: Request) -> str:
+        """Return what of the address's query goes to providers."""
+        query: bytes = request.scope["query_string"]
+        return query.decode("latin-1")
 
     async def _answer(
         self,
@@ -145,8 +173,7 @@ class Forwarder:
         except NoEligibleKeysError as error:
             if isinstance(error, UnknownModelError):
                 self._on_unknown()
-            told = _over_own_limit(error) if isinstance(error, OwnLimitError) else for_no_key(error)
-            await send_refusal(send, request, told)
+            await send_refusal(send, request, for_no_key(error))
             return
         outgoing.release_body()
         if answer.failure is not None and not _is_clients_fault(answer):
@@ -189,16 +216,16 @@ class Forwarder:
             async for chunk in stream:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SystemError as error:
-            told = error_body(error.message, "server_error", "stream_interrupted")
-            await _break_off(send, told)
+            told = ToldError(502, error.message, "server_error", "stream_interrupted")
+            await _break_off(send, request, told)
             return
         except asyncio.CancelledError:
             stream.close()
             if self._ending.is_due:
-                await _break_off(send, STOPPING.body)
+                await _break_off(send, request, STOPPING.told)
             raise
         except Exception:
-            await _break_off(send, UNEXPECTED.body)
+            await _break_off(send, request, UNEXPECTED.told)
             raise
         finally:
             cut_off.cancel()
@@ -225,7 +252,7 @@ class Forwarder:
             endpoint=self._endpoint,
             input_tokens=estimate_tokens(body),
             body_bytes=len(body),
-            output_cap=seen.output_cap if self._endpoint in USAGE_ENDPOINTS else 0,
+            output_cap=seen.output_cap if self._endpoint in self._dialect.chunked else 0,
             stream=seen.is_stream,
         )
         if client is not None:
@@ -249,9 +276,9 @@ def _is_plain_event_stream(headers: HeaderList) -> bool:
     return kind.startswith(b"text/event-stream") and b"content-encoding" not in named
 
 
-async def _break_off(send: Send, told: bytes) -> None:
-    """End a stream whose head is out: only the stream itself can tell. No [DONE] follows."""
-    chunk = b"\n\ndata: " + told + b"\n\n"
+async def _break_off(send: Send, request: Request, told: ToldError) -> None:
+    """End a stream whose head is out: only the stream itself can tell."""
+    chunk = b"\n\n" + request.dialect.error_event(told, request.id)
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
@@ -259,15 +286,9 @@ async def _break_off(send: Send, told: bytes) -> None:
 def _is_clients_fault(answer: Answer) -> bool:
     """Tell whether the provider's own words are what the client should read."""
     failure = answer.failure
-    if failure is None or not answer.body:
+    if failure is None or not answer.body or answer.translation is not None:
         return False
     return failure.kind.is_fault_of_request and answer.status != 401
-
-
-def _over_own_limit(error: OwnLimitError) -> ErrorAnswer:
-    answer = refusal(429, str(error), kind="rate_limit_error", code="rate_limit_exceeded")
-    answer.headers = retry_hints(error.retry_after)
-    return answer
 
 
 def _apply_timeout(demand: Demand, value: bytes, router: ApiKeyRouter) -> None:

@@ -65,6 +65,9 @@ def response_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     passed = [(known, value) for name, value in answer.raw_headers if (known := name_of[name])]
     passed.append((b"x-key-used", answer.attempt.slot.record.id.encode()))
     passed.append((b"x-provider-used", answer.attempt.provider.id.encode()))
+    translation = answer.translation
+    if translation is not None and translation.dropped:
+        passed.append((b"x-translation-dropped", ", ".join(translation.dropped).encode()))
     return passed
 
 

@@ -18,17 +18,20 @@ async def send_refusal(
     send: Send, request: Request, error: ErrorAnswer, answer: Answer | None = None
 ) -> None:
     """Send an error; *answer* names the key and provider that were tried last."""
-    await request.answer(send, error.status, _headers_of(error, answer), error.body)
+    told, dialect = error.told, request.dialect
+    body = dialect.error_body(told, request.id)
+    await request.answer(send, dialect.error_status(told), _headers_of(error, answer), body)
 
 
 async def refuse_unread(
     send: Send, receive: Receive, request: Request, error: ErrorAnswer, *, most_bytes: int
 ) -> None:
     """Send an error, then read up to *most_bytes* of the body for at most 5 s."""
-    body = request.body_of(error.body)
-    length = (b"content-length", b"%d" % len(error.body))
-    await request.begin(send, error.status, [*_headers_of(error, None), length])
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    told, dialect = error.told, request.dialect
+    body = dialect.error_body(told, request.id)
+    length = (b"content-length", b"%d" % len(body))
+    await request.begin(send, dialect.error_status(told), [*_headers_of(error, None), length])
+    await send({"type": "http.response.body", "body": request.body_of(body), "more_body": True})
     await _drain(receive, most_bytes)
     await send({"type": "http.response.body", "body": b""})
 

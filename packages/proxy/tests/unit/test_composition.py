@@ -167,7 +167,7 @@ def test_whole_documented_example_is_accepted_but_for_what_is_not_there_yet(tmp_
         removed += names
         sections = _without(sections, names)
     assert removed == [
-        "prices", "unknown_price", "translation", "alerts", "observability",
+        "prices", "unknown_price", "alerts", "observability",
         "store", "budgets", "policies",
     ]  # fmt: skip
     file.write_text(sections)

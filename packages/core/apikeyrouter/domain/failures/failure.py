@@ -26,6 +26,8 @@ class FailureClass(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     #: The model cannot do what this request asks of it; another model may.
     UNFIT_MODEL = "unfit_model"
+    #: The provider speaks another dialect, which cannot carry what is asked; nothing was sent.
+    UNTRANSLATABLE = "untranslatable"
     #: A 402, 403 or 404 without a reason: the request's size or content, the model, the account.
     UNEXPLAINED = "unexplained"
     REGION_BLOCKED = "region_blocked"
@@ -60,6 +62,7 @@ _OF_THE_REQUEST = frozenset(
         FailureClass.CONTENT_FILTER,
         FailureClass.BAD_REQUEST,
         FailureClass.UNFIT_MODEL,
+        FailureClass.UNTRANSLATABLE,
     }
 )
 _PASSING = frozenset(

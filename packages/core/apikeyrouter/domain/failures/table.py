@@ -127,6 +127,7 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     _F.OUT_OF_TIME: Consequence(_B.NOBODY, try_next=False, same_key_retry=False),
     _F.CONTEXT_LENGTH: UNFIT,
     _F.UNFIT_MODEL: UNFIT,
+    _F.UNTRANSLATABLE: UNFIT,
     _F.CONTENT_FILTER: _FINAL,
     _F.BAD_REQUEST: _FINAL,
     _F.CONFLICT: Consequence(_B.NOBODY, spends_retry=True),

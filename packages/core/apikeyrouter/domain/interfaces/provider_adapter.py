@@ -7,6 +7,7 @@ that can pass bytes implements `WireAdapter` too, and then the proxy can use it.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from apikeyrouter.domain.failures.failure import Failure
@@ -101,11 +102,20 @@ class Admission:
     by_bytes: bool = False
 
 
+class Serving(Enum):
+    """How a provider serves an endpoint: not at all, in another dialect, or as it is."""
+
+    NONE = 0
+    TRANSLATED = 1
+    NATIVE = 2
+
+
 class WireAdapter(ProviderAdapter):
     """A provider reached over HTTP, bytes in and bytes out.
 
     Attributes:
-        kind: The dialect of its bodies, such as `openai`.
+        kind: The dialect of its errors, such as `openai`.
+        dialects: What it speaks, by name, preferred first.
         dialect: The dialect of its rate-limit headers.
         admission: How it charges tokens.
         calendars: Period in seconds -> what limits of that period end with; the others
@@ -118,6 +128,7 @@ class WireAdapter(ProviderAdapter):
     """
 
     kind: str = "openai"
+    dialects: tuple[str, ...] = ("openai",)
     dialect: str = "openai"
     admission: Admission = Admission()
     calendars: Mapping[float, Calendar] = {}
@@ -126,6 +137,11 @@ class WireAdapter(ProviderAdapter):
     models: tuple[str, ...] | None = None
     first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
     stall_timeout_s: float = STALL_TIMEOUT_S
+
+    def serving(self, endpoint: str) -> Serving:
+        """Say how requests for *endpoint* (see `Demand.endpoint`) are served: as they are."""
+        del endpoint
+        return Serving.NATIVE
 
     def asks_usage(self, model: str) -> bool:
         """Tell whether usage is to be asked for in a stream of *model*."""

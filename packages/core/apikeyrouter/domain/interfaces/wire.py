@@ -12,6 +12,7 @@ class WireRequest(msgspec.Struct, eq=False):
 
     Attributes:
         path: Below the provider's base URL, such as `chat/completions`.
+        endpoint: What is asked for, in the dialect of the body; see `Demand.endpoint`.
         body: Sent as it is.
         headers: Passed on as they are; the adapter adds the credential.
         asks_usage: Its `stream_options` are our own wish, and may be left out.
@@ -23,6 +24,7 @@ class WireRequest(msgspec.Struct, eq=False):
     method: str = "POST"
     query: str = ""
     asks_usage: bool = False
+    endpoint: str = "chat/completions"
 
 
 class WireResponse(msgspec.Struct, eq=False):

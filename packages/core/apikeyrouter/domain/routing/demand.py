@@ -16,7 +16,8 @@ class Demand(msgspec.Struct, eq=False):
     Attributes:
         model: As asked: a model, an alias, or `provider/model`.
         request_id: Names the request in records and headers.
-        endpoint: Path below the provider's base, such as `chat/completions`.
+        endpoint: What is asked for, named by its path in the dialect of the request, such as
+            `chat/completions` or `messages/count_tokens`.
         provider_id: Only this provider may serve it.
         input_tokens: Our estimate.
         body_bytes: Length of its body; 0 when that is not known.

@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
-from apikeyrouter.domain.interfaces.provider_adapter import Admission, ProviderAdapter, WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import (
+    Admission,
+    ProviderAdapter,
+    Serving,
+    WireAdapter,
+)
 from apikeyrouter.domain.key_slot import KeySlot, matches
 
 
@@ -31,6 +36,11 @@ class ProviderEntry:
     def admission(self) -> Admission:
         """How it charges a request that it lets in."""
         return self.adapter.admission if isinstance(self.adapter, WireAdapter) else Admission()
+
+    def serving(self, endpoint: str) -> Serving:
+        """Say how it serves *endpoint*; a user's own adapter takes whatever it is asked."""
+        adapter = self.adapter
+        return adapter.serving(endpoint) if isinstance(adapter, WireAdapter) else Serving.NATIVE
 
     def group(self, model: str) -> str:
         """Return the group whose limits *model* shares."""

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from itertools import islice
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.quota_scope import QuotaScope
@@ -36,6 +37,8 @@ _MANY_KEYS, _FIRST_OF_MANY = 256, 64
 
 PoolName = tuple[str, str, str]
 RouteName = tuple[str, str | None, str]
+#: A provider, and its own name of a model.
+_Target = tuple[ProviderEntry, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -224,16 +227,19 @@ class RouteTable:
         return bool(chosen)
 
     def _compile(self, demand: Demand) -> tuple[Level, ...]:
-        levels = []
-        for targets in self._targets(demand.model, demand.provider_id):
+        endpoint, levels = demand.endpoint, []
+        targets = self._targets(demand.model, demand.provider_id)
+        for level in (part for found in targets for part in _by_serving(found, endpoint)):
             pools = tuple(
                 pool
-                for entry, model in targets
-                if (pool := self._pool(entry, model, demand.endpoint)).candidates
+                for entry, model in level
+                if (pool := self._pool(entry, model, endpoint)).candidates
             )
             if pools:
                 levels.append(Level(pools))
         if not levels:
+            if any(targets):
+                raise UnknownModelError(demand.model, endpoint=endpoint)
             raise UnknownModelError(demand.model, self.nearest(demand.model))
         return tuple(levels)
 
@@ -243,9 +249,7 @@ class RouteTable:
             self._names = sorted({name for name, _ in self.known_models()})[:_NAMES_COMPARED]
         return tuple(get_close_matches(model[:_CHARACTERS_COMPARED], self._names, 3))
 
-    def _targets(
-        self, model: str, provider_id: str | None
-    ) -> list[list[tuple[ProviderEntry, str]]]:
+    def _targets(self, model: str, provider_id: str | None) -> list[list[_Target]]:
         """Say who may serve *model*: levels of provider and its own name of the model."""
         if provider_id is not None:
             entry = self.providers.get(provider_id)
@@ -345,6 +349,12 @@ class RouteTable:
             pool.remove(slot, candidate)
             self._admit(pool, slot, entry)
         self._forget_routes()
+
+
+def _by_serving(targets: list[_Target], endpoint: str) -> Iterator[list[_Target]]:
+    """Yield who serves *endpoint* as it is, then who does by translation; leave the others out."""
+    for serving in (Serving.NATIVE, Serving.TRANSLATED):
+        yield [target for target in targets if target[0].serving(endpoint) is serving]
 
 
 def _first_keys(slots: Sequence[KeySlot]) -> int:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from apikeyrouter.dialects.catalogue import DIALECTS, serving_of
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
-from apikeyrouter.domain.interfaces.provider_adapter import Admission, WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import Admission, Serving, WireAdapter
 from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import ObservedLimit
@@ -52,6 +53,7 @@ CATEGORIES: Mapping[FailureClass, tuple[ErrorCategory, bool]] = {
     _F.ACCOUNT_DISABLED: (_E.AuthenticationError, False),
     _F.MODEL_UNAVAILABLE: (_E.ValidationError, False),
     _F.UNFIT_MODEL: (_E.ValidationError, False),
+    _F.UNTRANSLATABLE: (_E.ValidationError, False),
     _F.UNEXPLAINED: (_E.ProviderError, False),
     _F.REGION_BLOCKED: (_E.ProviderError, False),
     _F.IP_NOT_AUTHORIZED: (_E.AuthenticationError, False),
@@ -93,6 +95,7 @@ class HttpAdapter(WireAdapter):
         credential_header: The header that carries the key.
         credential_prefix: What stands before it there.
         headers: Further headers of every call; they win over the caller's.
+        dialects: What it speaks, by name, preferred first; see `apikeyrouter.dialects`.
         dialect: Of the rate-limit headers.
         admission: How the provider charges tokens when it lets a request in.
         calendars: Period in seconds -> what limits of that period end with.
@@ -113,6 +116,7 @@ class HttpAdapter(WireAdapter):
         credential_header: str = "Authorization",
         credential_prefix: str = "Bearer ",
         headers: Mapping[str, str] | None = None,
+        dialects: tuple[str, ...] = ("openai",),
         dialect: str = "openai",
         admission: Admission | None = None,
         calendars: Mapping[float, Calendar] | None = None,
@@ -123,6 +127,16 @@ class HttpAdapter(WireAdapter):
         transport: Transport | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
+        unknown = [name for name in dialects if name not in DIALECTS]
+        if unknown or not dialects:
+            raise ConfigurationError(
+                f"dialects: {', '.join(unknown) or 'none'} cannot be spoken; "
+                f"known are {', '.join(DIALECTS)}"
+            )
+        self.dialects = dialects
+        last = urlsplit(self.base_url).path.rpartition("/")[2]
+        self._last_part = f"{last}/" if last else ""
+        self._serving: dict[str, Serving] = {}
         self.dialect = dialect
         self.admission = admission or Admission()
         self.calendars = calendars or {}
@@ -162,6 +176,13 @@ class HttpAdapter(WireAdapter):
             response.close()
             url = moved
         return await self._transport.request(request.method, url, headers, request.body)
+
+    def serving(self, endpoint: str) -> Serving:
+        """Say how requests for *endpoint* are served."""
+        known = self._serving.get(endpoint)
+        if known is None:
+            known = self._serving[endpoint] = serving_of(endpoint, self.dialects)
+        return known
 
     def asks_usage(self, model: str) -> bool:
         """Tell whether usage is to be asked for in a stream of *model*."""
@@ -250,9 +271,13 @@ class HttpAdapter(WireAdapter):
             await self._transport.close()
 
     def _url_of(self, request: WireRequest) -> str:
+        path = request.path
+        if self._last_part and path.startswith(self._last_part):
+            # Base URLs are given with and without the version that begins a path.
+            path = path[len(self._last_part) :]
         if request.query:
-            return f"{self.base_url}/{request.path}?{request.query}"
-        return f"{self.base_url}/{request.path}"
+            return f"{self.base_url}/{path}?{request.query}"
+        return f"{self.base_url}/{path}"
 
 
 def _moved_to(url: str, headers: Headers) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.dialects.openai_chat.usage_tap import usage_of
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.limits.calendars import Calendar
@@ -25,7 +26,6 @@ from apikeyrouter.infrastructure.adapters.http_adapter import (
     HttpAdapter,
     system_error_of,
 )
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import usage_of
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
 
 _E = ErrorCategory
@@ -51,6 +51,7 @@ class OpenAIAdapter(HttpAdapter):
         credential_header: str = "Authorization",
         credential_prefix: str = "Bearer ",
         headers: Mapping[str, str] | None = None,
+        dialects: tuple[str, ...] = ("openai",),
         dialect: str = "openai",
         admission: Admission = ADMISSION,
         calendars: Mapping[float, Calendar] | None = None,
@@ -65,6 +66,7 @@ class OpenAIAdapter(HttpAdapter):
             credential_header=credential_header,
             credential_prefix=credential_prefix,
             headers=headers,
+            dialects=dialects,
             dialect=dialect,
             admission=admission,
             calendars=calendars,
@@ -128,23 +130,7 @@ class OpenAIAdapter(HttpAdapter):
 
     def normalize_chunk(self, data: bytes) -> ResponseChunk | None:
         """Turn the data of one event into a piece; `None` for `[DONE]` and what is no object."""
-        if data.strip() == b"[DONE]":
-            return None
-        try:
-            event = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        if not isinstance(event, dict):
-            return None
-        choice = _first_choice(event)
-        delta = _object(choice.get("delta"))
-        return ResponseChunk(
-            content=_text(delta.get("content")) or _text(choice.get("text")),
-            finish_reason=_text(choice.get("finish_reason")) or None,
-            usage=usage_of(event),
-            tool_calls=_list(delta.get("tool_calls")),
-            raw=event,
-        )
+        return chunk_of(data)
 
     def get_capabilities(self) -> ProviderCapabilities:
         """Say what the dialect can do."""
@@ -165,6 +151,27 @@ class OpenAIAdapter(HttpAdapter):
             return ()
         models = listed if isinstance(listed, list) else listed.data
         return tuple(model.id for model in models)
+
+
+def chunk_of(data: bytes) -> ResponseChunk | None:
+    """Turn the data of one event of a chat into a piece; `None` if it has none."""
+    if data.strip() == b"[DONE]":
+        return None
+    try:
+        event = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(event, dict):
+        return None
+    choice = _first_choice(event)
+    delta = _object(choice.get("delta"))
+    return ResponseChunk(
+        content=_text(delta.get("content")) or _text(choice.get("text")),
+        finish_reason=_text(choice.get("finish_reason")) or None,
+        usage=usage_of(event),
+        tool_calls=_list(delta.get("tool_calls")),
+        raw=event,
+    )
 
 
 class _Model(msgspec.Struct):

@@ -26,6 +26,7 @@ class ProviderRow:
     """One provider of the catalogue.
 
     Attributes:
+        dialects: What it speaks, preferred first.
         dialect: Of its rate-limit headers; `none` when it sends none.
         admission: How it charges tokens when it lets a request in.
         calendars: Period in seconds -> what limits of that period end with.
@@ -42,6 +43,7 @@ class ProviderRow:
     models: tuple[str, ...] | None = None
     credential_header: str = "Authorization"
     credential_prefix: str = "Bearer "
+    dialects: tuple[str, ...] = ("openai",)
 
 
 _OPENAI_MODELS = (
@@ -91,6 +93,7 @@ def make_adapter(
     name: str,
     *,
     base_url: str | None = None,
+    dialects: tuple[str, ...] | None = None,
     stream_usage: bool | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
@@ -110,7 +113,7 @@ def make_adapter(
         )
     try:
         return adapter_of(
-            row, base_url=base_url,
+            row, base_url=base_url, dialects=dialects,
             stream_usage=stream_usage, connection=connection, transport=transport,
         )  # fmt: skip
     except ConfigurationError as error:
@@ -122,6 +125,7 @@ def custom_adapter(
     base_url: str,
     *,
     row: ProviderRow = _UNKNOWN,
+    dialects: tuple[str, ...] | None = None,
     headers: Mapping[str, str] | None = None,
     stream_usage: bool | None = None,
     connection: ConnectionOptions | None = None,
@@ -139,7 +143,7 @@ def custom_adapter(
     """
     try:
         return adapter_of(
-            row, base_url=base_url, headers=headers,
+            row, base_url=base_url, dialects=dialects, headers=headers,
             stream_usage=stream_usage, connection=connection, transport=transport,
         )  # fmt: skip
     except ConfigurationError as error:
@@ -150,6 +154,7 @@ def adapter_of(
     row: ProviderRow,
     *,
     base_url: str | None = None,
+    dialects: tuple[str, ...] | None = None,
     headers: Mapping[str, str] | None = None,
     stream_usage: bool | None = None,
     connection: ConnectionOptions | None = None,
@@ -158,6 +163,7 @@ def adapter_of(
     """Build the adapter that *row* describes, at another *base_url* if one is given.
 
     Args:
+        dialects: What it speaks, preferred first; as the row says if `None`.
         stream_usage: Whether usage is asked for in streams; as the row says if `None`.
     """
     return OpenAIAdapter(
@@ -165,6 +171,7 @@ def adapter_of(
         credential_header=row.credential_header,
         credential_prefix=row.credential_prefix,
         headers=headers,
+        dialects=dialects or row.dialects,
         dialect=row.dialect,
         admission=row.admission,
         calendars=row.calendars,

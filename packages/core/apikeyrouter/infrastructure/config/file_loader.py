@@ -63,9 +63,9 @@ _MODEL_BY_SECTION: Mapping[str, type[BaseModel]] = {
 }
 #: Documented names that this version does not know yet, by section; "" holds the sections.
 _NOT_YET: Mapping[str, frozenset[str]] = {
-    "": frozenset({"prices", "unknown_price", "translation", "alerts", "observability"}),
+    "": frozenset({"prices", "unknown_price", "alerts", "observability"}),
     "server": frozenset({"trusted_proxies", "workers", "sse_keepalive"}),
-    "providers": frozenset({"admin_secret", "dialects"}),
+    "providers": frozenset({"admin_secret"}),
     "clients": frozenset({"budget_usd", "expires", "tags"}),
 }  # fmt: skip
 # Addresses may hold a password.

@@ -98,6 +98,7 @@ class ProviderConfig(_Fact):
         stream_usage: Whether usage is asked for in streams; `None` where it is understood.
         first_token_timeout: A stream that carries nothing within these seconds has failed.
         stall_timeout: A stream that is silent for these seconds has broken off.
+        dialects: What it speaks, preferred first; as its kind or its row says if `None`.
         proxy: URL of an HTTP proxy, or `direct`; `None` takes the environment's.
         ca_file: PEM file of authorities to trust besides the system's.
     """
@@ -108,6 +109,7 @@ class ProviderConfig(_Fact):
     stream_usage: bool | None = None
     first_token_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     stall_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    dialects: list[Name] | None = None
     proxy: Annotated[Text | None, Field(repr=False)] = None
     ca_file: Text | None = None
 
@@ -196,7 +198,13 @@ class BudgetConfig(_Fact):
 
 
 class RouterConfig(_Fact):
-    """The whole configuration; every part has a default, so an empty one is usable."""
+    """The whole configuration; every part has a default, so an empty one is usable.
+
+    Attributes:
+        translation: What becomes of parts of a request that a provider's dialect cannot carry:
+            refused by name (`strict`), or left out and told (`lenient`); `None` leaves it to
+            the environment.
+    """
 
     version: Literal[1] = 1
     server: ServerConfig = Field(default_factory=ServerConfig)
@@ -211,6 +219,7 @@ class RouterConfig(_Fact):
     clients: list[ClientConfig] = Field(default_factory=list)
     budgets: list[BudgetConfig] = Field(default_factory=list)
     policies: list[dict[str, Any]] = Field(default_factory=list)
+    translation: Literal["strict", "lenient"] | None = None
 
 
 def refuse_open_service(host: str, *, has_clients: bool) -> str | None:

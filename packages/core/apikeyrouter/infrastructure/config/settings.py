@@ -61,6 +61,8 @@ class RouterSettings(BaseSettings):
         quota_default_cooldown_seconds: Rest of an exhausted key whose provider named no moment.
         max_queue_wait_seconds: Longest wait for capacity; 0 turns waiting off.
         request_timeout_seconds: Longest life of one request.
+        translation: What becomes of parts of a request that a provider's dialect cannot carry:
+            `strict` refuses the request, `lenient` leaves them out.
 
     Raises:
         ConfigurationError: A value is wrong; one line for each.
@@ -86,6 +88,7 @@ class RouterSettings(BaseSettings):
     quota_default_cooldown_seconds: float = Field(default=900.0, gt=0, allow_inf_nan=False)
     max_queue_wait_seconds: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     request_timeout_seconds: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    translation: Literal["strict", "lenient"] = "strict"
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     # Addresses may hold a password.
     mongodb_url: SecretStr | None = Field(default=None, validation_alias=_shared("mongodb_url"))

@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from collections.abc import Callable
 
-from apikeyrouter_proxy.dataplane.bodies.peek import BadBodyError
+from apikeyrouter.service import BadBodyError
 
 #: Name in `Content-Encoding` -> zlib's name of the format; `None` is found out from the bytes.
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": None}

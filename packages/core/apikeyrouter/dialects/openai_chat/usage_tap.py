@@ -1,10 +1,9 @@
-"""Finds what a passing body says of tokens, without parsing the rest.
+"""Finds what a passing chat answer says of tokens, without parsing the rest.
 
-A plain body is decoded for its `usage` alone. A stream passes untouched; every
-few kilobytes its whole events are looked over for the few that matter, and
-only these are decoded, so that words inside a model's text are never taken
-for facts. Nothing is changed; only a usage event that we asked for ourselves
-is kept back.
+A plain body is decoded for its `usage` alone. Nothing of a stream is changed; only
+a usage event that we asked for ourselves is kept back. What other providers of the same
+dialect add (`x_groq`, `prompt_cache_hit_tokens`) is read too, and so are the typed events of
+speech and images.
 """
 
 import re
@@ -13,16 +12,19 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.dialects.streams.event_tap import (
+    EDGE_BYTES,
+    EventTap,
+    data_of_event,
+    data_with,
+    end_of_events,
+    events_in,
+    tells,
+)
 from apikeyrouter.domain.models.token_usage import TokenUsage, Usage
 
-#: Whole events are looked over when this much has come.
-_READ_EVERY_BYTES = 8192
-#: An event beyond this size passes without being looked at.
-_LONGEST_EVENT_BYTES = 2**20
 #: A usage event is far shorter; what is longer passes before its end is seen.
 _LONGEST_USAGE_EVENT_BYTES = 2**14
-#: Enough of an event to recognise the blank line that ends it.
-_EDGE_BYTES = 2
 
 _Count = int | float | None
 
@@ -80,8 +82,6 @@ _LAST_TYPE = re.compile(b'"(?:%s)"' % "|".join(map(re.escape, sorted(_LAST_TYPES
 _USAGE, _FINISH, _ERROR = b'"usage"', b'"finish_reason"', b'"error"'
 #: Stands in every usage that tells something, and never inside of a JSON string.
 _COUNTS = b'_tokens"'
-#: Ends an event.
-BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
 def read_usage(body: bytes) -> Usage | None:
@@ -112,35 +112,23 @@ def usage_of(data: Any) -> TokenUsage | None:
     return usage.told() if usage is not None else None
 
 
-class StreamTap:
-    """Reads a stream of server-sent events as it passes.
-
-    Memory is bounded: an event over 1 MB passes without being looked at.
+class StreamTap(EventTap):
+    """Reads a stream of a chat as it passes.
 
     Args:
         withhold_usage: Keep back the event that carries nothing but usage; the
             client did not ask for it.
     """
 
-    __slots__ = (
-        "_complete", "_edge", "_error", "_held", "_output_chunks", "_pending", "_read_at", "_size",
-        "_usage", "_withhold",
-    )  # fmt: skip
+    __slots__ = ("_edge", "_held", "_withhold")
 
     def __init__(self, withhold_usage: bool = False) -> None:
+        super().__init__()
         self._withhold = withhold_usage
-        #: What was not looked at yet: the beginning of an event, then chunks as they came.
-        self._pending: list[bytes] = [b""]
-        self._size = 0
-        self._read_at = _READ_EVERY_BYTES
         #: The beginning of an event that may turn out to be usage alone.
         self._held = b""
         #: The end of what has passed of an event that is not.
         self._edge = b""
-        self._usage: Usage | None = None
-        self._complete = False
-        self._error: bytes | None = None
-        self._output_chunks = 0
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes; return what may pass on now.
@@ -148,78 +136,24 @@ class StreamTap:
         Without withholding that is *chunk* itself. With it, an event that has
         not ended is kept back as long as it may be the usage event, and no longer.
         """
-        self._pending.append(chunk)
-        self._size += len(chunk)
-        if self._size >= self._read_at:
-            self._read()
+        super().feed(chunk)
         return self._without_usage(chunk) if self._withhold else chunk
 
     def finish(self) -> bytes:
-        """End the stream; return bytes that were still kept back.
-
-        A last event without its blank line counts as an event.
-        """
-        self._read()
-        self._look_over(self._pending[0])
-        self._keep(b"")
+        """End the stream; return bytes that were still kept back."""
+        super().finish()
         rest, self._held = self._held, b""
         return b"" if rest and _is_usage_alone(rest) else rest
 
-    @property
-    def usage(self) -> Usage | None:
-        """The last usage that was told so far."""
-        self._read()
-        return self._usage
-
-    @property
-    def complete(self) -> bool:
-        """Whether a finish reason, `[DONE]` or the closing event of a response came."""
-        self._read()
-        return self._complete
-
-    @property
-    def error(self) -> bytes | None:
-        """The first error that the provider put into the stream, as JSON."""
-        self._read()
-        return self._error
-
-    @property
-    def output_chunks(self) -> int:
-        """About how many pieces of output came: about their tokens, when no usage is told."""
-        self._read()
-        return self._output_chunks
-
-    def _read(self) -> None:
-        """Look over the whole events among what is pending."""
-        if len(self._pending) == 1:
-            return
-        text = b"".join(self._pending)
-        end = _end_of_events(text)
-        if end:
-            self._look_over(text[:end])
-        self._keep(text[end:])
-
-    def _keep(self, rest: bytes) -> None:
-        """Keep the beginning of an event; of one that is too long only its last bytes.
-
-        What follows a shortened beginning is no line of data, and is skipped.
-        """
-        if len(rest) > _LONGEST_EVENT_BYTES:
-            rest = rest[-_EDGE_BYTES:]
-        self._pending = [rest]
-        self._size = len(rest)
-        # Twice the rest: a long event is joined a few times, not once a chunk.
-        self._read_at = max(_READ_EVERY_BYTES, 2 * self._size)
-
-    def _look_over(self, block: bytes) -> None:
-        """Note what the events of *block* tell; most blocks tell nothing."""
+    def look_over(self, block: bytes) -> None:
+        """Note what the events of *block* tell."""
         self._output_chunks += block.count(b'"delta"') or block.count(b'"text"')
-        if _tells(block, _USAGE):
+        if tells(block, _USAGE):
             told = (_usage_in(event) for event in _bearers_of(_USAGE, block))
             self._usage = next(filter(None, told), self._usage)
         if not self._complete:
             self._complete = _completes(block)
-        if self._error is None and _tells(block, _ERROR):
+        if self._error is None and tells(block, _ERROR):
             self._error = _first_error(block)
 
     def _without_usage(self, chunk: bytes) -> bytes:
@@ -229,17 +163,17 @@ class StreamTap:
             return chunk
         passed = len(self._edge)
         text = (self._edge or self._held) + chunk
-        rest_at = _end_of_events(text)
+        rest_at = end_of_events(text)
         parts = [
             event
-            for number, event in enumerate(_events(text[:rest_at]))
+            for number, event in enumerate(events_in(text[:rest_at]))
             if (passed and number == 0) or not _is_usage_alone(event)
         ]
         rest = text[rest_at:]
         goes_on = rest_at == 0 and passed > 0
         if rest and (goes_on or _has_choices(rest) or len(rest) > _LONGEST_USAGE_EVENT_BYTES):
             parts.append(rest)
-            self._held, self._edge = b"", rest[-_EDGE_BYTES:]
+            self._held, self._edge = b"", rest[-EDGE_BYTES:]
         else:
             bare = 0 if goes_on else _end_of_comments(rest)
             parts.append(rest[:bare])
@@ -247,59 +181,16 @@ class StreamTap:
         return b"".join(parts)[passed:]
 
 
-def _end_of_events(text: bytes, before: int | None = None) -> int:
-    """Return where the last event that is whole (at *before*) ends, 0 if none is."""
-    bare, returned = text.rfind(b"\n\n", 0, before), text.rfind(b"\n\r\n", 0, before)
-    return max(bare + 2 if bare >= 0 else 0, returned + 3 if returned >= 0 else 0)
-
-
-def _events(block: bytes) -> Iterator[bytes]:
-    """Split events, each with its blank line; the last may lack one."""
-    start = 0
-    for blank in BLANK_LINE.finditer(block):
-        yield block[start : blank.end()]
-        start = blank.end()
-    if start < len(block):
-        yield block[start:]
-
-
-def data_of_event(event: bytes) -> bytes:
-    """Return an event's data; its lines are joined, comments and other fields left out."""
-    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
-    return lines[0] if len(lines) == 1 else b"\n".join(lines)
-
-
-def _tells(block: bytes, name: bytes) -> bool:
-    """Tell whether the quoted *name* stands anywhere before something else than null."""
-    named = block.count(name)
-    if not named:
-        return False
-    nulls = block.count(name + b":null")
-    return named > nulls and named > nulls + block.count(name + b": null")
-
-
-def _data_with(mark: bytes, block: bytes) -> Iterator[bytes]:
-    """Yield the data of each event that has *mark* before something else than null, last first."""
-    at = len(block)
-    while (at := block.rfind(mark, 0, at)) >= 0:
-        if block.startswith((b":null", b": null"), at + len(mark)):
-            continue
-        blank = BLANK_LINE.search(block, at)
-        start = _end_of_events(block, at)
-        yield data_of_event(block[start : blank.end() if blank is not None else None])
-        at = start
-
-
 def _bearers_of(name: bytes, block: bytes) -> Iterator[_Event]:
     """Yield the decoded events that have the quoted *name*, last first."""
-    return filter(None, map(_decoded, _data_with(name, block)))
+    return filter(None, map(_decoded, data_with(name, block)))
 
 
 def _completes(block: bytes) -> bool:
     """Tell whether an event says that the stream is complete."""
-    if b"[DONE]" in block and b"[DONE]" in _data_with(b"[DONE]", block):
+    if b"[DONE]" in block and b"[DONE]" in data_with(b"[DONE]", block):
         return True
-    if _tells(block, _FINISH) and any(map(_is_finish, _bearers_of(_FINISH, block))):
+    if tells(block, _FINISH) and any(map(_is_finish, _bearers_of(_FINISH, block))):
         return True
     if b'"type"' not in block:
         return False
@@ -316,7 +207,7 @@ def _is_finish(event: _Event) -> bool:
 
 def _first_error(block: bytes) -> bytes | None:
     first = None
-    for data in _data_with(_ERROR, block):
+    for data in data_with(_ERROR, block):
         event = _decoded(data)
         if event is not None:
             first = (data if event.type == "error" else _error_in(event)) or first

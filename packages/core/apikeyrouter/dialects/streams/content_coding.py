@@ -6,8 +6,8 @@ Only what the standard library unpacks is read; anything else passes unread.
 import zlib
 from typing import Protocol
 
+from apikeyrouter.dialects.dialect import Tap
 from apikeyrouter.domain.models.token_usage import Usage
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import StreamTap
 
 #: A packed body is not unpacked beyond this; what follows stays unread.
 LONGEST_UNPACKED_BYTES = 2**25
@@ -44,33 +44,49 @@ def unpacked(body: bytes, encoding: str | None) -> bytes | None:
         return None
 
 
-class PackedTap(StreamTap):
-    """Reads a compressed stream; all of it passes as it came."""
+class PackedTap:
+    """Reads a compressed stream by a tap of what is in it; all of it passes as it came.
 
-    __slots__ = ("_unpacker",)
+    Args:
+        passes_plain: It passes unpacked instead.
+    """
 
-    def __init__(self, unpacker: Unpacker) -> None:
-        super().__init__()
+    __slots__ = ("_passes_plain", "_tap", "_unpacker")
+
+    def __init__(self, unpacker: Unpacker, tap: Tap, *, passes_plain: bool = False) -> None:
+        self._tap = tap
+        self._passes_plain = passes_plain
         self._unpacker: Unpacker | None = unpacker
 
     def feed(self, chunk: bytes) -> bytes:
         """Read *chunk* and return it."""
+        plain = b""
         if self._unpacker is not None:
             try:
-                super().feed(self._unpacker.decompress(chunk))
+                plain = self._tap.feed(self._unpacker.decompress(chunk))
             except zlib.error:
                 self._unpacker = None
-        return chunk
+        return plain if self._passes_plain else chunk
 
     def finish(self) -> bytes:
         """Read the last event; nothing was kept back."""
-        super().finish()
+        self._tap.finish()
         return b""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage that was told so far."""
+        return self._tap.usage
+
+    @property
+    def error(self) -> bytes | None:
+        """The first error in the stream, as JSON."""
+        return self._tap.error
 
     @property
     def complete(self) -> bool:
         """Whether the end came; what cannot be unpacked any more is taken for complete."""
-        return self._unpacker is None or super().complete
+        return self._unpacker is None or self._tap.complete
 
 
 class BlindTap:

@@ -6,13 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeyrouter_proxy.dataplane.bodies.peek import (
-    BadBodyError,
-    peek,
-    wants_usage_spliced,
-    with_model,
-    with_usage,
-)
+from apikeyrouter.dialects.catalogue import OPENAI_CHAT
+from apikeyrouter.dialects.dialect import BadBodyError
+from apikeyrouter.dialects.openai_chat.peek import peek, wants_usage_spliced, with_usage
 
 pytestmark = pytest.mark.unit
 
@@ -104,7 +100,7 @@ def test_only_what_means_true_asks_for_a_stream(written: bytes, is_stream: bool)
 def test_only_the_model_changes(body: bytes, spliced: bytes | None) -> None:
     if spliced is None:
         spliced = body[: body.rindex(b'"a"')] + b'"b"' + body[body.rindex(b'"a"') + 3 :]
-    assert with_model(body, "b") == spliced
+    assert OPENAI_CHAT.with_model(body, "b") == spliced
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_any_body_keeps_all_but_its_model(extra: dict[str, object], first: bool,
         text = json.dumps(whole, ensure_ascii=escaped)
         body = text.encode(errors="surrogatepass")
         if escaped or text.isprintable():
-            assert json.loads(with_model(body, name)) == {**whole, "model": name}
+            assert json.loads(OPENAI_CHAT.with_model(body, name)) == {**whole, "model": name}
 
 
 _READ = {"model", "stream", "max_tokens", "max_completion_tokens", "n", "stream_options"}

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeyrouter_proxy.dataplane.bodies.members import place_of, spliced
-from apikeyrouter_proxy.dataplane.bodies.peek import with_model
+from apikeyrouter.dialects.json_members import place_of, spliced, with_member
 
 pytestmark = pytest.mark.unit
 
@@ -107,4 +106,4 @@ def test_splice_changes_what_json_reads_as_the_model_and_nothing_else(
 
 def test_a_name_that_stays_the_same_changes_nothing() -> None:
     body = b'{"x":{"model":"b"},"model":"a","y":{"model":"a"}}'
-    assert with_model(body, "a") == body
+    assert with_member(body, "model", "a") == body

@@ -5,20 +5,17 @@ provider can still take over; so the beginning is held back that long. It is
 told by its bytes what it is, whatever it is labelled as.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Any
 
-import msgspec
-
-from apikeyrouter.infrastructure.adapters.streams.usage_tap import BLANK_LINE, data_of_event
+from apikeyrouter.dialects.dialect import Verdict
+from apikeyrouter.dialects.streams.event_tap import BLANK_LINE, data_of_event
 
 #: What is longer is passed on without being understood.
 LONGEST_HEAD_BYTES = 2**14
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_FIELD = max(map(len, _FIELDS))
-_EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
 class Form(Enum):
@@ -28,14 +25,6 @@ class Form(Enum):
     EVENTS = 1
     WHOLE = 2
     TEXT = 3
-
-
-class Verdict(Enum):
-    """What is known of the beginning so far."""
-
-    NOTHING = 0
-    CARRIES = 1
-    FAILED = 2
 
 
 def form_of(head: bytes) -> Form:
@@ -55,6 +44,7 @@ class StreamHead:
     """The held-back beginning of a stream of events.
 
     Args:
+        judge: Tells what the data of one event carries.
         any_event: Whatever is no error carries something.
 
     Attributes:
@@ -64,9 +54,10 @@ class StreamHead:
         has_comment: The provider keeps the connection alive: it may take its time.
     """
 
-    __slots__ = ("_any_event", "_judged", "event", "has_comment", "text", "verdict")
+    __slots__ = ("_any_event", "_judge_data", "_judged", "event", "has_comment", "text", "verdict")
 
-    def __init__(self, *, any_event: bool = False) -> None:
+    def __init__(self, judge: Callable[[bytes], Verdict], *, any_event: bool = False) -> None:
+        self._judge_data = judge
         self._any_event = any_event
         self.text = b""
         self.verdict = Verdict.NOTHING
@@ -105,40 +96,8 @@ class StreamHead:
         data = data_of_event(event.removeprefix(_BYTE_ORDER_MARK))
         if not data:
             return
-        self.verdict = judge(data)
+        self.verdict = self._judge_data(data)
         if self._any_event and self.verdict is Verdict.NOTHING:
             self.verdict = Verdict.CARRIES
         if self.verdict is Verdict.FAILED:
             self.event = event
-
-
-def judge(data: bytes) -> Verdict:
-    """Tell what the data of one event of a chat carries."""
-    try:
-        event = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Verdict.NOTHING
-    if not isinstance(event, dict):
-        return Verdict.NOTHING
-    if _is_failure(event):
-        return Verdict.FAILED
-    choices = event.get("choices")
-    carries = isinstance(choices, list) and any(map(_choice_carries, choices))
-    return Verdict.CARRIES if carries else Verdict.NOTHING
-
-
-def _is_failure(event: dict[str, Any]) -> bool:
-    if event.get("error") not in _EMPTY or event.get("type") == "error":
-        return True
-    return event.get("choices", ()) is None and event.get("error_message") not in _EMPTY
-
-
-def _choice_carries(choice: object) -> bool:
-    if not isinstance(choice, dict):
-        return False
-    if choice.get("finish_reason") or choice.get("text") or choice.get("message"):
-        return True
-    delta = choice.get("delta")
-    return isinstance(delta, dict) and any(
-        value not in _EMPTY for name, value in delta.items() if name != "role"
-    )

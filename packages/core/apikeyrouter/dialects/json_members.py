@@ -33,6 +33,12 @@ _COLON = re.compile(_SPACED_COLON)
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
 
+def with_member(body: bytes, name: str, value: str) -> bytes:
+    """Return *body* with *value* as its member *name*, which it has; all else stays as it is."""
+    start, end = place_of(body, name)
+    return spliced(body, start, end, json.dumps(value, ensure_ascii=False).encode())
+
+
 def spliced(body: bytes, start: int, end: int, piece: bytes) -> bytes:
     """Return *body* with *piece* in place of what stands from *start* to *end*."""
     view = memoryview(body)

@@ -1,0 +1,36 @@
+"""Which dialect an endpoint belongs to.
+
+To add a dialect, add its folder and a row here.
+"""
+
+from collections.abc import Mapping
+
+from apikeyrouter.dialects.dialect import Dialect
+from apikeyrouter.dialects.openai_chat.dialect import OpenAIChat
+from apikeyrouter.domain.interfaces.provider_adapter import Serving
+
+OPENAI_CHAT = OpenAIChat()
+#: Dialect by name.
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI_CHAT,)}
+#: Dialect by the first part of an endpoint's path; whatever is in no row is OpenAI's.
+_BY_ENDPOINT: dict[str, Dialect] = {dialect.endpoint: dialect for dialect in DIALECTS.values()}
+
+
+def dialect_of(endpoint: str) -> Dialect:
+    """Return the dialect of *endpoint*, such as of `messages/count_tokens`."""
+    known = _BY_ENDPOINT.get(endpoint)
+    return known or _BY_ENDPOINT.get(endpoint.partition("/")[0]) or OPENAI_CHAT
+
+
+def serving_of(endpoint: str, spoken: tuple[str, ...]) -> Serving:
+    """Say how a provider that speaks the dialects *spoken* serves *endpoint*.
+
+    Only conversations are translated.
+    """
+    dialect = dialect_of(endpoint)
+    if dialect.name in spoken:
+        return Serving.NATIVE
+    target = DIALECTS[spoken[0]]
+    if dialect.endpoint != endpoint or not dialect.rendering or not target.rendering:
+        return Serving.NONE
+    return Serving.TRANSLATED
