@@ -55,14 +55,14 @@ async def exchange(
     translation: Translation | None = None
     response: WireResponse | None = None
     try:
+        request, translation = _outgoing(attempt, request_for, translations)
         assert isinstance(adapter, WireAdapter)  # noqa: S101 - no other has requests built for it
-        request, translation = _outgoing(attempt, adapter, request_for, translations)
         with limit:
             response = await adapter.send(request, attempt.slot.secret)
             if request.asks_usage and await _refuses_usage(response):
                 response.close()
                 adapter.stop_asking_usage(attempt.model)
-                request, translation = _outgoing(attempt, adapter, request_for, translations)
+                request, translation = _outgoing(attempt, request_for, translations)
                 withhold_usage = False
                 response = await adapter.send(request, attempt.slot.secret)
             if 200 <= response.status < 300:
@@ -112,7 +112,6 @@ async def _refuses_usage(response: WireResponse) -> bool:
 
 def _outgoing(
     attempt: Attempt,
-    adapter: WireAdapter,
     request_for: Callable[[Attempt], WireRequest],
     translations: Translations | None,
 ) -> tuple[WireRequest, Translation | None]:
@@ -122,7 +121,8 @@ def _outgoing(
         BadBodyError, UntranslatableError: It cannot be said in the provider's dialect.
     """
     request = request_for(attempt)
-    if translations is None or attempt.is_native:
+    adapter = attempt.provider.adapter
+    if translations is None or attempt.is_native or not isinstance(adapter, WireAdapter):
         return request, None
     translation = translations.translate(
         request, DIALECTS[adapter.dialects[0]],
