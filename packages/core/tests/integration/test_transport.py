@@ -1,6 +1,7 @@
 """Bytes over real sockets: streamed, cut, cancelled, large, and many at once."""
 
 import asyncio
+import json
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -350,3 +351,50 @@ async def test_answer_may_come_before_the_body_is_read(transport: Transport) -> 
                 assert (response.status, await response.read()) == (413, b"big")
                 response.close()
                 may_read.set()
+
+
+async def _answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    for part in (b"100 Continue\r\n", b"103 Early Hints\r\nlink: </a>\r\n"):
+        writer.write(b"HTTP/1.1 " + part + b"\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef")
+    writer.close()
+
+
+async def test_what_comes_before_the_answer_is_passed_over(transport: Transport) -> None:
+    async with await asyncio.start_server(_answer_late, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        response = await transport.request("POST", f"http://{host}:{port}/x", {}, b"{}")
+        assert (response.status, response.headers.get("link")) == (200, None)
+        assert await response.read() == await response.read() == b"abcdef"
+
+
+async def test_closed_answer_is_not_read_on(transport: Transport) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"abc")
+
+    async with serving(handler) as url:
+        response = await transport.request("POST", url, {}, b"{}")
+        response.close()
+        with pytest.raises(aiohttp.ClientConnectionError, match="Connection closed"):
+            await response.read()
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "told"),
+    [("POST", b"", {"content-length": "0"}), ("GET", b"", {}), ("PUT", b"abc", {"host": "other"})],
+    ids=["empty", "without a body", "the caller's own host"],
+)
+async def test_head_tells_what_belongs_to_the_request(
+    transport: Transport, method: str, body: bytes, told: dict[str, str]
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        told_of = {name: request.headers.get(name) for name in ("host", "content-length")}
+        return web.json_response({name: value for name, value in told_of.items() if value})
+
+    async with serving(handler) as url:
+        given = {"host": told["host"]} if "host" in told else {}
+        size = {"content-length": str(len(body))} if body else {}
+        response = await transport.request(method, url, given, body)
+        expected = {"host": url.removeprefix("http://")} | size | told
+        assert expected == json.loads(await response.read())

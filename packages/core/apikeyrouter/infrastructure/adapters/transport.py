@@ -27,7 +27,14 @@ from apikeyrouter.infrastructure.adapters.connection_options import (
     ProxyChoice,
     trusted_context,
 )
-from apikeyrouter.infrastructure.adapters.lean_request import IS_KNOWN, send_lean
+from apikeyrouter.infrastructure.adapters.lean_request import (
+    ADDED,
+    IS_KNOWN,
+    LeanResponse,
+    Target,
+    is_usual,
+    send_lean,
+)
 
 #: What can go wrong between us and a provider.
 TRANSPORT_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
@@ -41,8 +48,8 @@ HELD_BACK_BYTES = 2 * _READ_AHEAD_BYTES
 _LONGEST_HEADER_BYTES = 2**16
 #: A body beyond this is written in pieces, so that other requests get their turn.
 _LARGE_BODY_BYTES = 2**20
-#: Headers that the client library would add; what is sent is the caller's choice.
-_ADDED = ("user-agent", "accept", "accept-encoding", "content-type")
+#: URLs that something is kept of.
+_URLS_KEPT = 1024
 #: How a connection ends that the other side has closed, before or while it is written to.
 _DROPPED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 #: Whether the last connection of this task had been used before.
@@ -67,6 +74,7 @@ class Transport:
         self._proxies = ProxyChoice(options.proxy)
         self._tls = trusted_context(options.ca_file)
         self._is_lean = is_lean and IS_KNOWN
+        self._targets: dict[tuple[str, str], Target] = {}
         self._session: aiohttp.ClientSession | None = None
         #: Its connections are never used again.
         self._unpooled: aiohttp.ClientSession | None = None
@@ -117,28 +125,36 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: bytes,
-    ) -> aiohttp.ClientResponse:
-        # Almost every caller sends them all, and then there is nothing to keep from being added.
-        lacking = [name for name in _ADDED if name not in headers]
-        target = _url(url)
-        proxy = self._proxies.for_url(target) if self._proxies else None
-        if proxy is not None and target.scheme == "http":
-            headers = {**headers, **proxy.headers}
-        if self._is_lean and not lacking and len(body) <= _LARGE_BODY_BYTES:
+    ) -> aiohttp.ClientResponse | LeanResponse:
+        proxy = self._proxies.for_url(_url(url)) if self._proxies else None
+        may_be_lean = self._is_lean and proxy is None and len(body) <= _LARGE_BODY_BYTES
+        if may_be_lean and is_usual(headers):
             return await send_lean(
-                session, method, target, headers, body or None, proxy=proxy,
+                session, self._target(method, url), headers, body,
                 read_ahead_bytes=_READ_AHEAD_BYTES, longest_header_bytes=_LONGEST_HEADER_BYTES,
             )  # fmt: skip
+        if proxy is not None and _url(url).scheme == "http":
+            headers = {**headers, **proxy.headers}
         return await session.request(
-            method, target, data=_payload(body), headers=headers, allow_redirects=False,
-            skip_auto_headers=lacking or None,
+            method, _url(url), data=_payload(body), headers=headers, allow_redirects=False,
+            skip_auto_headers=[name for name in ADDED if name not in headers] or None,
             proxy=proxy.url if proxy else None, proxy_headers=proxy.headers if proxy else None,
         )  # fmt: skip
+
+    def _target(self, method: str, url: str) -> Target:
+        target = self._targets.get((method, url))
+        if target is None:
+            if len(self._targets) >= _URLS_KEPT:
+                self._targets.clear()
+            target = Target(method, _url(url), asyncio.get_running_loop())
+            self._targets[method, url] = target
+        return target
 
     async def _open(self) -> aiohttp.ClientSession:
         """Make a session for the running loop, and close those of the loop before."""
         before, its_loop = (self._session, self._unpooled), self._loop
         self._loop, self._unpooled = asyncio.get_running_loop(), None
+        self._targets.clear()
         self._session = session = self._make_session()
         if its_loop is not None:
             await _close(before, its_loop)
@@ -232,6 +248,6 @@ def _payload(body: bytes) -> bytes | BytesIO | None:
     return body or None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_URLS_KEPT)
 def _url(url: str) -> URL:
     return URL(url, encoded=True)
