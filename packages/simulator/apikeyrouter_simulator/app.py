@@ -2,40 +2,45 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
+from urllib.parse import parse_qsl
 
 from apikeyrouter_simulator import asgi
 from apikeyrouter_simulator.asgi import Headers, Receive, Scope, Send
 from apikeyrouter_simulator.control import Control
-from apikeyrouter_simulator.dialects import openai
-from apikeyrouter_simulator.quotas.limits import (
-    CHARGES,
-    CONCURRENCY,
-    KINDS,
-    Admission,
-    Ask,
-    Shortfall,
+from apikeyrouter_simulator.dialects.dialect import (
+    Asked,
+    Desk,
+    Dialect,
+    Drawn,
+    FreeCall,
+    Incoming,
+    Manners,
+    Reason,
+    Refusal,
+    Whole,
 )
+from apikeyrouter_simulator.dialects.openai import shapes
+from apikeyrouter_simulator.dialects.tongues import tongue_of
+from apikeyrouter_simulator.quotas.limits import CHARGES, Admission, Ask, Shortfall
 from apikeyrouter_simulator.reply import Reply
 from apikeyrouter_simulator.scenario import Condition, Scenario
 from apikeyrouter_simulator.serving import Serving
 from apikeyrouter_simulator.world import SimKey, World
 
-_ENDPOINTS = {"chat/completions": "chat", "completions": "text", "embeddings": "embeddings"}
-#: Conditions that answer in place of the provider.
-_REFUSING = {
-    "invalid_key": (401, "Incorrect API key provided: sk-sim***", "invalid_request_error",
-                    "invalid_api_key"),
-    "revoked_key": (401, "This API key has been revoked.", "invalid_request_error",
-                    "invalid_api_key"),
-    "insufficient_quota": (429, "You exceeded your current quota, please check your plan and "
-                           "billing details.", "insufficient_quota", "insufficient_quota"),
-}  # fmt: skip
-
-#: What also befalls calls that cost nothing.
-_ON_FREE_CALLS = ("invalid_key", "revoked_key", "down")
+#: Paths without a provider; they are the first one's.
+_BARE = ("v1/", "v1beta/", "upload/")
+#: Conditions that answer in place of the provider, apart from `status`.
+_REFUSING: Mapping[str, Reason] = {
+    "invalid_key": "invalid_key",
+    "revoked_key": "revoked_key",
+    "insufficient_quota": "insufficient_quota",
+}
+#: What also befalls calls that cost nothing; of those that only list the models.
+_ON_LISTS = ("invalid_key", "revoked_key", "down")
+_ON_FREE_CALLS = (*_ON_LISTS, "status")
 
 
 class Simulator:
@@ -59,15 +64,14 @@ class Simulator:
             status, answer = self._control.answer(scope["method"], path, scope, body)
             await asgi.answer(send, status, [asgi.JSON], answer)
             return
-        provider, endpoint = self._place(path)
+        provider, rest = self._place(path)
         if provider not in self.world.scenario.providers:
-            message = f"Unknown URL ({path})"
-            await asgi.answer(
-                send, 404, [asgi.JSON], openai.error(message, "invalid_request_error", None)
-            )
+            body = shapes.error(f"Unknown URL ({path})", "invalid_request_error", None)
+            await asgi.answer(send, 404, [asgi.JSON], body)
             return
-        call = _Call(self, provider, endpoint, scope, receive, send)
-        await call.answer(body)
+        incoming = _incoming(scope, rest, body)
+        dialect = tongue_of(incoming, self.world.scenario.providers[provider].speaks)
+        await _Call(self, provider, dialect, incoming, receive, send).answer()
 
     def now(self) -> float:
         """Return the moment."""
@@ -78,76 +82,97 @@ class Simulator:
         return f"sim-{next(self._numbers)}"
 
     def _place(self, path: str) -> tuple[str, str]:
-        """Split a path into provider and endpoint."""
-        if path.startswith("/v1/"):
-            return self._first, path[4:]
-        provider, _, rest = path[1:].partition("/v1/")
-        return provider, rest
+        """Split a path into provider and what follows."""
+        path = path[1:]
+        if path.startswith(_BARE):
+            return self._first, path
+        provider, _, rest = path.partition("/")
+        return (provider, rest) if rest.startswith(_BARE) else ("", path)
 
 
 class _Call:
     """One request to a provider."""
 
     def __init__(
-        self, simulator: Simulator, provider: str, endpoint: str,
-        scope: Scope, receive: Receive, send: Send,
+        self, simulator: Simulator, provider: str, dialect: Dialect, incoming: Incoming,
+        receive: Receive, send: Send,
     ) -> None:  # fmt: skip
         self._simulator = simulator
         self._world = simulator.world
         self._provider = provider
-        self._endpoint = endpoint
-        self._scope = scope
+        self._dialect = dialect
+        self._incoming = incoming
         self._receive = receive
         self._send = send
         self._name = simulator.next_id()
 
-    async def answer(self, body: bytes) -> None:
+    async def answer(self) -> None:
         """Answer in whichever way the scenario has it."""
-        key = self._key()
+        secret = self._dialect.secret(self._incoming)
+        if isinstance(secret, Refusal):
+            await self._refuse(secret)
+            return
+        key = self._world.keys.get((self._provider, secret))
         if key is None:
-            await self._refuse(401, "Incorrect API key provided.", code="invalid_api_key")
+            await self._refuse(Refusal("unknown_key"))
             return
-        now = self._simulator.now()
-        if self._endpoint == "models":
-            await self._list_models(key, now)
-            return
-        kind = _ENDPOINTS.get(self._endpoint)
-        if kind is None:
-            await self._refuse(404, f"Unknown URL ({self._scope['path']})", code="unknown_url")
-            return
-        request = openai.read(kind, body)
-        if isinstance(request, str):
-            await self._refuse(400, request[:300])
-            return
-        if key.facts.models and request.model not in key.facts.models:
-            self._world.fail(key, "404")
-            self._world.note(key.name, request.model, 404, now)
-            message = f"The model `{request.model}` does not exist or you do not have access to it."
-            await self._refuse(404, message, code="model_not_found")
-            return
-        befalling = self._world.befalling(key, request.model, now)
-        if befalling and await self._befall(key, request.model, befalling, now):
-            return
-        await self._serve(key, kind, request, len(body), befalling, now)
+        asked = self._read()
+        if isinstance(asked, Refusal):
+            await self._refuse(asked)
+        elif isinstance(asked, FreeCall):
+            await self._answer_free(key, asked)
+        else:
+            await self._answer_asked(key, asked)
 
-    def _key(self) -> SimKey | None:
-        for name, value in self._scope["headers"]:
-            if name == b"authorization" and value[:7] == b"Bearer ":
-                return self._world.keys.get((self._provider, value[7:].decode("latin-1")))
-        return None
+    def _read(self) -> Asked | FreeCall | Refusal:
+        """Read the request."""
+        coding = self._incoming.headers.get(b"content-encoding")
+        if coding is not None:
+            try:
+                body = asgi.unpack(coding, self._incoming.body)
+            except ValueError as error:
+                return Refusal("bad_request", str(error))
+            if body is None:
+                return Refusal("coding", coding.decode("latin-1"))
+            self._incoming.body = body
+        if not self._dialect.knows(self._incoming):
+            return Refusal("unknown_url", f"/{self._incoming.path}")
+        return self._dialect.read(self._incoming)
 
-    async def _list_models(self, key: SimKey, now: float) -> None:
-        """Answer a free question; a key that is refused elsewhere is refused here too."""
-        for condition in self._world.befalling(key, "", now, only=_ON_FREE_CALLS):
-            if condition.kind == "down":
+    async def _answer_free(self, key: SimKey, call: FreeCall) -> None:
+        """Answer a call that costs nothing; a key that is refused elsewhere is refused here too."""
+        only = _ON_LISTS if call.lists_models else _ON_FREE_CALLS
+        befalling = self._world.befalling(key, "", self._simulator.now(), only=only)
+        if befalling:
+            if befalling[0].kind == "down":
                 asgi.drop(self._receive)
-                return
-            status, message, _, code = _REFUSING[condition.kind]
-            await self._refuse(status, message, code=code)
+            else:
+                await self._refuse_by(befalling[0])
             return
-        self._world.listed(key)
-        names = key.facts.models or ["sim-small", "sim-large"]
-        await asgi.answer(self._send, 200, [asgi.JSON], openai.models(names))
+        self._world.served_free(key, lists_models=call.lists_models)
+        answer = call.answer(self._desk(key))
+        if isinstance(answer, Refusal):
+            await self._refuse(answer)
+        else:
+            about = self._dialect.headers(iter(()), self._manners(key), self._simulator.now())
+            await self._send_whole(answer, about)
+
+    async def _answer_asked(self, key: SimKey, asked: Asked) -> None:
+        """Answer a call that draws on limits."""
+        now, model = self._simulator.now(), asked.model
+        if key.facts.models and model not in key.facts.models:
+            self._world.fail(key, "404")
+            self._world.note(key.name, model, 404, now)
+            await self._refuse(Refusal("unknown_model", model))
+            return
+        befalling = self._world.befalling(key, model, now)
+        if befalling and await self._befall(key, model, befalling, now):
+            return
+        wrong = asked.check(self._desk(key))
+        if wrong is not None:
+            await self._refuse(wrong)
+            return
+        await self._serve(key, asked, befalling, now)
 
     async def _befall(
         self, key: SimKey, model: str, befalling: list[Condition], now: float
@@ -160,112 +185,104 @@ class _Call:
                 self._world.note(key.name, model, 0, now)
                 asgi.drop(self._receive)
                 return True
-            if kind in _REFUSING:
-                status, message, type_, code = _REFUSING[kind]
-                self._world.fail(key, kind)
+            if kind in _REFUSING or kind == "status":
+                self._world.fail(key, str(condition.status) if kind == "status" else kind)
+                status = await self._refuse_by(condition)
                 self._world.note(key.name, model, status, now)
-                await self._refuse(status, message, type_=type_, code=code)
-                return True
-            if kind == "status":
-                await self._fail_by_status(key, model, condition, now)
                 return True
         return False
 
-    async def _fail_by_status(
-        self, key: SimKey, model: str, condition: Condition, now: float
-    ) -> None:
-        headers: Headers = []
-        if condition.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % math.ceil(condition.retry_after_s)))
-        status = condition.status
-        self._world.fail(key, str(status))
-        self._world.note(key.name, model, status, now)
-        type_ = "server_error" if status >= 500 else "invalid_request_error"
-        code = None
-        if status == 429:
-            type_, code = "requests", "rate_limit_exceeded"
-        message = f"The simulated provider answers {status}."
-        await self._refuse(status, message, type_=type_, code=code, headers=headers)
-
     async def _serve(
-        self, key: SimKey, kind: str, request: openai.Request, size: int,
-        befalling: list[Condition], now: float,
-    ) -> None:  # fmt: skip
+        self, key: SimKey, asked: Asked, befalling: list[Condition], now: float
+    ) -> None:
         """Let the call in and answer it, or refuse it by the limits of its scope."""
         conditions: dict[str, Condition] = {c.kind: c for c in befalling}
-        estimated = max(1, size // 4)
-        given = openai.text_tokens(request) if key.facts.counts == "text" else estimated
-        reply = _paced(self._world.draw_reply(key, request.cap), conditions)
-        if kind == "embeddings":
+        estimated = max(1, len(self._incoming.body) // 4)
+        given = asked.text_tokens() if key.facts.counts == "text" else estimated
+        reply = _paced(self._world.draw_reply(key, asked.cap), conditions)
+        if not asked.makes_tokens:
             reply = replace(reply, tokens=0)
-        charge = CHARGES[key.facts.charge](Ask(estimated, request.cap, reply.tokens))
+        charge = CHARGES[key.facts.charge](Ask(estimated, asked.cap, reply.tokens))
         admission = self._world.admit(key, charge, estimated, now, lasts_s=reply.lasts_s)
         if isinstance(admission, Shortfall):
-            self._world.note(key.name, request.model, 429, now)
-            await self._over_limit(key, request.model, admission)
+            self._world.note(key.name, asked.model, 429, now)
+            refusal = self._dialect.over_limit(admission, asked.model, self._manners(key))
+            await self._send_whole(refusal, self.headers(key))
             return
-        self._world.note(key.name, request.model, 200, now)
+        self._world.note(key.name, asked.model, 200, now)
+        drawn = self._drawn(key, asked, reply, given, finishes="no_finish" not in conditions)
         serving = Serving(
-            self._receive, self._send, self._name, kind, request, given, reply, conditions,
+            self._receive, self._send, asked, drawn, reply, conditions,
             headers=lambda: self.headers(key),
-            echo=openai.last_word(request) if key.facts.reply.echoes else "",
-            end=lambda outcome: self._settle(key, admission, (given, reply.tokens), outcome),
+            end=lambda outcome: self._settle(key, admission, asked, drawn, outcome),
         )  # fmt: skip
         await serving.answer()
 
-    def _settle(
-        self, key: SimKey, admission: Admission, used: tuple[int, int], outcome: str
-    ) -> None:
-        if outcome != "accepted":
-            used = (used[0], 0)
-        self._world.settle(key, admission, used, self._simulator.now(), outcome)
+    def _drawn(
+        self, key: SimKey, asked: Asked, reply: Reply, given: int, *, finishes: bool
+    ) -> Drawn:
+        read, written = self._world.look_up(key, asked.prefixes, given)
+        echo = asked.last_word() if key.facts.reply.echoes else ""
+        return Drawn(
+            self._name, given, reply.tokens, reply.is_cut_short, echo, finishes, read, written
+        )
 
-    async def _over_limit(self, key: SimKey, model: str, lack: Shortfall) -> None:
-        headers = [asgi.JSON, *self.headers(key)]
-        tells = key.facts.refusals_tell
-        if not lack.is_too_large and tells != "bare":
-            headers.append((b"retry-after", b"%d" % math.ceil(lack.wait_s)))
-            if tells != "seconds":
-                headers.append((b"retry-after-ms", b"%d" % math.ceil(lack.wait_s * 1000)))
-        if tells != "full":
-            body = openai.error("Too many requests.", "requests", "rate_limit_exceeded")
-        else:
-            label = (
-                KINDS[lack.limit_name].label if lack.limit_name != CONCURRENCY else "concurrency"
-            )
-            body = openai.refusal(lack, model, f"org-{key.scope.name}", label)
-        await asgi.answer(self._send, 429, headers, body)
+    def _settle(
+        self, key: SimKey, admission: Admission, asked: Asked, drawn: Drawn, outcome: str
+    ) -> None:
+        given = drawn.given - drawn.cache_read
+        used = (given, drawn.made if outcome == "accepted" else 0)
+        self._world.settle(key, admission, used, self._simulator.now(), outcome)
+        if outcome == "accepted":
+            asked.keep(drawn, self._desk(key))
 
     def headers(self, key: SimKey) -> Headers:
         """Return the headers that every answer for *key* has."""
-        headers: Headers = [(b"x-request-id", self._name.encode())]
-        if key.facts.account_header:
-            headers.append((b"openai-organization", f"org-{key.scope.name}".encode()))
+        now = self._simulator.now()
+        limits = key.scope.limits
         if key.facts.headers != "none":
-            told = key.facts.headers
-            requests_are = "rpd" if told == "groq" else None
-            scope = key.scope
-            scope.limits.advance(self._simulator.now())
-            headers += openai.limit_headers(
-                scope.limits.readings(),
-                scope.facts.untold,
-                requests_are=requests_are,
-                only_remaining=told == "remaining",
-            )
-        return headers
+            limits.advance(now)
+        return self._dialect.headers(limits.readings(), self._manners(key), now)
 
-    async def _refuse(
-        self, status: int, message: str, *, type_: str = "invalid_request_error",
-        code: str | None = None, headers: Headers | None = None,
-    ) -> None:  # fmt: skip
-        body = openai.error(message, type_, code)
-        about = (b"x-request-id", self._name.encode())
-        await asgi.answer(self._send, status, [asgi.JSON, about, *(headers or [])], body)
+    def _manners(self, key: SimKey) -> Manners:
+        facts, scope = key.facts, key.scope
+        return Manners(
+            facts.headers, scope.facts.untold, scope.name, facts.account_header, self._name,
+            facts.refusals_tell,
+        )  # fmt: skip
+
+    def _desk(self, key: SimKey) -> Desk:
+        models = key.facts.models or ["sim-small", "sim-large"]
+        scope = (key.provider, key.scope.name)
+        return Desk(self._name, scope, self._world.store, models, self._simulator.now())
+
+    async def _refuse_by(self, condition: Condition) -> int:
+        """Refuse a call as a condition has it; return the status."""
+        reason = _REFUSING.get(condition.kind)
+        if reason is not None:
+            return await self._refuse(Refusal(reason))
+        headers: Headers = []
+        if condition.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % math.ceil(condition.retry_after_s)))
+        return await self._refuse(Refusal("status", status=condition.status), headers)
+
+    async def _refuse(self, refusal: Refusal, headers: Headers | None = None) -> int:
+        answer = self._dialect.refuse(refusal, self._name)
+        await self._send_whole(answer, headers or [])
+        return answer.status
+
+    async def _send_whole(self, answer: Whole, headers: Headers) -> None:
+        await asgi.answer(self._send, answer.status, [*answer.headers, *headers], answer.body)
 
 
 def create_app(scenario: Scenario, clock: Callable[[], float] = time.time) -> Simulator:
     """Build the ASGI application of a scenario."""
     return Simulator(scenario, clock)
+
+
+def _incoming(scope: Scope, path: str, body: bytes) -> Incoming:
+    query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+    return Incoming(scope["method"], path, query, dict(scope["headers"]), body)
 
 
 def _paced(reply: Reply, conditions: dict[str, Condition]) -> Reply:

@@ -1,7 +1,10 @@
 """The few things that the application says in ASGI."""
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -16,11 +19,47 @@ STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 async def read(receive: Receive) -> bytes:
     """Read a whole body."""
     message = await receive()
-    body: bytes = message.get("body", b"")
+    parts: list[bytes] = [message.get("body", b"")]
     while message.get("more_body"):
         message = await receive()
-        body += message.get("body", b"")
-    return body
+        parts.append(message.get("body", b""))
+    return b"".join(parts) if len(parts) > 1 else parts[0]
+
+
+def unpack(coding: bytes, body: bytes) -> bytes | None:
+    """Undo a content coding; `None` if it is not known.
+
+    Raises:
+        ValueError: The body is not what its coding says.
+    """
+    coding = coding.strip().lower()
+    if coding in (b"", b"identity"):
+        return body
+    try:
+        if coding in (b"gzip", b"x-gzip"):
+            return zlib.decompress(body, 16 + zlib.MAX_WBITS)
+        if coding == b"deflate":
+            return zlib.decompress(body)
+        if coding == b"zstd" and _zstd is not None:
+            unpacked: bytes = _zstd.decompress(body)
+            return unpacked
+    except _errors as error:
+        raise ValueError(f"the body is not {coding.decode()}: {error}") from None
+    return None
+
+
+def _find_zstd() -> Any:
+    """Return the module that unpacks zstd, if there is one."""
+    for name in ("compression.zstd", "backports.zstd"):
+        with suppress(ImportError):
+            return import_module(name)
+    return None
+
+
+_zstd = _find_zstd()
+_errors: tuple[type[Exception], ...] = (
+    (zlib.error, _zstd.ZstdError) if _zstd is not None else (zlib.error,)
+)
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

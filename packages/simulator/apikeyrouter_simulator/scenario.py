@@ -24,6 +24,7 @@ _MAX_CAPACITY = 1e15
 #: Formulas whose charge stays as it was at admission, if nothing else is said.
 _UNSETTLED = ("input", "azure")
 
+Tongue = Literal["openai", "anthropic", "gemini"]
 ConditionKind = Literal[
     "invalid_key",
     "revoked_key",
@@ -33,6 +34,7 @@ ConditionKind = Literal[
     "tokens_per_s",
     "cut",
     "stall",
+    "stream_error",
     "no_finish",
     "down",
     "limit",
@@ -134,8 +136,10 @@ class ProviderFacts(Fact):
     """One provider.
 
     Attributes:
-        headers: Dialect of the rate-limit headers; `remaining` tells what is left and
-            nothing else, `none` nothing at all.
+        speaks: Its tongues; the first one answers where a request could be in several.
+        headers: `openai` tells what the tongue of a call has to tell, `groq` calls the
+            requests of a day requests; `remaining` tells what is left and nothing else,
+            `none` nothing at all.
         charge: How a call is charged when it is let in (see `limits.CHARGES`).
         settles: What becomes of that charge; by the formula, if not given.
         counts: Input tokens of `usage`: a quarter of the `body`, or of its `text` alone.
@@ -148,6 +152,7 @@ class ProviderFacts(Fact):
 
     keys: dict[str, KeyFacts]
     scopes: dict[str, ScopeFacts]
+    speaks: list[Tongue] = msgspec.field(default_factory=lambda: ["openai"])
     headers: Literal["openai", "groq", "remaining", "none"] = "openai"
     charge: str = "openai"
     settles: Settlement | None = None
@@ -176,12 +181,12 @@ class Condition(Fact):
         for_s: Seconds it lasts; `None` for good.
         times: Requests it befalls; `None` all.
         probability: Of befalling a request.
-        status: Of `status`.
+        status: Of `status` and `stream_error`.
         retry_after_s: Told with `status`, if given.
         seconds: Of `slow_first_token`.
         rate: Of `tokens_per_s`.
-        chunks: Pieces that still go out before `cut`, `stall`; -1 drops the
-            connection without any answer.
+        chunks: Pieces that still go out before `cut`, `stall`, `stream_error`; -1 of
+            `cut` drops the connection without any answer.
         limits: New limits of `limit`, by name.
         factor: What `limit` multiplies every capacity by that is not in *limits*.
         dimension: What *amount* and *per_second* are taken of by `consume`.
@@ -296,6 +301,8 @@ def _check(scenario: Scenario, written: Source) -> None:
         raise written.mistake(("providers",), "at least one provider is needed")
     for name, provider in scenario.providers.items():
         path: source.Path = ("providers", name)
+        if not provider.speaks:
+            raise written.mistake((*path, "speaks"), "at least one tongue is needed")
         written.check_known(provider.charge, CHARGES, "formula", (*path, "charge"))
         for scope_name, scope in provider.scopes.items():
             at = (*path, "scopes", scope_name)

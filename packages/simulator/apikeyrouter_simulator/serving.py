@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter_simulator import asgi
 from apikeyrouter_simulator.asgi import Headers, Receive, Send
-from apikeyrouter_simulator.dialects import openai
+from apikeyrouter_simulator.dialects.dialect import Asked, Drawn
 from apikeyrouter_simulator.reply import Reply
 from apikeyrouter_simulator.scenario import Condition
 
@@ -19,9 +19,6 @@ class Serving:
     """One answer on its way.
 
     Attributes:
-        kind: Of the endpoint: `chat`, `text`, `embeddings`.
-        echo: What the answer begins with.
-        given: Input tokens that `usage` tells.
         headers: Writes the headers as of now.
         end: Settles the call by its outcome: `accepted`, `cancelled`, or the kind of the
             condition that broke it. It is called once.
@@ -29,22 +26,19 @@ class Serving:
 
     receive: Receive
     send: Send
-    name: str
-    kind: str
-    request: openai.Request
-    given: int
+    asked: Asked
+    drawn: Drawn
     reply: Reply
     conditions: Mapping[str, Condition]
     headers: Callable[[], Headers]
     end: Callable[[str], None]
-    echo: str = ""
     _outcome: str = "cancelled"
     _is_settled: bool = field(default=False, init=False)
 
     async def answer(self) -> None:
         """Answer as the client asked, and settle."""
         try:
-            if self.request.stream and self.kind != "embeddings":
+            if self.asked.streams:
                 await self._stream()
             else:
                 await self._whole()
@@ -55,21 +49,22 @@ class Serving:
         """Answer in one piece, when its tokens have been made."""
         if self.reply.lasts_s and await self._leaves_within(self.reply.lasts_s):
             return
+        body = self.asked.whole(self.drawn)
         if "cut" in self.conditions or "stall" in self.conditions:
-            await self._break_off(self._body()[:40])
+            await self._break_off(body[:40])
             return
         self._settle("accepted")
-        await asgi.answer(self.send, 200, [asgi.JSON, *self.headers()], self._body())
+        await asgi.answer(self.send, 200, [self.asked.whole_type, *self.headers()], body)
 
     async def _stream(self) -> None:
         """Answer token by token."""
         first_s, rate = self.reply.first_token_s, self.reply.tokens_per_s
-        events = self._events()
+        events = self.asked.events(self.drawn)
         if first_s and await self._leaves_within(first_s):
             return
-        headers = [asgi.STREAM, *self.headers()]
+        headers = [self.asked.stream_type, *self.headers()]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        broken = self.conditions.get("cut") or self.conditions.get("stall")
+        broken = self._broken_by("cut", "stall", "stream_error")
         for number, event in enumerate(events):
             if broken is not None and number >= broken.chunks:
                 await self._end_badly(broken)
@@ -80,31 +75,12 @@ class Serving:
         self._settle("accepted")
         await self.send({"type": "http.response.body", "body": b""})
 
-    def _events(self) -> list[bytes]:
-        """Write all events of a stream."""
-        request = self.request
-        wants = bool(request.stream_options and request.stream_options.include_usage)
-        events = list(
-            openai.chunks(
-                self.kind, self.name, request.model, self.reply.tokens, self._finish,
-                tool=openai.tool_called(request), usage_too=wants, echo=self.echo,
-            )
-        )  # fmt: skip
-        if "no_finish" in self.conditions:
-            return events[:-1]
-        if wants:
-            events.append(
-                openai.usage_chunk(
-                    self.kind, self.name, request.model, self.given, self.reply.tokens
-                )
-            )
-        return [*events, openai.DONE]
-
     async def _break_off(self, head: bytes) -> None:
         """Send a part of a plain answer, then cut it or fall silent."""
         condition = self.conditions.get("cut") or self.conditions["stall"]
         if condition.chunks > 0:
-            headers = [asgi.JSON, (b"content-length", b"100000"), *self.headers()]
+            length = (b"content-length", b"100000")
+            headers = [self.asked.whole_type, length, *self.headers()]
             await self.send({"type": "http.response.start", "status": 200, "headers": headers})
             await asgi.piece(self.send, head)
         await self._end_badly(condition)
@@ -115,26 +91,17 @@ class Serving:
             # What was sent before must reach the client first.
             await asyncio.sleep(0.01)
             asgi.drop(self.receive)
+        elif condition.kind == "stream_error":
+            last = self.asked.error_event(condition.status)
+            await self.send({"type": "http.response.body", "body": last})
         else:
             await self._leaves_within(_STALLED_S)
 
+    def _broken_by(self, *kinds: str) -> Condition | None:
+        return next((self.conditions[kind] for kind in kinds if kind in self.conditions), None)
+
     async def _leaves_within(self, seconds: float) -> bool:
         return await asgi.leaves_within(self.receive, seconds)
-
-    @property
-    def _finish(self) -> str:
-        return "length" if self.reply.is_cut_short else "stop"
-
-    def _body(self) -> bytes:
-        request, given, made = self.request, self.given, self.reply.tokens
-        if self.kind == "embeddings":
-            return openai.embeddings(request, given)
-        tool = openai.tool_called(request)
-        if tool is not None:
-            return openai.tool_answer(self.name, request.model, tool, given, made)
-        return openai.plain(
-            self.kind, self.name, request.model, given, made, self._finish, echo=self.echo
-        )
 
     def _settle(self, outcome: str) -> None:
         if not self._is_settled:

@@ -6,15 +6,17 @@ Nothing here waits or reads a clock; the moment is an argument.
 import math
 import random
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from apikeyrouter_simulator.dialects.dialect import Prefix
 from apikeyrouter_simulator.quotas import oracle
 from apikeyrouter_simulator.quotas.limits import Admission, Outside, ScopeLimits, Shortfall
 from apikeyrouter_simulator.quotas.tally import SimScope, Tally
 from apikeyrouter_simulator.reply import Reply, draw
 from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario, ScopeFacts
+from apikeyrouter_simulator.store import Kept, Store
 
 _LOG_KEPT = 10_000
 #: Conditions that change a scope once; the others befall requests.
@@ -68,10 +70,12 @@ class World:
 
     def __init__(self, scenario: Scenario, now: float) -> None:
         self.scenario = scenario
+        self.store = Store()
         self.reset(now)
 
     def reset(self, now: float) -> None:
         """Begin anew: full buckets, empty tallies, the conditions of the scenario."""
+        self.store.clear()
         self.begun_at = now
         self._applied_at = now
         self._random = random.Random(self.scenario.seed)  # noqa: S311 - repeatable, no secret
@@ -272,10 +276,31 @@ class World:
             tally.failed += 1
             tally.failed_by[kind] = tally.failed_by.get(kind, 0) + 1
 
-    def listed(self, key: SimKey) -> None:
-        """Count one call that asked for the models."""
+    def served_free(self, key: SimKey, *, lists_models: bool) -> None:
+        """Count one call that costs nothing."""
         for tally in (key.tally, key.scope.tally):
-            tally.listed += 1
+            if lists_models:
+                tally.listed += 1
+            else:
+                tally.free += 1
+
+    def look_up(self, key: SimKey, prefixes: Sequence[Prefix], given: int) -> tuple[int, int]:
+        """Return how many of *given* input tokens were cached, and how many are from now on.
+
+        What was cached is the longest beginning that was marked before; what is marked now is
+        cached.
+        """
+        scope, known, marked = (key.provider, key.scope.name), 0, 0
+        for prefix in prefixes:
+            tokens = min(prefix.tokens, given)
+            if self.store.get(scope, "prefix", prefix.digest) is not None:
+                known = max(known, tokens)
+            if prefix.is_marked:
+                marked = max(marked, tokens)
+        for prefix in prefixes:
+            if prefix.is_marked:
+                self.store.put(scope, "prefix", prefix.digest, Kept({}))
+        return known, max(0, marked - known)
 
     def note(self, key: str, model: str, status: int, now: float) -> None:
         """Remember one call for the log."""

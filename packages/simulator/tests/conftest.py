@@ -40,6 +40,46 @@ SCENARIO = {
             "scopes": {"g": {"limits": {"rpm": 30, "rpd": 14400, "tpm": 6000}}},
             "keys": {"g1": {"secret": "sk-g1", "scope": "g"}},
         },
+        "claude": {
+            "speaks": ["anthropic"],
+            "account_header": True,
+            "models": ["opus", "sonnet", "haiku"],
+            "reply": {"tokens": 9},
+            "scopes": {
+                "wide": {"limits": {"rpm": 600, "itpm": 200000, "otpm": 80000, "tpm": 300000}},
+                "tight": {"limits": {"rpm": 1}},
+            },
+            "keys": {
+                "c-wide": {"secret": "sk-ant-wide", "scope": "wide"},
+                "c-tight": {"secret": "sk-ant-tight", "scope": "tight"},
+            },
+        },
+        "google": {
+            "speaks": ["gemini"],
+            "charge": "input",
+            "models": ["flash", "pro", "lite"],
+            "reply": {"tokens": 9},
+            "scopes": {
+                "wide": {"limits": {"rpm": 600, "tpm": 250000}},
+                "tight": {"limits": {"rpm": 1}},
+                "daily": {"limits": {"rpd": 1}},
+                "small": {"limits": {"tpm": 10}},
+                "none": {"limits": {"rpm": 0}},
+            },
+            "keys": {
+                "g-wide": {"secret": "AQ.wide", "scope": "wide"},
+                "g-tight": {"secret": "AQ.tight", "scope": "tight"},
+                "g-daily": {"secret": "AQ.daily", "scope": "daily"},
+                "g-small": {"secret": "AQ.small", "scope": "small"},
+                "g-none": {"secret": "AQ.none", "scope": "none"},
+            },
+        },
+        "babel": {
+            "speaks": ["openai", "anthropic", "gemini"],
+            "models": ["m"],
+            "scopes": {"b": {"limits": {"rpm": 6000}}},
+            "keys": {"b1": {"secret": "sk-babel", "scope": "b"}},
+        },
     }
 }
 

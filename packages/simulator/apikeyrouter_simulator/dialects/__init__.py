@@ -1,1 +1,1 @@
-"""The tongues that simulated providers speak, one file each."""
+"""The tongues that simulated providers speak, one file or folder each."""

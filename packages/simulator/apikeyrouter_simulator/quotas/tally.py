@@ -16,6 +16,7 @@ class Tally:
     failed: int = 0
     cancelled: int = 0
     listed: int = 0
+    free: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     in_flight: int = 0

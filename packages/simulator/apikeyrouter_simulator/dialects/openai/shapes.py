@@ -3,14 +3,15 @@
 import base64
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
 
+from apikeyrouter_simulator.dialects import wording
+from apikeyrouter_simulator.dialects.wording import WORDS, text_of
 from apikeyrouter_simulator.quotas.limits import Reading, Shortfall
 
-_WORDS = ("the ", "router ", "finds ", "a ", "key ", "with ", "room ", "and ", "says ", "why ")
 _DIMENSIONS = {"requests": "requests", "tokens": "tokens"}
 #: What a call must have besides the model, by the kind of its endpoint.
 _NEEDED = {"chat": "messages", "text": "prompt", "embeddings": "input"}
@@ -97,7 +98,7 @@ def last_word(request: Request) -> str:
     if not request.messages:
         return ""
     content = msgspec.json.decode(request.messages[-1], type=_Content).content
-    return content.split()[-1] if isinstance(content, str) and content.strip() else ""
+    return wording.last_word(content) if isinstance(content, str) else ""
 
 
 def _text_in(message: msgspec.Raw) -> int:
@@ -107,20 +108,15 @@ def _text_in(message: msgspec.Raw) -> int:
     return sum(len(bytes(part)) for part in content or ())
 
 
-def tool_called(request: Request) -> str | None:
-    """Return the tool that the answer calls: the first, when a user asks and may have one."""
+def tools_called(request: Request, body: bytes) -> list[str]:
+    """Return the tools that the answer calls, when a user asks and may have one."""
     if not request.tools or not request.messages or bytes(request.tool_choice) == b'"none"':
-        return None
+        return []
     last = msgspec.json.decode(request.messages[-1], type=_Role)
     if last.role != "user":
-        return None
-    return msgspec.json.decode(request.tools[0], type=_Tool).function.name
-
-
-@lru_cache(maxsize=512)
-def text_of(tokens: int) -> str:
-    """Return a text of so many tokens."""
-    return "".join(_WORDS[i % len(_WORDS)] for i in range(tokens)).strip()
+        return []
+    names = [msgspec.json.decode(tool, type=_Tool).function.name for tool in request.tools]
+    return wording.tools_called(names, body)
 
 
 def usage(given: int, made: int) -> dict[str, int]:
@@ -160,9 +156,10 @@ def plain(
     return b'{"id":"' + name.encode() + b'",' + rest
 
 
-def tool_answer(name: str, model: str, tool: str, given: int, made: int) -> bytes:
-    """Write a whole answer that calls a tool."""
-    message = {"role": "assistant", "content": None, "tool_calls": [_call(tool)]}
+def tool_answer(name: str, model: str, tools: Sequence[str], given: int, made: int) -> bytes:
+    """Write a whole answer that calls tools."""
+    calls = [_call(tool, number) for number, tool in enumerate(tools, 1)]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     return msgspec.json.encode(
         {
@@ -172,9 +169,24 @@ def tool_answer(name: str, model: str, tool: str, given: int, made: int) -> byte
     )  # fmt: skip
 
 
-def _call(tool: str) -> dict[str, object]:
-    function = {"name": tool, "arguments": '{"place":"here"}'}
-    return {"id": "call_1", "type": "function", "function": function}
+def _call(tool: str, number: int, arguments: str = wording.ARGUMENTS_JSON) -> dict[str, object]:
+    function = {"name": tool, "arguments": arguments}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+def _call_deltas(tools: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yield the deltas that call tools: one alone at once, several piece by piece."""
+    if len(tools) == 1:
+        calls = [{"index": 0, **_call(tools[0], 1)}]
+        yield {"role": "assistant", "tool_calls": calls}
+        return
+    for i, tool in enumerate(tools):
+        yield {"role": "assistant", "tool_calls": [{"index": i, **_call(tool, i + 1, "")}]}
+    arguments = wording.ARGUMENTS_JSON
+    for part in (arguments[:6], arguments[6:]):
+        # The arguments of all calls grow side by side.
+        for i in range(len(tools)):
+            yield {"tool_calls": [{"index": i, "function": {"arguments": part}}]}
 
 
 def chunks(
@@ -184,14 +196,14 @@ def chunks(
     made: int,
     finish: str,
     *,
-    tool: str | None,
+    tools: Sequence[str],
     usage_too: bool,
     echo: str = "",
 ) -> Iterator[bytes]:
     """Write the events of a stream that begins with *echo*, without usage and `[DONE]`."""
-    if tool is not None:
-        calls = [{"index": 0, **_call(tool)}]
-        yield _chunk(endpoint, name, model, {"role": "assistant", "tool_calls": calls}, usage_too)
+    if tools:
+        for delta in _call_deltas(tools):
+            yield _chunk(endpoint, name, model, delta, usage_too)
         yield _chunk(endpoint, name, model, {}, usage_too, finish="tool_calls")
         return
     if endpoint == "chat":
@@ -200,7 +212,7 @@ def chunks(
     if echo:
         yield head + msgspec.json.encode(f"{echo} ")[1:-1] + tail
     for i in range(made):
-        yield head + _WORDS[i % len(_WORDS)].encode() + tail
+        yield head + WORDS[i % len(WORDS)].encode() + tail
     yield _chunk(endpoint, name, model, {}, usage_too, finish=finish)
 
 
@@ -257,7 +269,7 @@ def embeddings(request: Request, given: int) -> bytes:
     )  # fmt: skip
 
 
-def models(names: list[str]) -> bytes:
+def models(names: Sequence[str]) -> bytes:
     """Write the list of models."""
     cards = [{"id": n, "object": "model", "created": 0, "owned_by": "simulator"} for n in names]
     return msgspec.json.encode({"object": "list", "data": cards})
@@ -289,7 +301,7 @@ def refusal(lack: Shortfall, model: str, scope: str, label: str) -> bytes:
 
 def limit_headers(
     readings: Iterator[Reading],
-    hidden: list[str],
+    hidden: Sequence[str],
     *,
     requests_are: str | None = None,
     only_remaining: bool = False,

@@ -1,0 +1,1 @@
+"""Anthropic: messages, batches of them, and files."""

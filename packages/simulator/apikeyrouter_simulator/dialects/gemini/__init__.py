@@ -1,0 +1,1 @@
+"""Gemini: generated content, counts, embeddings and files."""

@@ -1,0 +1,1 @@
+"""OpenAI: chats, completions, embeddings, and the objects that clients keep with it."""
