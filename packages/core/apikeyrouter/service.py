@@ -18,9 +18,11 @@ from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.infrastructure.adapters.connection_options import DIRECT, ConnectionOptions
 from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
+from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter.infrastructure.adapters.openai_compatible import (
+from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     CATALOGUE,
+    KINDS,
     custom_adapter,
     make_adapter,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "CATALOGUE",
     "DIALECTS",
     "DIRECT",
+    "KINDS",
     "MOST_OUTPUT_TOKENS",
     "OPENAI_CHAT",
     "UNTRUSTED",
@@ -44,6 +47,7 @@ __all__ = [
     "Dialect",
     "Failure",
     "FailureClass",
+    "HttpAdapter",
     "LedgerAccount",
     "MeteredStream",
     "ModelLists",

@@ -21,8 +21,9 @@ from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, 
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
 from apikeyrouter.service import (
     CATALOGUE,
+    KINDS,
     ConnectionOptions,
-    OpenAIAdapter,
+    HttpAdapter,
     custom_adapter,
     make_adapter,
 )
@@ -84,10 +85,10 @@ def unsupported(config: RouterConfig) -> Iterator[Finding]:
     if config.policies:
         yield ("policies",), "this version applies none; remove them to start without"
     for name, provider in config.providers.items():
-        if provider.kind not in (None, "openai"):
+        if provider.kind is not None and provider.kind not in KINDS:
             yield (
                 ("providers", name, "kind"),
-                f"this version speaks openai only, not {provider.kind}",
+                f"this version speaks {', '.join(KINDS)} only, not {provider.kind}",
             )
 
 
@@ -133,9 +134,9 @@ async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
     router.configure_objective(_objective_of(config))
 
 
-def _adapter_of(name: str, provider: ProviderConfig) -> OpenAIAdapter:
+def _adapter_of(name: str, provider: ProviderConfig) -> HttpAdapter:
     dialects = tuple(provider.dialects) if provider.dialects else None
-    if name in CATALOGUE and provider.kind in (None, "openai"):
+    if name in CATALOGUE and provider.kind in (None, CATALOGUE[name].kind):
         return make_adapter(
             name, base_url=provider.base_url, dialects=dialects,
             stream_usage=provider.stream_usage, connection=_connection_of(provider),
@@ -143,7 +144,7 @@ def _adapter_of(name: str, provider: ProviderConfig) -> OpenAIAdapter:
     if provider.base_url is None:
         raise ConfigurationError(f"providers.{name}: base_url is missing: say where it is")
     return custom_adapter(
-        name, provider.base_url, dialects=dialects,
+        name, provider.base_url, kind=provider.kind or "openai", dialects=dialects,
         stream_usage=provider.stream_usage, connection=_connection_of(provider),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import DAY_S, Dimension
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter.infrastructure.adapters.openai_compatible import make_adapter
+from apikeyrouter.infrastructure.adapters.provider_catalogue import make_adapter
 from apikeyrouter.infrastructure.clock import SteadyClock
 
 pytestmark = pytest.mark.unit

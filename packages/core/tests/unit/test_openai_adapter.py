@@ -16,7 +16,7 @@ from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import TokenUsage
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
-from apikeyrouter.infrastructure.adapters.openai_compatible import (
+from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     CATALOGUE,
     ProviderRow,
     custom_adapter,
@@ -277,7 +277,7 @@ def test_row_of_the_catalogue_becomes_an_adapter(name: str) -> None:
         adapter.admission,
         adapter.per_model,
     )
-    assert (row.stream_options, row.models, "openai") == (
+    assert (row.stream_options, row.models, row.kind) == (
         adapter.stream_options,
         adapter.models,
         adapter.kind,
@@ -318,6 +318,11 @@ async def test_own_row_tells_all_that_differs() -> None:
     await adapter.list_models("secret")
     assert transport.asked[0][2]["api-key"] == "secret"
     assert "authorization" not in transport.asked[0][2]
+
+
+def test_kind_that_nobody_speaks_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="'mine': unknown kind 'smoke'; known are openai"):
+        custom_adapter("mine", "http://10.0.0.1:8000", kind="smoke")
 
 
 def test_wrong_address_is_refused_by_the_providers_name() -> None:

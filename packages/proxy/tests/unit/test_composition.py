@@ -20,7 +20,7 @@ store: sqlite:///apikeyrouter.db
 ledger: redis://user:sk-hidden@host:6379/0
 providers:
   claude:
-    kind: anthropic
+    kind: azure
     base_url: https://host/v1
 budgets:
   - {limit_usd: 5, period: daily}
@@ -37,7 +37,7 @@ def test_part_that_this_version_lacks_is_refused_with_its_line(tmp_path: Path) -
     assert str(caught.value).replace(str(file), "router.yaml").splitlines() == [
         "router.yaml:2: store: this version keeps state in memory:// only; leave store out",
         "router.yaml:3: ledger: this version has the local ledger only; leave ledger out",
-        "router.yaml:6: providers.claude.kind: this version speaks openai only, not anthropic",
+        "router.yaml:6: providers.claude.kind: this version speaks openai only, not azure",
         "router.yaml:8: budgets: this version enforces none; remove them to start without",
         "router.yaml:10: policies: this version applies none; remove them to start without",
     ]

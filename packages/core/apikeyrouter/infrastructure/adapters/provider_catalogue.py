@@ -1,9 +1,10 @@
-"""Providers that speak OpenAI, each a row of data.
+"""Providers, each a row of data, and the kinds of them.
 
-To add one, add a row: its address, how it names its limits in headers, how it
-charges a request that it lets in, and whether limits are per model. Facts
+To add one, add a row: its kind, its address, how it names its limits in headers, how it
+charges a request that it lets in, and whether limits are per model. A kind is an adapter
+class, and what is presumed of a provider of which nothing else is known. Facts
 were compiled from the providers' documentation and recorded replies in
-November 2026; where one is weak, `OpenAIAdapter(...)` overrides it.
+November 2026; where one is weak, the adapter's own arguments override it.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
+from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
 from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
 
@@ -26,6 +28,7 @@ class ProviderRow:
     """One provider of the catalogue.
 
     Attributes:
+        kind: Whose adapter it has, a name of `KINDS`.
         dialects: What it speaks, preferred first.
         dialect: Of its rate-limit headers; `none` when it sends none.
         admission: How it charges tokens when it lets a request in.
@@ -44,6 +47,19 @@ class ProviderRow:
     credential_header: str = "Authorization"
     credential_prefix: str = "Bearer "
     dialects: tuple[str, ...] = ("openai",)
+    kind: str = "openai"
+
+
+@dataclass(slots=True, frozen=True)
+class ProviderKind:
+    """Providers that are spoken to alike.
+
+    Attributes:
+        unknown: What is presumed of one at an address that nothing is known of.
+    """
+
+    adapter: type[HttpAdapter]
+    unknown: ProviderRow
 
 
 _OPENAI_MODELS = (
@@ -85,8 +101,10 @@ CATALOGUE: Mapping[str, ProviderRow] = {
         models=("sonar*",),
     ),
 }  # fmt: skip
-#: Of an address that nothing is known of but that it speaks OpenAI.
-_UNKNOWN = ProviderRow("", per_model=False)
+#: Kind by the name that configuration files give it.
+KINDS: Mapping[str, ProviderKind] = {
+    "openai": ProviderKind(OpenAIAdapter, ProviderRow("", per_model=False)),
+}
 
 
 def make_adapter(
@@ -97,7 +115,7 @@ def make_adapter(
     stream_usage: bool | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
-) -> OpenAIAdapter:
+) -> HttpAdapter:
     """Build the adapter of a catalogue row, at another *base_url* if one is given.
 
     Other arguments are those of `adapter_of`.
@@ -124,26 +142,32 @@ def custom_adapter(
     name: str,
     base_url: str,
     *,
-    row: ProviderRow = _UNKNOWN,
+    kind: str = "openai",
+    row: ProviderRow | None = None,
     dialects: tuple[str, ...] | None = None,
     headers: Mapping[str, str] | None = None,
     stream_usage: bool | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
-) -> OpenAIAdapter:
-    """Build the adapter of a provider that is in no row but speaks OpenAI.
+) -> HttpAdapter:
+    """Build the adapter of a provider that is in no row.
 
     Args:
         name: For the message when *base_url* is wrong.
-        row: What is known of it besides its address.
+        kind: A name of `KINDS`.
+        row: What is known of it besides its address; what its kind presumes if `None`.
         headers: Further headers of every call.
 
     Raises:
-        ConfigurationError: The base URL is none; the message names the provider.
+        ConfigurationError: No such kind, or the base URL is none; the message names the provider.
     """
+    if kind not in KINDS:
+        raise ConfigurationError(
+            f"provider '{name}': unknown kind '{kind}'; known are {', '.join(KINDS)}"
+        )
     try:
         return adapter_of(
-            row, base_url=base_url, dialects=dialects, headers=headers,
+            row or KINDS[kind].unknown, base_url=base_url, dialects=dialects, headers=headers,
             stream_usage=stream_usage, connection=connection, transport=transport,
         )  # fmt: skip
     except ConfigurationError as error:
@@ -159,14 +183,14 @@ def adapter_of(
     stream_usage: bool | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
-) -> OpenAIAdapter:
+) -> HttpAdapter:
     """Build the adapter that *row* describes, at another *base_url* if one is given.
 
     Args:
         dialects: What it speaks, preferred first; as the row says if `None`.
         stream_usage: Whether usage is asked for in streams; as the row says if `None`.
     """
-    return OpenAIAdapter(
+    return KINDS[row.kind].adapter(
         base_url or row.base_url,
         credential_header=row.credential_header,
         credential_prefix=row.credential_prefix,
