@@ -8,6 +8,7 @@ from apikeyrouter.dialects.dialect import Dialect, Peek, Tap, ToldError, Verdict
 from apikeyrouter.dialects.json_members import with_member
 from apikeyrouter.dialects.openai_chat import judging
 from apikeyrouter.dialects.openai_chat.peek import ChatPeek, peek, wants_usage_spliced, with_usage
+from apikeyrouter.dialects.openai_chat.rendering import ChatRendering
 from apikeyrouter.dialects.openai_chat.usage_tap import StreamTap, read_body
 from apikeyrouter.domain.models.token_usage import Usage
 
@@ -19,6 +20,7 @@ class OpenAIChat(Dialect):
     endpoint = "chat/completions"
     chunked: ClassVar[frozenset[str]] = frozenset({"chat/completions", "completions"})
     json_endpoints: ClassVar[frozenset[str]] = chunked | {"embeddings"}
+    rendering = ChatRendering()
 
     def peek(self, body: bytes) -> ChatPeek:
         """Read what a decision needs."""
