@@ -24,7 +24,7 @@ _MAX_CAPACITY = 1e15
 #: Formulas whose charge stays as it was at admission, if nothing else is said.
 _UNSETTLED = ("input", "azure")
 
-Tongue = Literal["openai", "anthropic", "gemini"]
+Tongue = Literal["openai", "responses", "anthropic", "gemini"]
 ConditionKind = Literal[
     "invalid_key",
     "revoked_key",
@@ -152,7 +152,7 @@ class ProviderFacts(Fact):
 
     keys: dict[str, KeyFacts]
     scopes: dict[str, ScopeFacts]
-    speaks: list[Tongue] = msgspec.field(default_factory=lambda: ["openai"])
+    speaks: list[Tongue] = msgspec.field(default_factory=lambda: ["openai", "responses"])
     headers: Literal["openai", "groq", "remaining", "none"] = "openai"
     charge: str = "openai"
     settles: Settlement | None = None

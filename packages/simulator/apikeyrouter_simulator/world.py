@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apikeyrouter_simulator.dialects.dialect import Prefix
+from apikeyrouter_simulator.dialects.store import Kept, Store
 from apikeyrouter_simulator.quotas import oracle
 from apikeyrouter_simulator.quotas.limits import Admission, Outside, ScopeLimits, Shortfall
 from apikeyrouter_simulator.quotas.tally import SimScope, Tally
 from apikeyrouter_simulator.reply import Reply, draw
 from apikeyrouter_simulator.scenario import Condition, ProviderFacts, Scenario, ScopeFacts
-from apikeyrouter_simulator.store import Kept, Store
 
 _LOG_KEPT = 10_000
 #: Conditions that change a scope once; the others befall requests.

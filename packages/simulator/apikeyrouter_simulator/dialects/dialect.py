@@ -7,12 +7,12 @@ the application; a dialect says it the way its provider would.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from apikeyrouter_simulator import asgi
 from apikeyrouter_simulator.asgi import Headers
+from apikeyrouter_simulator.dialects.store import ScopeId, Store
 from apikeyrouter_simulator.quotas.limits import Reading, Shortfall
-from apikeyrouter_simulator.store import ScopeId, Store
 
 #: Why a call is refused otherwise than by limits. `status` is a condition's; the rest the client's.
 Reason = Literal[
@@ -49,6 +49,7 @@ class Incoming:
         path: After the provider, without a slash at the beginning: `v1/messages`.
         headers: By lower-case name; of several alike the last.
         body: Unpacked.
+        session: Of a request over a WebSocket, what its connection remembers.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Incoming:
     query: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     body: bytes = b""
+    session: dict[str, list[dict[str, Any]]] | None = None
 
     @property
     def bearer(self) -> str | None:

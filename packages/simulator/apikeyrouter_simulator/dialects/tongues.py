@@ -7,9 +7,11 @@ from apikeyrouter_simulator.dialects.anthropic.dialect import AnthropicDialect
 from apikeyrouter_simulator.dialects.dialect import Dialect, Incoming
 from apikeyrouter_simulator.dialects.gemini.dialect import GeminiDialect
 from apikeyrouter_simulator.dialects.openai.dialect import OpenAIDialect
+from apikeyrouter_simulator.dialects.responses.dialect import ResponsesDialect
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    dialect.name: dialect for dialect in (OpenAIDialect(), AnthropicDialect(), GeminiDialect())
+    dialect.name: dialect
+    for dialect in (OpenAIDialect(), ResponsesDialect(), AnthropicDialect(), GeminiDialect())
 }
 
 

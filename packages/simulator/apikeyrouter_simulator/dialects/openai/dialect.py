@@ -40,7 +40,7 @@ _REFUSALS: dict[str, tuple[int, str, str, str | None]] = {
         404, "The model `{}` does not exist or you do not have access to it.", _INVALID,
         "model_not_found",
     ),
-    "unknown_object": (404, "No such object: {}", _INVALID, None),
+    "unknown_object": (404, "{} not found.", _INVALID, None),
     "coding": (415, "Unsupported content encoding: {}", _INVALID, None),
     "too_large": (413, "Request body is too large.", _INVALID, None),
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""OpenAI's responses: made, streamed, kept, and over a WebSocket."""
