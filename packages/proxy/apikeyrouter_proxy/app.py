@@ -19,15 +19,14 @@ from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
 from apikeyrouter_proxy.dataplane.dispatch import Dispatcher
 from apikeyrouter_proxy.dataplane.errors import STOPPING, UNEXPECTED
-from apikeyrouter_proxy.dataplane.forward import Forwarder
-from apikeyrouter_proxy.dataplane.info import Info
+from apikeyrouter_proxy.dataplane.front_doors.catalogue import route_table
+from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
 from apikeyrouter_proxy.settings import ProxySettings
 
 _log = logging.getLogger(__name__)
-FORWARDED = ("chat/completions", "completions", "embeddings")
 
 
 class ProxyApp:
@@ -46,25 +45,18 @@ class ProxyApp:
         self.ending = ShutdownState()
         self._is_registered = False
         clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
-        info = Info(router, clients, self.models)
-        gets = {"/health": info.health, "/ready": info.ready, "/v1/models": info.list_models}
         server = config.server
         self.bodies = BodyReader(
             most_bytes=server.max_body_bytes,
             most_held_bytes=server.max_inflight_body,
             patience_s=server.request_timeout,
         )
-        posts = {
-            f"/v1/{endpoint}": Forwarder(
-                router, clients,
-                endpoint=endpoint, bodies=self.bodies, ending=self.ending,
-                comment_after_s=server.sse_keepalive, on_unknown=self.models.refresh,
-            )
-            for endpoint in FORWARDED
-        }  # fmt: skip
+        parts = ServiceParts(
+            router, clients, self.models, self.bodies, self.ending,
+            comment_after_s=server.sse_keepalive,
+        )  # fmt: skip
         self._dispatcher = Dispatcher(
-            gets, posts,
-            show_model=info.show_model,
+            route_table(parts),
             # Without clients anybody may call, so nobody from elsewhere.
             is_open=not config.clients,
             cors=Cors(settings.origins), security=SecurityHeaders(hsts=settings.enable_hsts),

@@ -1,7 +1,7 @@
 """What every endpoint needs of ASGI: its types, a request with its name, and its end."""
 
 import random
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ Send = Callable[[Message], Awaitable[None]]
 #: Key of the function among a scope's extensions that cuts the connection off.
 ABORT = "apikeyrouter.abort"
 _LONGEST_ID = 128
+_NO_PARAMS: Mapping[str, str] = {}
 #: For names of requests: nothing is protected by them.
 _random = random.Random()  # noqa: S311
 
@@ -27,19 +28,22 @@ class Request:
         dialect: Of the client, in which it is refused.
         path: Decoded, and repaired where it was nearly right.
         headers: By lower-case name; of a repeated one the last.
+        params: What stands in the path for the parameters of its route, decoded.
         id: The client's own `X-Request-ID` if it can be used, else a new one.
         answer_headers: Belong to every answer, whatever it is.
         is_begun: The head of an answer is out.
     """
 
     __slots__ = (
-        "answer_headers", "dialect", "headers", "id", "is_begun", "method", "path", "scope",
+        "answer_headers", "dialect", "headers", "id", "is_begun", "method", "params",
+        "path", "scope",
     )  # fmt: skip
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.params: Mapping[str, str] = _NO_PARAMS
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.id = _id_of(self.headers)
         self.answer_headers: HeaderList = [(b"x-request-id", self.id.encode())]
@@ -48,7 +52,7 @@ class Request:
 
     def speak(self, dialect: Dialect) -> None:
         """Note the client's dialect, and what its clients expect of every answer."""
-        if dialect is not OPENAI_CHAT:
+        if dialect is not self.dialect:
             self.dialect = dialect
             self.answer_headers += dialect.answer_headers(self.id)
 

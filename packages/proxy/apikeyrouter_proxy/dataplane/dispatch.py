@@ -1,53 +1,48 @@
 """Which endpoint answers a request, by its path and method.
 
-The endpoints that count are found by one look-up. Any other path is
-corrected where that is possible (a base URL with one `/v1` too many or too few);
-else the refusal says what would be right.
+The endpoints that count are found by one look-up, those with parameters by their pattern. Any
+other path is corrected where that is possible (a base URL with one `/v1` too many or too few);
+else the refusal says what would be right, in the dialect of the path.
 """
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 
-from apikeyrouter.service import is_loopback
+from apikeyrouter.service import DIALECTS, OPENAI_CHAT, Dialect, is_loopback
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import is_exposed
 from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, ErrorAnswer, refusal
+from apikeyrouter_proxy.dataplane.front_doors.catalogue import dialect_below
+from apikeyrouter_proxy.dataplane.front_doors.routes import RouteTable
 from apikeyrouter_proxy.dataplane.refusals import endpoint_refusing
 from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.origin_guard import OriginGuard
 from apikeyrouter_proxy.middleware.security_headers import HeaderList, SecurityHeaders
 
 _is_loopback = lru_cache(maxsize=64)(is_loopback)
-_MODEL = "/v1/models/"
 _LONGEST_SHOWN = 200
+_MOST_SHOWN = 12
 
 
 class Dispatcher:
     """Finds endpoints, and adds to requests what belongs to every answer.
 
     Args:
-        gets: Path -> who answers GET and HEAD there.
-        posts: Path -> who answers POST there.
-        show_model: Answers GET for everything below `/v1/models/`.
         is_open: Nobody is asked for a token, so only this machine is answered.
         most_bytes: So much is read of the body of a refused request.
     """
 
     def __init__(
         self,
-        gets: Mapping[str, Endpoint],
-        posts: Mapping[str, Endpoint],
+        routes: RouteTable,
         *,
-        show_model: Endpoint,
         is_open: bool,
         cors: Cors,
         security: SecurityHeaders,
         most_bytes: int,
     ) -> None:
-        self._gets = gets
-        self._posts = posts
-        self._show_model = show_model
+        self._routes = routes
+        self._posts = routes.posts
         self._guard = OriginGuard(cors) if is_open else None
         self._cors = cors
         self._security = security
@@ -65,7 +60,7 @@ class Dispatcher:
         if self._guard is not None:
             refused = self._refusal_of_stranger(self._guard, request)
             if refused is not None:
-                return self._refusing(refused)
+                return self._refusing(request, refused)
         if request.method == "POST":
             endpoint = self._posts.get(request.path)
             if endpoint is not None:
@@ -83,18 +78,21 @@ class Dispatcher:
 
     def _uncommon_endpoint_for(self, request: Request) -> Endpoint:
         if request.headers.get(b"upgrade", b"").lower() == b"websocket":
-            return self._refusing(_NO_WEBSOCKET)
-        request.path = self._mended(request.path)
-        methods = self._methods_of(request.path)
+            return self._refusing(request, _NO_WEBSOCKET)
+        match = self._routes.find(request, request.path) if "//" not in request.path else None
+        if match is None:
+            request.path = self._mended(request)
+            match = self._routes.find(request, request.path)
+        if match is not None:
+            request.params = match.params
+            request.speak(_dialect_named(match.route.dialect))
+            return match.route.endpoint
+        methods = self._routes.methods_of(request, request.path)
         if request.method == "OPTIONS" and methods:
             return self._options(request, methods)
-        if request.method in methods:
-            if request.method == "POST":
-                return self._posts[request.path]
-            return self._gets.get(request.path, self._show_model)
         if methods:
-            return self._refusing(_wrong_method(request.method, methods))
-        return self._refusing(self._unknown(request))
+            return self._refusing(request, _wrong_method(request.method, methods))
+        return self._refusing(request, self._unknown(request.path))
 
     def _options(self, request: Request, methods: tuple[str, ...]) -> Endpoint:
         """Tell what may be asked here; to a browser that asks for a page, what the page may do."""
@@ -102,39 +100,46 @@ class Dispatcher:
         if headers is None:
             return _answering_nothing([(b"allow", _listed(methods))])
         if not self._cors.allows(request.headers[b"origin"]):
-            return self._refusing(_NOT_NAMED)
+            return self._refusing(request, _NOT_NAMED)
         return _answering_nothing(headers)
 
-    def _methods_of(self, path: str) -> tuple[str, ...]:
-        if path in self._gets or (path.startswith(_MODEL) and path != _MODEL):
-            return ("GET", "HEAD")
-        return ("POST",) if path in self._posts else ()
-
-    def _mended(self, path: str) -> str:
-        """Return the path that was meant, or *path* itself."""
-        if self._methods_of(path) and "//" not in path:
+    def _mended(self, request: Request) -> str:
+        """Return the path that was meant, or the one that was asked for."""
+        path = request.path
+        if "//" not in path and self._routes.methods_of(request, path):
             return path
         parts = [part for part in path.split("/") if part]
         while parts[:1] == ["v1"]:
             del parts[0]
         bare = "/".join(parts)
         for meant in (f"/v1/{bare}", f"/{bare}"):
-            if self._methods_of(meant):
+            if self._routes.methods_of(request, meant):
                 return meant
         return path
 
-    def _unknown(self, request: Request) -> ErrorAnswer:
-        known = [*self._posts, *self._gets]
-        path = request.path[:_LONGEST_SHOWN]
+    def _unknown(self, path: str) -> ErrorAnswer:
+        known, path = self._routes.paths, path[:_LONGEST_SHOWN]
         # A base URL that ends with the endpoint has it twice.
         nearest = [name for name in known if path.rstrip("/").endswith(name.removeprefix("/v1"))]
         nearest = nearest[:1] or get_close_matches(path, known, 1, cutoff=0.5)
-        hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(known)}"
-        message = f"there is nothing at {path}{hint}"
-        return refusal(404, message, code="unknown_url")
+        hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {_some_of(known)}"
+        return refusal(404, f"there is nothing at {path}{hint}", code="unknown_url")
 
-    def _refusing(self, error: ErrorAnswer) -> Endpoint:
+    def _refusing(self, request: Request, error: ErrorAnswer) -> Endpoint:
+        """Return who tells *error*, in the dialect of the path."""
+        name = self._routes.dialect_of(request, request.path) or dialect_below(request)
+        request.speak(_dialect_named(name))
         return endpoint_refusing(error, most_bytes=self._most_bytes)
+
+
+def _dialect_named(name: str) -> Dialect:
+    return DIALECTS.get(name, OPENAI_CHAT)
+
+
+def _some_of(paths: list[str]) -> str:
+    """List *paths*, of many the first ones."""
+    more = " and others" if len(paths) > _MOST_SHOWN else ""
+    return ", ".join(paths[:_MOST_SHOWN]) + more
 
 
 def _wrong_method(method: str, methods: tuple[str, ...]) -> ErrorAnswer:

@@ -9,10 +9,23 @@ from apikeyrouter.service import ModelLists
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key
+from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
+from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
 
 #: Looking for similar names takes long: so much of them is compared.
 _LONGEST_NAME, _MOST_COMPARED = 100, 1000
+
+
+def routes(parts: ServiceParts) -> list[Route]:
+    """Return what is served of it."""
+    info = Info(parts.router, parts.clients, parts.models)
+    return [
+        Route(READ, "/health", info.health),
+        Route(READ, "/ready", info.ready),
+        Route(READ, "/v1/models", info.list_models),
+        Route(READ, "/v1/models/{model...}", info.show_model),
+    ]
 
 
 class Info:
@@ -54,7 +67,7 @@ class Info:
         if isinstance(client, bool):
             return
         await self._models.settle()
-        name = request.path.removeprefix("/v1/models/")
+        name = request.params["model"]
         cards = self._cards(client)
         card = cards.get(name) or self._card_of(name, client)
         if card is not None:

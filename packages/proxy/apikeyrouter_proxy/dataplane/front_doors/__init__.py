@@ -1,0 +1,1 @@
+"""What is served where: one table of routes a dialect."""

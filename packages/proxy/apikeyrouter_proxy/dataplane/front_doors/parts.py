@@ -1,0 +1,42 @@
+"""What endpoints are made of."""
+
+from dataclasses import dataclass
+
+from apikeyrouter import ApiKeyRouter
+from apikeyrouter.service import ModelLists
+from apikeyrouter_proxy.dataplane.asgi import ShutdownState
+from apikeyrouter_proxy.dataplane.auth import ClientRegister
+from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
+from apikeyrouter_proxy.dataplane.forward import Forwarder
+
+
+@dataclass(slots=True, eq=False)
+class ServiceParts:
+    """What the endpoints of one service share.
+
+    Attributes:
+        comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
+    """
+
+    router: ApiKeyRouter
+    clients: ClientRegister
+    models: ModelLists
+    bodies: BodyReader
+    ending: ShutdownState
+    comment_after_s: float
+
+    def forwarder(
+        self, endpoint: str, path: str = "", *, kind: type[Forwarder] = Forwarder
+    ) -> Forwarder:
+        """Return what forwards *endpoint*.
+
+        Args:
+            endpoint: See `Demand.endpoint`.
+            path: Below a provider's base URL; the endpoint's own name if empty.
+            kind: Made with the arguments of `Forwarder`.
+        """
+        return kind(
+            self.router, self.clients,
+            endpoint=endpoint, path=path, bodies=self.bodies, ending=self.ending,
+            comment_after_s=self.comment_after_s, on_unknown=self.models.refresh,
+        )  # fmt: skip
