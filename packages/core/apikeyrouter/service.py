@@ -7,6 +7,7 @@ is made of may move.
 
 from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, dialect_of
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek, ToldError
+from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed import events
@@ -53,6 +54,7 @@ __all__ = [
     "ModelLists",
     "OpenAIAdapter",
     "Peek",
+    "ResponsesPeek",
     "ToldError",
     "WireRequest",
     "custom_adapter",

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 
 from apikeyrouter.dialects.dialect import Dialect
 from apikeyrouter.dialects.openai_chat.dialect import OpenAIChat
+from apikeyrouter.dialects.openai_responses.dialect import OpenAIResponses
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 
 OPENAI_CHAT = OpenAIChat()
+OPENAI_RESPONSES = OpenAIResponses()
 #: Dialect by name.
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI_CHAT,)}
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES)
+}
 #: Dialect by the first part of an endpoint's path; whatever is in no row is OpenAI's.
 _BY_ENDPOINT: dict[str, Dialect] = {dialect.endpoint: dialect for dialect in DIALECTS.values()}
 

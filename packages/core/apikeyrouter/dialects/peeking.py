@@ -29,13 +29,15 @@ class PeekReader(Generic[_P]):
     Args:
         struct: Its first field may be `model: str`; all others are `msgspec.Raw`, and absent by
             default.
+        needs_model: Whether a body has to name a model; else the struct has a default.
     """
 
-    def __init__(self, struct: type[_P]) -> None:
+    def __init__(self, struct: type[_P], *, needs_model: bool = True) -> None:
         self._struct = struct
         self._decode = msgspec.json.Decoder(struct).decode
         self._fields = struct.__struct_fields__
         self._has_model = self._fields[:1] == ("model",)
+        self._needs_model = needs_model and self._has_model
 
     def read(self, body: bytes) -> _P:
         """Read what a decision needs.
@@ -51,7 +53,7 @@ class PeekReader(Generic[_P]):
             seen = self._read_slowly(body, str(error))
         except RecursionError:
             raise BadBodyError("the body nests too deeply") from None
-        if self._has_model and not seen.model:  # type: ignore[attr-defined] # its first field
+        if self._needs_model and not seen.model:  # type: ignore[attr-defined] # its first field
             raise BadBodyError("model is empty; name the model you want", "model")
         return seen
 
@@ -70,7 +72,7 @@ class PeekReader(Generic[_P]):
         if not isinstance(whole, dict):
             raise BadBodyError("the body should be a JSON object")
         raw = {name: _raw_of(whole[name]) for name in self._fields if name in whole}
-        if self._has_model:
+        if self._needs_model or "model" in raw:
             return self._struct(**{**raw, "model": _model_in(whole)})
         return self._struct(**raw)
 
@@ -78,6 +80,17 @@ class PeekReader(Generic[_P]):
 def is_true(raw: msgspec.Raw) -> bool:
     """Tell whether `true` is written there; some providers take `"true"` for it."""
     return bool(raw) and bytes(raw).strip(b'"').lower() == b"true"
+
+
+def text_in(raw: msgspec.Raw, member: str = "") -> str:
+    """Return the text that is written there, or that a *member* of it has; empty if none is."""
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if member:
+        found = found.get(member) if isinstance(found, dict) else ""
+    return found if isinstance(found, str) else ""
 
 
 def count_in(raw: msgspec.Raw) -> int | None:

@@ -126,7 +126,15 @@ class Attempt:
     @property
     def is_native(self) -> bool:
         """Whether its provider speaks the dialect of the request, so that bytes pass."""
-        return self.provider.serving(self.demand.endpoint) is Serving.NATIVE
+        return self.provider.serving(self.demand.endpoint) is not Serving.TRANSLATED
+
+    def note_tried(self, *, is_spoken: bool) -> None:
+        """Remember whether its provider serves the endpoint as it is, which nobody knew."""
+        adapter = self.provider.adapter
+        if isinstance(adapter, WireAdapter):
+            adapter.note_tried(self.demand.endpoint, is_spoken=is_spoken)
+        if not is_spoken:
+            self._context.engine.routes.forget_servings()
 
     @property
     def asks_usage(self) -> bool:

@@ -19,13 +19,12 @@ from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.request.acceptance import Answer, Arrival, accept, without_coding
 from apikeyrouter.request.deadline import Deadline
+from apikeyrouter.request.rewording import is_to_be_reworded
 
 __all__ = ["Answer", "exchange"]
 
 #: What is shorter is no secret that a body could repeat by more than chance.
 _SHORTEST_SECRET = 6
-#: How a field that is not known is refused.
-_NOT_UNDERSTOOD = (400, 422)
 _BAD_REQUEST = 400
 
 
@@ -41,7 +40,7 @@ async def exchange(
 
     Args:
         request_for: Builds the outgoing request; what it raises ends the attempt unsent.
-            It is asked again, without our own wish for usage, when a provider refuses that.
+            It is asked again when a provider does not understand how it was asked.
         deadline: The loop's time at which the call is given up.
         withhold_usage: Keep back the usage event that we asked for ourselves.
         translations: Of this request, where a provider speaks another dialect.
@@ -59,11 +58,10 @@ async def exchange(
         assert isinstance(adapter, WireAdapter)  # noqa: S101 - no other has requests built for it
         with limit:
             response = await adapter.send(request, attempt.slot.secret)
-            if request.asks_usage and await _refuses_usage(response):
+            while await is_to_be_reworded(attempt, adapter, request, response):
                 response.close()
-                adapter.stop_asking_usage(attempt.model)
+                withhold_usage = withhold_usage and not request.asks_usage
                 request, translation = _outgoing(attempt, request_for, translations)
-                withhold_usage = False
                 response = await adapter.send(request, attempt.slot.secret)
             if 200 <= response.status < 300:
                 endpoint = request.endpoint
@@ -100,14 +98,6 @@ def _overdue(attempt: Attempt, deadline: float) -> Failure:
         return attempt.out_of_time()
     lasted_s = attempt.now() - attempt.started_at
     return Failure(FailureClass.TIMEOUT, f"no first token within {lasted_s:.1f} s")
-
-
-async def _refuses_usage(response: WireResponse) -> bool:
-    """Tell whether a provider does not understand that usage is asked for in a stream."""
-    if response.status not in _NOT_UNDERSTOOD:
-        return False
-    body = unpacked(await response.read(), response.headers.get("content-encoding"))
-    return body is not None and b"stream_options" in body
 
 
 def _outgoing(

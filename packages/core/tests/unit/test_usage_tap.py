@@ -117,7 +117,7 @@ def test_withholding_passes_a_cut_event_as_soon_as_it_shows_content() -> None:
 
 def test_withholding_does_not_wait_for_the_end_of_a_long_event() -> None:
     tap = StreamTap(withhold_usage=True)
-    long = b'data: {"type":"response.completed","text":"' + b"x" * 20_000
+    long = b'data: {"type":"transcript.text.done","text":"' + b"x" * 20_000
     assert long == tap.feed(long)
 
 
@@ -149,13 +149,6 @@ def test_last_usage_wins_when_every_event_tells_one() -> None:
             b'"usage":{"queue_time":0.1,"prompt_tokens":7,"completion_tokens":8}}}\n\n',
             _usage(7, 8),
         ),
-        (
-            b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r",'
-            b'"error":null,"usage":{"input_tokens":75,"input_tokens_details":{"cached_tokens":64},'
-            b'"output_tokens":9}}}\n\n',
-            _usage(75, 9, 64),
-        ),
-        (b'data: {"type":"response.incomplete","response":{"usage":null}}\n\n', None),
         (b'data: {"choices": [{"text": "", "finish_reason": "stop"}], "usage": null}\n\n', None),
         (
             b'data: {"type":"transcript.text.done",'
@@ -164,7 +157,7 @@ def test_last_usage_wins_when_every_event_tells_one() -> None:
         ),
         (b"data:[DONE]\n\n", None),
     ],
-    ids=["groq", "response completed", "response incomplete", "completions", "transcript", "done"],
+    ids=["groq", "completions", "transcript", "done"],
 )
 def test_closing_events_of_all_kinds_complete_a_stream(event: bytes, usage: Usage | None) -> None:
     tap = StreamTap()
@@ -181,14 +174,10 @@ def test_closing_events_of_all_kinds_complete_a_stream(event: bytes, usage: Usag
             b'event: error\ndata: {"type":"error","code":"x","message":"boom"}\n\n',
             b'{"type":"error","code":"x","message":"boom"}',
         ),
-        (
-            b'data: {"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n',
-            b'{"code":"server_error"}',
-        ),
         (b'data: {"error":null,"choices":[]}\n\n', None),
         (TALK, None),
     ],
-    ids=["object", "text", "responses", "response failed", "null", "talk of errors"],
+    ids=["object", "text", "typed", "null", "talk of errors"],
 )
 def test_error_inside_the_stream_is_kept(event: bytes, error: bytes | None) -> None:
     tap = StreamTap()

@@ -45,7 +45,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Bearer(msgspec.Struct):
-    """Whatever carries a usage and perhaps an error: a body, `x_groq`, `response`."""
+    """Whatever carries a usage and perhaps an error: a body, an event, `x_groq`."""
 
     usage: _Usage | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
@@ -63,7 +63,6 @@ class _Event(_Bearer):
     type: Any = None
     choices: list[_Choice] | None = None
     x_groq: _Bearer | None = None
-    response: _Bearer | None = None
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -71,11 +70,11 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 _NULL = msgspec.Raw(b"null")
 _NO_ERRORS = frozenset((b"null", b"false", b'""', b"{}"))
-#: Types of the events that end streams without finish reasons: responses, speech, images.
+#: Types of the events that end streams without finish reasons: speech, images.
 _LAST_TYPES = frozenset(
     (
-        "response.completed", "response.incomplete", "response.failed", "speech.audio.done",
-        "transcript.text.done", "image_generation.completed", "image_edit.completed",
+        "speech.audio.done", "transcript.text.done",
+        "image_generation.completed", "image_edit.completed",
     )
 )  # fmt: skip
 _LAST_TYPE = re.compile(b'"(?:%s)"' % "|".join(map(re.escape, sorted(_LAST_TYPES))).encode())
@@ -244,14 +243,12 @@ def _decoded(data: bytes) -> _Event | None:
 
 
 def _error_in(event: _Event) -> bytes | None:
-    for bearer in (event, event.response):
-        if bearer is not None and (error := bytes(bearer.error)) not in _NO_ERRORS:
-            return error
-    return None
+    error = bytes(event.error)
+    return error if error not in _NO_ERRORS else None
 
 
 def _usage_in(event: _Event) -> Usage | None:
-    for bearer in (event, event.response, event.x_groq):
+    for bearer in (event, event.x_groq):
         if bearer is not None and (usage := _token_usage(bearer.usage)) is not None:
             return usage
     return None

@@ -11,8 +11,9 @@ from enum import Enum
 from apikeyrouter.dialects.dialect import Verdict
 from apikeyrouter.dialects.streams.event_tap import BLANK_LINE, data_of_event
 
-#: What is longer is passed on without being understood.
-LONGEST_HEAD_BYTES = 2**14
+#: What is longer is passed on without being understood. Responses begin with two events that
+#: repeat the instructions and tools of their request.
+LONGEST_HEAD_BYTES = 2**18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_FIELD = max(map(len, _FIELDS))

@@ -143,6 +143,15 @@ class WireAdapter(ProviderAdapter):
         del endpoint
         return Serving.NATIVE
 
+    def is_trying(self, endpoint: str) -> bool:
+        """Tell whether nobody knows yet if it serves *endpoint* as it is."""
+        del endpoint
+        return False
+
+    def note_tried(self, endpoint: str, *, is_spoken: bool) -> None:
+        """Remember whether it serves *endpoint* as it is; asked only where it is trying."""
+        del endpoint, is_spoken
+
     def asks_usage(self, model: str) -> bool:
         """Tell whether usage is to be asked for in a stream of *model*."""
         del model

@@ -126,6 +126,10 @@ class RouteTable:
         self.aliases = dict(aliases)
         self._forget_routes()
 
+    def forget_servings(self) -> None:
+        """Compile routes anew: a provider turned out to serve an endpoint otherwise."""
+        self._forget_routes()
+
     def set_default_objective(self, objective: RoutingObjective) -> None:
         """Set what choices should be good at unless a request says otherwise."""
         before = self.scorings.default

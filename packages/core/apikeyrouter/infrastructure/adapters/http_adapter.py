@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from apikeyrouter.dialects.catalogue import DIALECTS, serving_of
+from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of, serving_of
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, Serving, WireAdapter
 from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
@@ -96,6 +96,7 @@ class HttpAdapter(WireAdapter):
         credential_prefix: What stands before it there.
         headers: Further headers of every call; they win over the caller's.
         dialects: What it speaks, by name, preferred first; see `apikeyrouter.dialects`.
+        tried_dialects: What it may speak besides: the first request in one of them shows it.
         dialect: Of the rate-limit headers.
         admission: How the provider charges tokens when it lets a request in.
         calendars: Period in seconds -> what limits of that period end with.
@@ -117,6 +118,7 @@ class HttpAdapter(WireAdapter):
         credential_prefix: str = "Bearer ",
         headers: Mapping[str, str] | None = None,
         dialects: tuple[str, ...] = ("openai",),
+        tried_dialects: tuple[str, ...] = (),
         dialect: str = "openai",
         admission: Admission | None = None,
         calendars: Mapping[float, Calendar] | None = None,
@@ -134,6 +136,7 @@ class HttpAdapter(WireAdapter):
                 f"known are {', '.join(DIALECTS)}"
             )
         self.dialects = dialects
+        self._tried_dialects = tuple(name for name in tried_dialects if name not in dialects)
         last = urlsplit(self.base_url).path.rpartition("/")[2]
         self._last_part = f"{last}/" if last else ""
         self._serving: dict[str, Serving] = {}
@@ -181,8 +184,24 @@ class HttpAdapter(WireAdapter):
         """Say how requests for *endpoint* are served."""
         known = self._serving.get(endpoint)
         if known is None:
-            known = self._serving[endpoint] = serving_of(endpoint, self.dialects)
+            spoken = (*self.dialects, *self._tried_dialects)
+            known = self._serving[endpoint] = serving_of(endpoint, spoken)
         return known
+
+    def is_trying(self, endpoint: str) -> bool:
+        """Tell whether nobody knows yet if it speaks the dialect of *endpoint*."""
+        if not self._tried_dialects:
+            return False
+        dialect = dialect_of(endpoint)
+        return endpoint == dialect.endpoint and dialect.name in self._tried_dialects
+
+    def note_tried(self, endpoint: str, *, is_spoken: bool) -> None:
+        """Remember whether it speaks the dialect of *endpoint*."""
+        name = dialect_of(endpoint).name
+        self._tried_dialects = tuple(tried for tried in self._tried_dialects if tried != name)
+        if is_spoken:
+            self.dialects += (name,)
+        self._serving.clear()
 
     def asks_usage(self, model: str) -> bool:
         """Tell whether usage is to be asked for in a stream of *model*."""

@@ -30,6 +30,8 @@ from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Tra
 
 _E = ErrorCategory
 BASE_URL = "https://api.openai.com/v1"
+#: What OpenAI speaks.
+DIALECTS = ("openai", "openai-responses")
 _JSON = {**OWN_HEADERS, "content-type": "application/json"}
 #: OpenAI charges the larger of the output cap and its own estimate of the input.
 ADMISSION = Admission(counts_cap=True, larger_of=True)
@@ -39,7 +41,8 @@ class OpenAIAdapter(HttpAdapter):
     """OpenAI, or anything else that speaks its dialect at another *base_url*.
 
     Arguments are those of `HttpAdapter`; `per_model` left out is true of OpenAI
-    itself and false of an address that nothing is known of.
+    itself and false of an address that nothing is known of. Without `dialects`
+    another address is tried for whether it speaks responses.
     """
 
     kind = "openai"
@@ -51,7 +54,8 @@ class OpenAIAdapter(HttpAdapter):
         credential_header: str = "Authorization",
         credential_prefix: str = "Bearer ",
         headers: Mapping[str, str] | None = None,
-        dialects: tuple[str, ...] = ("openai",),
+        dialects: tuple[str, ...] | None = None,
+        tried_dialects: tuple[str, ...] = (),
         dialect: str = "openai",
         admission: Admission = ADMISSION,
         calendars: Mapping[float, Calendar] | None = None,
@@ -61,16 +65,19 @@ class OpenAIAdapter(HttpAdapter):
         connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
+        is_openai = base_url.rstrip("/") == BASE_URL
+        spoken = DIALECTS if is_openai else DIALECTS[:1]
         super().__init__(
             base_url,
             credential_header=credential_header,
             credential_prefix=credential_prefix,
             headers=headers,
-            dialects=dialects,
+            dialects=spoken if dialects is None else dialects,
+            tried_dialects=DIALECTS if dialects is None else tried_dialects,
             dialect=dialect,
             admission=admission,
             calendars=calendars,
-            per_model=base_url.rstrip("/") == BASE_URL if per_model is None else per_model,
+            per_model=is_openai if per_model is None else per_model,
             stream_options=stream_options,
             models=models,
             connection=connection,

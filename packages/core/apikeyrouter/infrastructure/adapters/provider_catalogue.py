@@ -16,7 +16,7 @@ from apikeyrouter.domain.limits.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
-from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, OpenAIAdapter
+from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, DIALECTS, OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
 
 _SUM = Admission(counts_cap=True)
@@ -30,6 +30,7 @@ class ProviderRow:
     Attributes:
         kind: Whose adapter it has, a name of `KINDS`.
         dialects: What it speaks, preferred first.
+        tried_dialects: What it may speak besides.
         dialect: Of its rate-limit headers; `none` when it sends none.
         admission: How it charges tokens when it lets a request in.
         calendars: Period in seconds -> what limits of that period end with.
@@ -47,6 +48,7 @@ class ProviderRow:
     credential_header: str = "Authorization"
     credential_prefix: str = "Bearer "
     dialects: tuple[str, ...] = ("openai",)
+    tried_dialects: tuple[str, ...] = ()
     kind: str = "openai"
 
 
@@ -70,11 +72,11 @@ _OPENAI_MODELS = (
 
 CATALOGUE: Mapping[str, ProviderRow] = {
     "openai": ProviderRow(
-        "https://api.openai.com/v1", admission=ADMISSION, models=_OPENAI_MODELS
+        "https://api.openai.com/v1", admission=ADMISSION, models=_OPENAI_MODELS, dialects=DIALECTS
     ),
     "groq": ProviderRow(
         "https://api.groq.com/openai/v1", dialect="groq",
-        admission=Admission(counts_cached=False),
+        admission=Admission(counts_cached=False), dialects=DIALECTS,
     ),
     "mistral": ProviderRow(
         "https://api.mistral.ai/v1", dialect="mistral", stream_options=False,
@@ -83,7 +85,9 @@ CATALOGUE: Mapping[str, ProviderRow] = {
     "deepseek": ProviderRow(
         "https://api.deepseek.com/v1", dialect="none", admission=_ACTUAL, models=("deepseek-*",)
     ),
-    "xai": ProviderRow("https://api.x.ai/v1", admission=_ACTUAL, models=("grok-*",)),
+    "xai": ProviderRow(
+        "https://api.x.ai/v1", admission=_ACTUAL, models=("grok-*",), dialects=DIALECTS
+    ),
     "together": ProviderRow(
         "https://api.together.ai/v1", dialect="together", admission=_ACTUAL
     ),
@@ -92,7 +96,7 @@ CATALOGUE: Mapping[str, ProviderRow] = {
     ),
     "openrouter": ProviderRow(
         "https://openrouter.ai/api/v1", dialect="openrouter", admission=_ACTUAL, per_model=False,
-        calendars={DAY_S: Calendar.DAY_UTC},
+        calendars={DAY_S: Calendar.DAY_UTC}, dialects=DIALECTS,
     ),
     "cerebras": ProviderRow("https://api.cerebras.ai/v1", dialect="cerebras"),
     # Tells usage with every piece of a stream.
@@ -103,7 +107,9 @@ CATALOGUE: Mapping[str, ProviderRow] = {
 }  # fmt: skip
 #: Kind by the name that configuration files give it.
 KINDS: Mapping[str, ProviderKind] = {
-    "openai": ProviderKind(OpenAIAdapter, ProviderRow("", per_model=False)),
+    "openai": ProviderKind(
+        OpenAIAdapter, ProviderRow("", per_model=False, tried_dialects=DIALECTS)
+    ),
 }
 
 
@@ -196,6 +202,7 @@ def adapter_of(
         credential_prefix=row.credential_prefix,
         headers=headers,
         dialects=dialects or row.dialects,
+        tried_dialects=() if dialects else row.tried_dialects,
         dialect=row.dialect,
         admission=row.admission,
         calendars=row.calendars,

@@ -6,13 +6,14 @@ To add a dialect's endpoints, add a file beside this one and its row here.
 from collections.abc import Callable
 
 from apikeyrouter_proxy.dataplane.asgi import Request
-from apikeyrouter_proxy.dataplane.front_doors import anthropic, gemini, info, openai
+from apikeyrouter_proxy.dataplane.front_doors import anthropic, gemini, info, openai, responses
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import Route, RouteTable
 
 #: In the order in which hints name them, and in which routes of the same path are tried.
 _TABLES: tuple[Callable[[ServiceParts], list[Route]], ...] = (
     openai.routes,
+    responses.routes,
     anthropic.routes,
     gemini.routes,
     info.routes,

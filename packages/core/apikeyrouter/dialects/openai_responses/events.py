@@ -1,0 +1,114 @@
+"""The typed events of a response: what of them ends a stream, and what they tell of tokens."""
+
+from typing import Any
+
+import msgspec
+
+from apikeyrouter.dialects.streams.event_tap import EventTap, data_with
+from apikeyrouter.domain.models.token_usage import Usage
+
+_Count = int | float | None
+_NO_ERRORS = frozenset((b"", b"null", b"false", b'""', b"{}"))
+#: Types of the events after which nothing comes; the last is that of a realtime session.
+LAST_TYPES = frozenset(
+    ("response.completed", "response.incomplete", "response.failed", "response.done")
+)
+#: Beside them an error tells something.
+_TELLING = tuple(b'"%s"' % name.encode() for name in (*sorted(LAST_TYPES), "error"))
+_DELTA = b'"delta"'
+_COUNTED = "response.input_tokens"
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: _Count = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: _Count = None
+    output_tokens: _Count = None
+    input_tokens_details: _Details | None = None
+    input_token_details: _Details | None = None
+
+
+class Told(msgspec.Struct):
+    """What a body or an event tells beside its content."""
+
+    type: Any = None
+    object: Any = None
+    usage: _Usage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+    response: "Told | None" = None
+
+    @property
+    def tokens(self) -> Usage | None:
+        """The usage that it tells; `None` if it tells none."""
+        if self.object == _COUNTED:
+            # Counting is free.
+            return Usage(0, 0)
+        for usage in (self.usage, self.response.usage if self.response else None):
+            if usage is not None and not (usage.input_tokens is usage.output_tokens is None):
+                details = usage.input_tokens_details or usage.input_token_details
+                cached = details.cached_tokens if details is not None else None
+                return Usage(*map(_whole, (usage.input_tokens, usage.output_tokens, cached)))
+        return None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return self.type in LAST_TYPES
+
+    def failure(self, data: bytes) -> bytes | None:
+        """Return the error that it tells, as JSON; *data* is what it was read from."""
+        for bearer in (self, self.response):
+            if bearer is not None and bytes(bearer.error) not in _NO_ERRORS:
+                return bytes(bearer.error)
+        return data if self.type == "error" else None
+
+
+_decode = msgspec.json.Decoder(Told).decode
+
+
+def read_told(data: bytes) -> Told | None:
+    """Read a body or the data of an event; `None` if it is no JSON object, or an odd one."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_body(body: bytes) -> tuple[Usage | None, bool]:
+    """Return the usage that a whole body tells, and whether it looks like a success.
+
+    One that does not (an error in it though its status is fine, no JSON object) deserves
+    a closer look.
+    """
+    told = read_told(body)
+    if told is None:
+        return None, False
+    return told.tokens, told.failure(body) is None
+
+
+class ResponsesTap(EventTap):
+    """Reads the stream of a response as it passes."""
+
+    __slots__ = ()
+
+    def look_over(self, block: bytes) -> None:
+        """Note what the events of *block* tell."""
+        self._output_chunks += block.count(_DELTA)
+        for mark in _TELLING:
+            if mark in block:
+                for data in data_with(mark, block):
+                    self._note(data)
+
+    def _note(self, data: bytes) -> None:
+        told = read_told(data)
+        if told is None:
+            return
+        self._usage = told.tokens or self._usage
+        self._complete = self._complete or told.is_last
+        self._error = told.failure(data) or self._error
+
+
+def _whole(count: _Count) -> int:
+    return int(count) if count is not None and count > 0 else 0

@@ -1,0 +1,55 @@
+"""Whether a provider has not understood how it was asked, so that the request is put otherwise.
+
+What was not understood is remembered for the provider, and not tried again: a wish for
+usage in streams, an endpoint of a dialect that it does not speak.
+"""
+
+from apikeyrouter.dialects.streams.content_coding import unpacked
+from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
+
+#: How a field that is not known is refused.
+_UNKNOWN_FIELD = (400, 422)
+#: How a path is refused that there is not: by a router, by a gateway.
+_UNKNOWN_PATH = (404, 405, 501)
+#: Words of those who know the path, and lack something that the request names.
+_OF_SOMETHING_ELSE = (b"model", b"resp_", b"previous_response", b"conv_", b"deployment")
+
+
+async def is_to_be_reworded(
+    attempt: Attempt, adapter: WireAdapter, request: WireRequest, response: WireResponse
+) -> bool:
+    """Tell whether the request is to be built and sent once more; it comes out otherwise then."""
+    endpoint = attempt.demand.endpoint
+    if request.endpoint == endpoint and adapter.is_trying(endpoint):
+        lacks_path = await _lacks_path(response)
+        # Some are refused for other reasons before anybody looks for the path.
+        if lacks_path or 200 <= response.status < 300:
+            attempt.note_tried(is_spoken=not lacks_path)
+        return not attempt.is_native
+    if request.endpoint == endpoint and not attempt.is_native:
+        # Another request has shown it meanwhile.
+        return await _lacks_path(response)
+    if request.asks_usage and await _refuses_usage(response):
+        adapter.stop_asking_usage(attempt.model)
+        return True
+    return False
+
+
+async def _refuses_usage(response: WireResponse) -> bool:
+    """Tell whether a provider does not understand that usage is asked for in a stream."""
+    return response.status in _UNKNOWN_FIELD and b"stream_options" in await _words_of(response)
+
+
+async def _lacks_path(response: WireResponse) -> bool:
+    """Tell whether there is nothing at the path, whatever the model."""
+    if response.status not in _UNKNOWN_PATH:
+        return False
+    words = (await _words_of(response)).lower()
+    return not any(word in words for word in _OF_SOMETHING_ELSE)
+
+
+async def _words_of(response: WireResponse) -> bytes:
+    body = unpacked(await response.read(), response.headers.get("content-encoding"))
+    return body or b""

@@ -1,0 +1,1 @@
+"""What responses need beside forwarding: objects that stay with their key."""
