@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count
 from urllib.parse import parse_qsl
 
-from apikeyrouter_simulator import asgi
+from apikeyrouter_simulator import asgi, sockets
 from apikeyrouter_simulator.asgi import Headers, Receive, Scope, Send
 from apikeyrouter_simulator.control import Control
 from apikeyrouter_simulator.dialects.dialect import (
@@ -23,7 +23,8 @@ from apikeyrouter_simulator.dialects.dialect import (
     Whole,
 )
 from apikeyrouter_simulator.dialects.openai import shapes
-from apikeyrouter_simulator.dialects.tongues import tongue_of
+from apikeyrouter_simulator.dialects.responses.talk import TALKS
+from apikeyrouter_simulator.dialects.tongues import DIALECTS, tongue_of
 from apikeyrouter_simulator.quotas.limits import CHARGES, Admission, Ask, Shortfall
 from apikeyrouter_simulator.reply import Reply
 from apikeyrouter_simulator.scenario import Condition, Scenario
@@ -41,6 +42,7 @@ _REFUSING: Mapping[str, Reason] = {
 #: What also befalls calls that cost nothing; of those that only list the models.
 _ON_LISTS = ("invalid_key", "revoked_key", "down")
 _ON_FREE_CALLS = (*_ON_LISTS, "status")
+_ON_UPGRADES = (*_ON_LISTS, "refuse_upgrade")
 
 
 class Simulator:
@@ -58,6 +60,9 @@ class Simulator:
         if scope["type"] == "lifespan":
             await asgi.lifespan(receive, send)
             return
+        if scope["type"] == "websocket":
+            await self._talk(scope, receive, send)
+            return
         body = await asgi.read(receive)
         path = scope["path"]
         if path.startswith("/_control/"):
@@ -72,6 +77,45 @@ class Simulator:
         incoming = _incoming(scope, rest, body)
         dialect = tongue_of(incoming, self.world.scenario.providers[provider].speaks)
         await _Call(self, provider, dialect, incoming, receive, send).answer()
+
+    async def _talk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket, or refuse it."""
+        provider, rest = self._place(scope["path"])
+        incoming = _incoming(scope, rest, b"")
+        facts = self.world.scenario.providers.get(provider)
+        spoken = facts is not None and "responses" in facts.speaks
+        talk = TALKS.get(rest) if spoken else None
+        dialect = DIALECTS["responses"]
+
+        async def answer(asked: Incoming, receive: Receive, send: Send) -> None:
+            await _Call(self, provider, dialect, asked, receive, send).answer()
+
+        refusal = self._door(provider, dialect, incoming)
+        if refusal is None and talk is None:
+            refusal = Refusal("unknown_url", scope["path"])
+        if refusal is not None and refusal.reason == "status" and not refusal.status:
+            await receive()
+            asgi.drop(receive)
+        elif refusal is not None or talk is None:
+            whole = dialect.refuse(refusal or Refusal("unknown_url"), self.next_id())
+            await sockets.refuse(receive, send, whole)
+        else:
+            await sockets.Socket(talk(incoming), answer, receive, send).run()
+
+    def _door(self, provider: str, dialect: Dialect, incoming: Incoming) -> Refusal | None:
+        """Say why a connection is refused; status 0 drops it."""
+        secret = dialect.secret(incoming)
+        if isinstance(secret, Refusal):
+            return secret
+        key = self.world.keys.get((provider, secret))
+        if key is None:
+            return Refusal("unknown_key")
+        for condition in self.world.befalling(key, "", self.now(), only=_ON_UPGRADES):
+            self.world.fail(key, condition.kind)
+            status = 0 if condition.kind == "down" else condition.status
+            return Refusal(_REFUSING.get(condition.kind, "status"), status=status)
+        self.world.served_free(key, lists_models=False)
+        return None
 
     def now(self) -> float:
         """Return the moment."""
@@ -282,7 +326,7 @@ def create_app(scenario: Scenario, clock: Callable[[], float] = time.time) -> Si
 
 def _incoming(scope: Scope, path: str, body: bytes) -> Incoming:
     query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
-    return Incoming(scope["method"], path, query, dict(scope["headers"]), body)
+    return Incoming(scope.get("method", "GET"), path, query, dict(scope["headers"]), body)
 
 
 def _paced(reply: Reply, conditions: dict[str, Condition]) -> Reply:

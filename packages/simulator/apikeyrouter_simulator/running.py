@@ -22,7 +22,7 @@ def server_for(app: Simulator, *, log_level: str = "critical") -> uvicorn.Server
     """Return a server that does as little as possible around *app*."""
     config = uvicorn.Config(
         app, log_level=log_level, access_log=False, lifespan="off", timeout_keep_alive=75,
-        server_header=False, date_header=False, timeout_graceful_shutdown=1,
+        server_header=False, date_header=False, timeout_graceful_shutdown=1, ws="wsproto",
     )  # fmt: skip
     return uvicorn.Server(config)
 

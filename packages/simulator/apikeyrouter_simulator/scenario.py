@@ -36,6 +36,7 @@ ConditionKind = Literal[
     "stall",
     "stream_error",
     "no_finish",
+    "refuse_upgrade",
     "down",
     "limit",
     "consume",
@@ -181,7 +182,7 @@ class Condition(Fact):
         for_s: Seconds it lasts; `None` for good.
         times: Requests it befalls; `None` all.
         probability: Of befalling a request.
-        status: Of `status` and `stream_error`.
+        status: Of `status`, `stream_error` and `refuse_upgrade`.
         retry_after_s: Told with `status`, if given.
         seconds: Of `slow_first_token`.
         rate: Of `tokens_per_s`.

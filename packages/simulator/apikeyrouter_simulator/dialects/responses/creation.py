@@ -32,6 +32,7 @@ class Creation(Asked):
     model: str
     cap: int | None
     streams: bool
+    makes_tokens: bool = True
     session: Session | None = None
     scope: ScopeId = ("", "")
     before: list[Item] = field(default_factory=list)
@@ -141,8 +142,10 @@ class Creation(Asked):
         return wording.thoughts_among(drawn.made) if self.request.thinks(self.body) else 0
 
     def _output(self, drawn: Drawn) -> list[Item]:
-        """Return the items of the answer: a thought, then calls or a message."""
+        """Return the items of the answer: a thought, then calls or a message, or nothing."""
         output: list[Item] = []
+        if not self.makes_tokens:
+            return output
         if self.request.thinks(self.body):
             output.append(self._thought(drawn))
         calls = self.request.tools_called(self.body)

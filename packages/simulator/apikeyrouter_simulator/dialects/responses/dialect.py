@@ -15,7 +15,7 @@ from apikeyrouter_simulator.dialects.dialect import (
     Whole,
 )
 from apikeyrouter_simulator.dialects.openai.dialect import OpenAIDialect
-from apikeyrouter_simulator.dialects.responses import items
+from apikeyrouter_simulator.dialects.responses import items, realtime
 from apikeyrouter_simulator.dialects.responses.creation import Compaction, Creation
 from apikeyrouter_simulator.dialects.store import Kept
 
@@ -30,10 +30,12 @@ class ResponsesDialect(OpenAIDialect):
 
     def knows(self, incoming: Incoming) -> bool:
         """Tell whether it has this path."""
-        return bool(_PATHS.fullmatch(incoming.path))
+        return bool(_PATHS.fullmatch(incoming.path)) or incoming.path == "v1/realtime"
 
     def read(self, incoming: Incoming) -> Asked | FreeCall | Refusal:
         """Read a request."""
+        if incoming.path == "v1/realtime":
+            return _realtime(incoming)
         match = _PATHS.fullmatch(incoming.path)
         name, action = (match[1], match[2]) if match else (None, None)
         if name is not None and name not in _WORKS:
@@ -47,9 +49,18 @@ class ResponsesDialect(OpenAIDialect):
             return Compaction(request, request.model)
         creation = Creation(
             request, incoming.body, request.model, request.max_output_tokens,
-            streams=bool(request.stream), session=incoming.session,
+            streams=bool(request.stream), makes_tokens=request.generate is not False,
+            session=incoming.session,
         )  # fmt: skip
         return FreeCall(lambda desk: _count(creation, desk)) if name else creation
+
+
+def _realtime(incoming: Incoming) -> Asked | Refusal:
+    """Read what a session asks; without a WebSocket there is none."""
+    if incoming.session is None:
+        return Refusal("unknown_url", f"{incoming.method} /{incoming.path}")
+    asked = realtime.read(incoming.body)
+    return Refusal("bad_request", asked[:300]) if isinstance(asked, str) else asked
 
 
 def _about(incoming: Incoming, name: str, action: str | None) -> FreeCall | Refusal:

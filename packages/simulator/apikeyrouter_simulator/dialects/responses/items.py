@@ -46,6 +46,7 @@ class ResponseRequest(msgspec.Struct):
     include: list[str] | None = None
     reasoning: Reasoning | None = None
     background: bool | None = None
+    generate: bool | None = None
     metadata: dict[str, str] | None = None
 
     @property
