@@ -154,7 +154,7 @@ def _connection_of(provider: ProviderConfig) -> ConnectionOptions:
     return ConnectionOptions(
         proxy=provider.proxy,
         ca_file=provider.ca_file,
-        first_token_timeout_s=provider.first_token_timeout or usual.first_token_timeout_s,
+        first_token_timeout_s=provider.first_token_timeout,
         stall_timeout_s=provider.stall_timeout or usual.stall_timeout_s,
     )
 

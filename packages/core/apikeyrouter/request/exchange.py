@@ -14,7 +14,7 @@ from apikeyrouter.dialects.streams.content_coding import unpacked
 from apikeyrouter.dialects.translation import Translation, Translations
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
-from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import FIRST_TOKEN_TIMEOUT_S, WireAdapter
 from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.request.acceptance import Answer, Arrival, accept, without_coding
@@ -90,7 +90,11 @@ def _given_up_at(attempt: Attempt, deadline: float) -> float:
     adapter = attempt.provider.adapter
     if not attempt.demand.stream or not isinstance(adapter, WireAdapter):
         return deadline
-    return min(deadline, asyncio.get_running_loop().time() + adapter.first_token_timeout_s)
+    patience_s = adapter.first_token_timeout_s
+    if patience_s is None:
+        health = attempt.grant.candidate.health
+        patience_s = health.first_token_timeout_s(FIRST_TOKEN_TIMEOUT_S)
+    return min(deadline, asyncio.get_running_loop().time() + patience_s)
 
 
 def _overdue(attempt: Attempt, deadline: float) -> Failure:

@@ -7,6 +7,7 @@ from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.routing_decision import RoutingObjective, instant
 from apikeyrouter.domain.quota_scope import Membership, QuotaScope
+from apikeyrouter.domain.routing.candidate import Health
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.scoring import compile_objective
@@ -102,3 +103,17 @@ def test_what_a_provider_charges_is_its_own_formula(
     assert amounts[tokens] == asked
     actual = group.actual(amounts, 100, 40, cached_tokens=30)
     assert actual[tokens] == kept
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "calls", "told_s"),
+    [(0.1, 15, 300.0), (0.1, 16, 60.0), (5.0, 16, 150.0), (40.0, 64, 300.0)],
+    ids=["too few calls", "fast", "slow", "no longer than the longest"],
+)
+def test_first_token_may_take_many_times_what_it_took(
+    latency_s: float, calls: int, told_s: float
+) -> None:
+    health = Health()
+    for call in range(calls):
+        health.note_success(latency_s, float(call))
+    assert health.first_token_timeout_s(300.0) == pytest.approx(told_s)

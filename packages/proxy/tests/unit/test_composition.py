@@ -194,7 +194,7 @@ async def test_provider_is_reached_and_waited_for_as_its_entry_says() -> None:
     async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
         await register_all(router, config)
         lab, usual = (router.routes.providers[name].adapter for name in ("lab", "openai"))
-    for adapter, expected in ((lab, (False, 20.0, 0.5)), (usual, (True, 300.0, 120.0))):
+    for adapter, expected in ((lab, (False, 20.0, 0.5)), (usual, (True, None, 120.0))):
         assert isinstance(adapter, OpenAIAdapter)
         told = (adapter.stream_options, adapter.first_token_timeout_s, adapter.stall_timeout_s)
         assert told == expected

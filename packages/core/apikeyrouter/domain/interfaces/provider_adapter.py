@@ -123,7 +123,8 @@ class WireAdapter(ProviderAdapter):
         per_model: Limits are per model, not for the account as a whole.
         stream_options: It understands `stream_options.include_usage`.
         models: Patterns (`gpt-*`) of what it serves; `None` when that is not known.
-        first_token_timeout_s: A stream that carries nothing within this has failed.
+        first_token_timeout_s: A stream that carries nothing within this has failed; `None`
+            goes by the latency that was seen, up to `FIRST_TOKEN_TIMEOUT_S`.
         stall_timeout_s: A stream that is silent for so long has broken off.
     """
 
@@ -135,7 +136,7 @@ class WireAdapter(ProviderAdapter):
     per_model: bool = False
     stream_options: bool = True
     models: tuple[str, ...] | None = None
-    first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
+    first_token_timeout_s: float | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
 
     def serving(self, endpoint: str) -> Serving:

@@ -25,6 +25,9 @@ _HEALTH_MEMORY_S = 30.0
 _LATENCY_MEMORY_S = 60.0
 #: Calls that the average latency is of: what differs by chance should not look different.
 _LATENCY_SAMPLES = 64
+#: From so many calls on, their average says how long a first byte may take: so many times it.
+_ENOUGH_SAMPLES, _PATIENCE_FACTOR = 16, 30.0
+_SHORTEST_PATIENCE_S = 60.0
 
 
 class CandidateOwner(Protocol):
@@ -80,6 +83,16 @@ class Health:
         self.samples = min(self.samples + 1, _LATENCY_SAMPLES)
         self.latency_s += (latency_s - self.latency_s) / self.samples
         self.noted_at = self.answered_at = now
+
+    def first_token_timeout_s(self, longest_s: float) -> float:
+        """Return how long a first byte may take before the call has failed.
+
+        Many times the average, so that long requests have their time; *longest_s* while
+        too few calls were seen to tell.
+        """
+        if self.samples < _ENOUGH_SAMPLES:
+            return longest_s
+        return min(longest_s, max(_SHORTEST_PATIENCE_S, _PATIENCE_FACTOR * self.latency_s))
 
     def expected_s(self, now: float) -> float:
         """Return the seconds to a first byte that there may be at best.

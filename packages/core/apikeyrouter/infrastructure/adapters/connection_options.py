@@ -10,7 +10,6 @@ from urllib.request import getproxies_environment
 from yarl import URL
 
 from apikeyrouter.domain.interfaces.provider_adapter import (
-    FIRST_TOKEN_TIMEOUT_S,
     STALL_TIMEOUT_S,
 )
 from apikeyrouter.errors import ConfigurationError
@@ -28,13 +27,14 @@ class ConnectionOptions:
         proxy: URL of an HTTP proxy, or `direct`; `None` takes what `HTTP_PROXY`,
             `HTTPS_PROXY` and `NO_PROXY` say.
         ca_file: PEM file of authorities that are trusted besides the system's.
-        first_token_timeout_s: A stream that carries nothing within this has failed.
+        first_token_timeout_s: A stream that carries nothing within this has failed; `None`
+            takes what was learned of each model there, 300 s at first.
         stall_timeout_s: A stream that is silent for so long has broken off.
     """
 
     proxy: str | None = None
     ca_file: str | None = None
-    first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
+    first_token_timeout_s: float | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
 
 

@@ -96,7 +96,8 @@ class ProviderConfig(_Fact):
     Attributes:
         models: Patterns; `None` asks the provider, and admits any when it does not say.
         stream_usage: Whether usage is asked for in streams; `None` where it is understood.
-        first_token_timeout: A stream that carries nothing within these seconds has failed.
+        first_token_timeout: A stream that carries nothing within these seconds has failed;
+            `None` goes by the latency that was seen of each model, between 60 and 300 s.
         stall_timeout: A stream that is silent for these seconds has broken off.
         dialects: What it speaks, preferred first; as its kind or its row says if `None`.
         proxy: URL of an HTTP proxy, or `direct`; `None` takes the environment's.
