@@ -4,6 +4,7 @@
     ├── ConfigurationError          a file, a setting or an argument is wrong
     ├── EncryptionError             a secret cannot be sealed or opened
     ├── StateStoreError             a record cannot be kept or read
+    │   └── StateConflictError      somebody else has changed it meanwhile
     ├── KeyRegistrationError        this material cannot become a key
     ├── KeyNotFoundError            no key has this id
     ├── InvalidStateTransitionError a key may not move from here to there
@@ -32,6 +33,18 @@ class EncryptionError(ApiKeyRouterError):
 
 class StateStoreError(ApiKeyRouterError):
     """A record cannot be kept or read."""
+
+
+class StateConflictError(StateStoreError):
+    """Somebody else has changed the record since it was read; nothing was written."""
+
+    @classmethod
+    def of_key(cls, key_id: str) -> "StateConflictError":
+        """Return the error for one key."""
+        return cls(
+            f"key '{key_id}' was changed by another process meanwhile; read it again, and order "
+            "again what still holds"
+        )
 
 
 class KeyRegistrationError(ApiKeyRouterError):

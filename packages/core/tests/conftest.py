@@ -10,6 +10,8 @@ import pytest
 
 from apikeyrouter_simulator import RunningSimulator
 
+pytest.register_assert_rewrite("store_contract", "store_changes_contract")
+
 SCENARIO = {
     "providers": {
         "sim": {

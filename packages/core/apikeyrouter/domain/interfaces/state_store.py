@@ -1,20 +1,53 @@
 """The contract of every store: what is written is read back whole."""
 
+import base64
+import binascii
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.quota_state import QuotaState
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
 from apikeyrouter.domain.models.state_transition import StateTransition
-from apikeyrouter.errors import StateStoreError
+from apikeyrouter.errors import StateConflictError, StateStoreError
 
-__all__ = ["StateQuery", "StateStore", "StateStoreError", "StoredRecord"]
+__all__ = [
+    "Document",
+    "Place",
+    "StateConflictError",
+    "StateQuery",
+    "StateStore",
+    "StateStoreError",
+    "StoredRecord",
+    "cursor_after",
+    "place_of",
+]
 
-StoredRecord = APIKey | QuotaState | RoutingDecision | StateTransition
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(slots=True, frozen=True)
+class Document:
+    """A record without a shape of its own: what was learned, a setting, a provider.
+
+    Attributes:
+        kind: What it is, such as `Account`; ids are unique within a kind.
+        body: Plain data: text, numbers, booleans, `None`, lists and mappings by text.
+    """
+
+    kind: str
+    id: str
+    body: Mapping[str, Any]
+    updated_at: datetime
+
+
+StoredRecord = APIKey | QuotaState | RoutingDecision | StateTransition | Document
+#: Where a record stands among those of its kind: microseconds since the epoch, and its id.
+Place = tuple[int, str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -23,6 +56,8 @@ class StateQuery:
 
     Attributes:
         entity_type: `APIKey`, `QuotaState`, `RoutingDecision` or `StateTransition`.
+        cursor: Only what comes after the record of which `cursor_after` made this. Unlike
+            `offset` it misses and repeats nothing while others write.
     """
 
     entity_type: str
@@ -33,18 +68,51 @@ class StateQuery:
     timestamp_to: datetime | None = None
     limit: int | None = None
     offset: int = 0
+    cursor: str | None = None
 
 
 class StateStore(ABC):
     """Keeps keys, quota states, decisions and transitions.
 
     A record that was saved is returned by the next read. Saving the same id
-    again replaces it. Failures raise `StateStoreError`; an absent record is `None`.
+    again replaces it, but a key of a lower `revision` than the one kept changes
+    nothing. Failures raise `StateStoreError`; an absent record is `None`.
+
+    Attributes:
+        keeps_documents: Whether `Document`s can be kept; if not, saving one is a `StateStoreError`.
     """
+
+    keeps_documents = False
+
+    async def open(self) -> None:
+        """Connect, and bring what is kept there up to the layout of this version.
+
+        Calling it is optional, and twice is as once; the default has nothing to open.
+
+        Raises:
+            StateStoreError: It cannot be reached, or a newer version has written it.
+        """
+        return
 
     @abstractmethod
     async def save_key(self, key: APIKey) -> None:
         """Keep *key*, its ciphertext included."""
+
+    async def swap_key(self, key: APIKey, *, expect: int | None) -> None:
+        """Keep *key* if nobody else has changed it since it was read.
+
+        The default asks and then writes; a store that others write to does both in one step.
+
+        Args:
+            expect: The revision that was read; `None` if there was no such key.
+
+        Raises:
+            StateConflictError: Another revision is kept, or none.
+        """
+        kept = await self.get_key(key.id)
+        if (kept.revision if kept else None) != expect:
+            raise StateConflictError.of_key(key.id)
+        await self.save_key(key)
 
     @abstractmethod
     async def get_key(self, key_id: str) -> APIKey | None:
@@ -91,8 +159,23 @@ class StateStore(ABC):
                 await self.save_state_transition(record)
             elif isinstance(record, APIKey):
                 await self.save_key(record)
-            else:
+            elif isinstance(record, QuotaState):
                 await self.save_quota_state(record)
+            else:
+                await self.save_document(record)
+
+    async def save_document(self, document: Document) -> None:
+        """Keep one document; the default keeps none."""
+        raise StateStoreError(f"this store keeps no documents, such as {document.kind}")
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        """Return all documents of one kind by their ids; the default has none."""
+        del kind
+        return []
+
+    async def delete_document(self, kind: str, document_id: str) -> None:
+        """Forget one document; an absent one is forgotten already."""
+        del kind, document_id
 
     @abstractmethod
     async def query_state(self, query: StateQuery) -> list[Any]:
@@ -101,3 +184,49 @@ class StateStore(ABC):
     async def close(self) -> None:
         """Release resources; the default holds none."""
         return
+
+
+def cursor_after(record: APIKey | QuotaState | RoutingDecision | StateTransition) -> str:
+    """Return what makes a query go on after *record*, the last one of a page."""
+    moment, name = place_of(record)
+    return base64.urlsafe_b64encode(f"{moment}.{name}".encode("utf-8", "surrogatepass")).decode()
+
+
+def read_cursor(cursor: str) -> Place:
+    """Return the place that a cursor names.
+
+    Raises:
+        StateStoreError: It is none.
+    """
+    try:
+        text = base64.b64decode(cursor, b"-_", validate=True).decode("utf-8", "surrogatepass")
+        moment, separator, name = text.partition(".")
+        if separator:
+            return int(moment), name
+    except (binascii.Error, ValueError):
+        pass
+    raise StateStoreError("this is no cursor: take it from cursor_after() or from a page's end")
+
+
+def place_of(record: StoredRecord) -> Place:
+    """Return where *record* stands among those of its kind."""
+    if isinstance(record, APIKey):
+        return micros(record.created_at), record.id
+    if isinstance(record, QuotaState):
+        return micros(record.updated_at), record.key_id
+    if isinstance(record, RoutingDecision):
+        return micros(record.decision_timestamp), record.id
+    if isinstance(record, StateTransition):
+        return micros(record.transition_timestamp), record.id
+    return micros(record.updated_at), record.id
+
+
+def micros(moment: datetime) -> int:
+    """Return microseconds since the epoch; a moment without a zone is taken as UTC."""
+    zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (zoned - _EPOCH) // _MICROSECOND
+
+
+def moment_at(microseconds: int) -> datetime:
+    """Return the moment so many microseconds after the epoch."""
+    return _EPOCH + microseconds * _MICROSECOND

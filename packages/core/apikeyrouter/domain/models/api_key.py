@@ -62,6 +62,8 @@ class APIKey(BaseModel):
         cooldown_until: No call before this moment; `None` when free.
         metadata: The operator's own facts: `scope`, `weight`, `priority`,
             `tags`, `models`, `limits`, and anything else.
+        revision: How often an operator has changed it; a change is only stored over the
+            revision that it was made from.
     """
 
     model_config = ConfigDict(validate_assignment=False)
@@ -77,6 +79,7 @@ class APIKey(BaseModel):
     failure_count: int = 0
     cooldown_until: datetime | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    revision: int = 0
 
     _opener: Callable[[], str] | None = PrivateAttr(default=None)
 

@@ -2,15 +2,30 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from apikeyrouter.domain.interfaces.state_store import StateQuery, StateStore, StateStoreError
+from apikeyrouter.domain.interfaces.state_store import (
+    Document,
+    Place,
+    StateConflictError,
+    StateQuery,
+    StateStore,
+    place_of,
+)
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.quota_state import QuotaState
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
 from apikeyrouter.domain.models.state_transition import StateTransition
+from apikeyrouter.infrastructure.state_store.records import (
+    Search,
+    key_of,
+    provider_of,
+    search_of,
+    state_of,
+)
 
 
 class InMemoryStateStore(StateStore):
@@ -21,7 +36,10 @@ class InMemoryStateStore(StateStore):
         max_transitions: Transitions kept; the oldest go first.
     """
 
+    keeps_documents = True
+
     def __init__(self, max_decisions: int = 10_000, max_transitions: int = 10_000) -> None:
+        self._documents: dict[str, dict[str, Document]] = {}
         self._keys: dict[str, APIKey] = {}
         self._quotas: dict[str, QuotaState] = {}
         self._decisions = _Decisions(max_decisions)
@@ -30,9 +48,19 @@ class InMemoryStateStore(StateStore):
 
     async def save_key(self, key: APIKey) -> None:
         """Keep a copy of *key*, without what opens it: a record holds ciphertext only."""
+        before = self._keys.get(key.id)
+        if before is not None and before.revision > key.revision:
+            return
         kept = key.model_copy()
         kept._opener = None
         self._keys[key.id] = kept.model_copy(deep=True)
+
+    async def swap_key(self, key: APIKey, *, expect: int | None) -> None:
+        """Keep a copy of *key*, if the revision kept is the one that was read."""
+        before = self._keys.get(key.id)
+        if (before.revision if before else None) != expect:
+            raise StateConflictError.of_key(key.id)
+        await self.save_key(key)
 
     async def get_key(self, key_id: str) -> APIKey | None:
         """Return a copy of the key or `None`."""
@@ -46,7 +74,7 @@ class InMemoryStateStore(StateStore):
             for key in self._keys.values()
             if provider_id is None or key.provider_id == provider_id
         ]
-        return sorted(found, key=_moment_of)
+        return sorted(found, key=place_of)
 
     async def save_quota_state(self, state: QuotaState) -> None:
         """Keep a copy of the state of one key's quota."""
@@ -75,32 +103,45 @@ class InMemoryStateStore(StateStore):
         if len(self._transitions) > self._max_transitions:
             self._transitions.popitem(last=False)
 
+    async def save_document(self, document: Document) -> None:
+        """Keep a copy of one document."""
+        kept = replace(document, body=deepcopy(document.body))
+        self._documents.setdefault(document.kind, {})[document.id] = kept
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        """Return copies of all documents of one kind by their ids."""
+        found = self._documents.get(kind, {})
+        return [replace(found[name], body=deepcopy(found[name].body)) for name in sorted(found)]
+
+    async def delete_document(self, kind: str, document_id: str) -> None:
+        """Forget one document."""
+        self._documents.get(kind, {}).pop(document_id, None)
+
     async def query_state(self, query: StateQuery) -> list[Any]:
         """Return copies of the records that match, newest first.
 
         Moments of the query without a zone are taken as UTC.
 
         Raises:
-            StateStoreError: An entity type that no store keeps.
+            StateStoreError: An entity type that no store keeps, or a cursor that is none.
         """
-        found = (record for record in self._newest_first(query) if _matches(record, query))
+        search = search_of(query)
+        records = self._newest_first(search.kind)
+        if search.before is not None:
+            records = _after(records, search.before)
+        found = (record for record in records if _matches(record, search))
         end = None if query.limit is None else query.offset + query.limit
         return [record.model_copy(deep=True) for record in islice(found, query.offset, end)]
 
-    def _newest_first(self, query: StateQuery) -> Iterable[Any]:
-        if query.entity_type == "RoutingDecision":
+    def _newest_first(self, kind: str) -> Iterable[Any]:
+        if kind == "RoutingDecision":
             return self._decisions.newest_first()
         records: dict[str, Iterable[Any]] = {
             "APIKey": self._keys.values(),
             "QuotaState": self._quotas.values(),
-            "StateTransition": reversed(self._transitions.values()),
+            "StateTransition": self._transitions.values(),
         }
-        if query.entity_type not in records:
-            raise StateStoreError(
-                f"unknown entity type '{query.entity_type}'; known are APIKey, QuotaState, "
-                "RoutingDecision and StateTransition"
-            )
-        return sorted(records[query.entity_type], key=_moment_of, reverse=True)
+        return sorted(records[kind], key=place_of, reverse=True)
 
 
 class _Decisions:
@@ -160,48 +201,27 @@ class _Decisions:
                 self._ids.discard(oldest.id)
 
 
-def _matches(record: Any, query: StateQuery) -> bool:
+def _matches(record: Any, query: Search) -> bool:
     moment = _moment_of(record)
     return (
-        (query.key_id is None or query.key_id == _key_of(record))
-        and (query.provider_id is None or query.provider_id == _provider_of(record))
-        and (query.state is None or query.state == _state_of(record))
-        and (query.timestamp_from is None or moment >= _zoned(query.timestamp_from))
-        and (query.timestamp_to is None or moment <= _zoned(query.timestamp_to))
+        (query.key_id is None or query.key_id == key_of(record))
+        and (query.provider_id is None or query.provider_id == provider_of(record))
+        and (query.state is None or query.state == state_of(record))
+        and (query.earliest is None or moment >= query.earliest)
+        and (query.latest is None or moment <= query.latest)
     )
 
 
-def _key_of(record: Any) -> str:
-    if isinstance(record, APIKey):
-        return record.id
-    if isinstance(record, StateTransition):
-        return record.entity_id
-    return str(record.key_id if isinstance(record, QuotaState) else record.selected_key_id)
+def _after(records: Iterable[Any], place: Place) -> Iterator[Any]:
+    """Yield what comes after *place*; those of one moment stand in the order of their arrival."""
+    moment, name = place
+    is_past = False
+    for record in records:
+        at, own_name = place_of(record)
+        if at < moment or (is_past and at == moment):
+            yield record
+        is_past = is_past or (at, own_name) == (moment, name)
 
 
-def _provider_of(record: Any) -> str | None:
-    if isinstance(record, APIKey):
-        return record.provider_id
-    return record.selected_provider_id if isinstance(record, RoutingDecision) else None
-
-
-def _state_of(record: Any) -> str | None:
-    if isinstance(record, APIKey):
-        return record.state.value
-    if isinstance(record, StateTransition):
-        return record.to_state
-    return record.capacity_state.value if isinstance(record, QuotaState) else None
-
-
-def _moment_of(record: Any) -> datetime:
-    if isinstance(record, APIKey):
-        return _zoned(record.created_at)
-    if isinstance(record, QuotaState):
-        return _zoned(record.updated_at)
-    if isinstance(record, RoutingDecision):
-        return _zoned(record.decision_timestamp)
-    return _zoned(record.transition_timestamp)
-
-
-def _zoned(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+def _moment_of(record: Any) -> int:
+    return place_of(record)[0]
