@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any, Self
 
 from apikeyrouter.composition import compose
+from apikeyrouter.dialects.translation import Translations
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.feed.event_feed import EventFeed
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
@@ -212,9 +213,10 @@ class ApiKeyRouter:
         intent = intent_of(request_intent)
         attempts = self.attempts(demand_of(intent, objective, self.routes.providers))
         deadline = attempts.loop_deadline()
+        translations = Translations(lenient=self.settings.translation == "lenient")
         try:
             async for attempt in attempts:
-                response = await answer_whole(attempt, intent, deadline)
+                response = await answer_whole(attempt, intent, deadline, translations)
                 if response is not None:
                     return response
         finally:

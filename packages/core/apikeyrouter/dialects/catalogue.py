@@ -5,6 +5,7 @@ To add a dialect, add its folder and a row here.
 
 from collections.abc import Mapping
 
+from apikeyrouter.dialects.anthropic.dialect import Anthropic
 from apikeyrouter.dialects.dialect import Dialect
 from apikeyrouter.dialects.openai_chat.dialect import OpenAIChat
 from apikeyrouter.dialects.openai_responses.dialect import OpenAIResponses
@@ -14,7 +15,7 @@ OPENAI_CHAT = OpenAIChat()
 OPENAI_RESPONSES = OpenAIResponses()
 #: Dialect by name.
 DIALECTS: Mapping[str, Dialect] = {
-    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES)
+    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, Anthropic())
 }
 #: Dialect by the first part of an endpoint's path; whatever is in no row is OpenAI's.
 _BY_ENDPOINT: dict[str, Dialect] = {dialect.endpoint: dialect for dialect in DIALECTS.values()}

@@ -197,11 +197,14 @@ class Attempt:
         input_tokens: int | None = None,
         output_tokens: int | None = None,
         cached_tokens: int = 0,
+        *,
+        usage: Usage | None = None,
     ) -> None:
         """End well: correct the hold to what was used; `None` leaves it at the estimate.
 
         Args:
             cached_tokens: How many of the input tokens came from a prompt cache.
+            usage: All that the provider counted, in place of the other arguments.
         """
         now = self._end("ok", "")
         if not self._has_answered:
@@ -210,15 +213,14 @@ class Attempt:
         if self.demand.stream and circuit.breaks:
             circuit.note_end()
             close_circuit(self._context, self.grant)
-        usage = None
-        if input_tokens is not None:
+        if usage is None and input_tokens is not None:
             usage = Usage(input_tokens, output_tokens or 0, cached_tokens)
         charged = self._keep_hold(now) if usage is None else self._settle_at(usage, now)
         self._learn_report(now)
         if usage is not None:
             used = usage.input_tokens, usage.output_tokens
             self.grant.scope().statistics.served_tokens += sum(used)
-            self.grant.pool.learn_sizes(self.demand, *used)
+            self.grant.pool.learn_sizes(self.demand, *used, usage.cached_tokens)
             self.record.input_tokens, self.record.output_tokens = used
         self._tell(usage, charged, now)
         self._context.end_request(self.record, "ok", now)

@@ -1,8 +1,8 @@
 """What providers say they serve: asked at the start, every hour, and when something is missing.
 
 Keys may be told different lists, so several are asked, one an account, and
-what is known is all that any of them was told. A provider with patterns of its
-own is not asked. One that does not answer may serve any model. Nobody waits
+what is known is all that any of them was told. A provider whose patterns the
+operator named is not asked. One that does not answer may serve any model. Nobody waits
 long for a list.
 """
 
@@ -116,4 +116,7 @@ def _account_of(slot: KeySlot) -> str:
 
 
 def _may_be_asked(entry: ProviderEntry) -> bool:
-    return bool(entry.slots) and entry.models is None and isinstance(entry.adapter, WireAdapter)
+    adapter = entry.adapter
+    if not entry.slots or not isinstance(adapter, WireAdapter):
+        return False
+    return entry.models is None or entry.models == adapter.models

@@ -3,7 +3,10 @@
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+import msgspec
+
 from apikeyrouter.dialects.streams.sse import data_of_events
+from apikeyrouter.dialects.translation import Translations
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
@@ -13,18 +16,19 @@ from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResp
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
-from apikeyrouter.infrastructure.adapters.openai_adapter import chunk_of
+from apikeyrouter.infrastructure.adapters.intent_adapter import chunk_of, response_of
 from apikeyrouter.request.custom_adapter import call_adapter, complete
 from apikeyrouter.request.exchange import Answer, exchange
 
 
 async def answer_whole(
-    attempt: Attempt, intent: RequestIntent, deadline: float
+    attempt: Attempt, intent: RequestIntent, deadline: float, translations: Translations
 ) -> SystemResponse | None:
     """Make one call for a whole answer; the attempt has ended.
 
     Args:
         deadline: The loop's time at which the call is given up.
+        translations: Of this intent, where a provider speaks another dialect.
 
     Returns:
         The answer, or `None` when another key may be tried.
@@ -33,14 +37,19 @@ async def answer_whole(
     wanted = _for_model(intent, attempt.model)
     if not isinstance(adapter, WireAdapter):
         return await call_adapter(attempt, adapter, wanted, deadline)
-    answer = await exchange(attempt, lambda _: adapter.prepare(wanted), deadline=deadline)
+    answer = await exchange(
+        attempt, lambda attempt: _request_of(wanted, attempt, adapter),
+        deadline=deadline, translations=translations,
+    )  # fmt: skip
     if answer is None or answer.failure is not None:
         return None
     if answer.stream is not None:
         why = "the provider streamed an answer that should have come whole"
         answer.stream.reject(Failure(FailureClass.SERVER_ERROR, why, 502))
         return None
-    return complete(adapter.normalize_response(answer.body), attempt)
+    if answer.translation is None:
+        return complete(adapter.normalize_response(answer.body), attempt)
+    return complete(response_of(msgspec.json.decode(answer.body)), attempt)
 
 
 def stream_request_for(intent: RequestIntent) -> Callable[[Attempt], WireRequest]:
@@ -50,7 +59,7 @@ def stream_request_for(intent: RequestIntent) -> Callable[[Attempt], WireRequest
     def request_for(attempt: Attempt) -> WireRequest:
         adapter, wanted = _wire_adapter_of(attempt), _for_model(streamed, attempt.model)
         if not attempt.is_native:
-            return WireRequest("chat/completions", wanted.encoded())
+            return _request_of(wanted, attempt, adapter)
         if "stream_options" in intent.parameters or not attempt.asks_usage:
             return adapter.prepare(wanted)
         request = adapter.prepare(_with(wanted, stream_options={"include_usage": True}))
@@ -83,6 +92,13 @@ async def chunks_of(answer: Answer) -> AsyncGenerator[ResponseChunk, None]:
         answer.stream.close()
     if failure is not None:
         raise system_error_of(failure)
+
+
+def _request_of(intent: RequestIntent, attempt: Attempt, adapter: WireAdapter) -> WireRequest:
+    """Return the request for *intent*; for a provider of another dialect what is translated."""
+    if attempt.is_native:
+        return adapter.prepare(intent)
+    return WireRequest("chat/completions", intent.encoded())
 
 
 def _for_model(intent: RequestIntent, model: str) -> RequestIntent:

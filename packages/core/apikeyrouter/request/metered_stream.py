@@ -207,7 +207,4 @@ class MeteredStream:
 
 def settle_at(attempt: Attempt, usage: Usage | None) -> None:
     """End *attempt* well at what the answer told; at the estimate when it told nothing."""
-    if usage is None:
-        attempt.settle()
-    else:
-        attempt.settle(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    attempt.settle(usage=usage)

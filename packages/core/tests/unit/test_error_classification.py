@@ -243,3 +243,60 @@ def test_an_empty_account_is_told_by_many_codes(code):
     )
     failure = classify_at("anthropic", 402, anthropic("x", "billing_error", code))
     assert (failure.kind, failure.code) == (F.QUOTA_BILLING, code)
+
+
+OF_ANTHROPIC = [
+    (400, "invalid_request_error", None, F.BAD_REQUEST),
+    (401, "authentication_error", None, F.KEY_INVALID),
+    (402, "billing_error", None, F.QUOTA_BILLING),
+    (403, "permission_error", None, F.UNEXPLAINED),
+    (404, "not_found_error", None, F.UNEXPLAINED),
+    (409, "conflict_error", None, F.CONFLICT),
+    (413, "request_too_large", None, F.BAD_REQUEST),
+    (429, "rate_limit_error", None, F.RATE_LIMITED),
+    (500, "api_error", None, F.SERVER_ERROR),
+    (504, "timeout_error", None, F.SERVER_ERROR),
+    (529, "overloaded_error", None, F.OVERLOADED),
+    (429, "rate_limit_error", "ramp_limit_exceeded", F.SLOW_DOWN),
+    (429, "rate_limit_error", "enforced_spend_limit_reached", F.QUOTA_BILLING),
+    (429, "rate_limit_error", "contract_spend_limit_reached", F.QUOTA_BILLING),
+    (402, "billing_error", "linked_organization_spend_limit_reached", F.QUOTA_BILLING),
+    (400, "invalid_request_error", "organization_on_hold", F.ACCOUNT_DISABLED),
+    (400, "invalid_request_error", "organization_type_not_supported", F.MODEL_UNAVAILABLE),
+    (400, "invalid_request_error", "cmek_key_disabled", F.ACCOUNT_DISABLED),
+    (400, "invalid_request_error", "cmek_key_network_blocked", F.ACCOUNT_DISABLED),
+    (503, "api_error", "cmek_key_unreachable", F.ACCOUNT_DISABLED),
+    (503, "api_error", "cmek_context_unavailable", F.ACCOUNT_DISABLED),
+    (400, "invalid_request_error", "claude_code_key_creator_not_member", F.KEY_INVALID),
+    (400, "invalid_request_error", "claude_code_version_too_old", F.BAD_REQUEST),
+    (400, "invalid_request_error", "request_body_encoding_invalid", F.BAD_REQUEST),
+    (400, "invalid_request_error", "request_body_encoding_unsupported", F.BAD_REQUEST),
+    (413, "request_too_large", "request_body_too_large_after_decoding", F.BAD_REQUEST),
+    (400, "invalid_request_error", "workspace_human_review_disabled", F.BAD_REQUEST),
+    (403, "permission_error", "sandbox_egress_restricted", F.UNEXPLAINED),
+    (403, "permission_error", "region_not_supported", F.REGION_BLOCKED),
+    (404, "not_found_error", "file_expired", F.BAD_REQUEST),
+]
+
+
+@pytest.mark.parametrize(("status", "type_", "code", "expected"), OF_ANTHROPIC)
+def test_each_of_anthropics_errors_has_its_class(status, type_, code, expected):
+    failure = classify_at("anthropic", status, anthropic("x", type_, code))
+    assert (failure.kind, failure.status) == (expected, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        (400, "Your credit balance is too low to access the Anthropic API.", F.QUOTA_BILLING),
+        (400, "You have reached your specified workspace API usage limits. You will regain access "
+              "on 2026-12-01 at 00:00 UTC.", F.QUOTA_BILLING),
+        (400, "prompt is too long: 210000 tokens > 200000 maximum", F.CONTEXT_LENGTH),
+        (404, "model: claude-none", F.MODEL_UNAVAILABLE),
+        (429, "Number of request tokens has exceeded your per-minute rate limit", F.RATE_LIMITED),
+        (429, "This request would exceed your account's usage increase rate", F.SLOW_DOWN),
+    ],
+)  # fmt: skip
+def test_anthropics_words_have_their_class(status, message, expected):
+    type_ = {404: "not_found_error", 429: "rate_limit_error"}.get(status, "invalid_request_error")
+    assert classify_at("anthropic", status, anthropic(message, type_)).kind is expected

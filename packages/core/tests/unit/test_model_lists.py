@@ -71,6 +71,20 @@ async def test_what_any_key_is_told_counts(router: ApiKeyRouter, adapter: Listin
     assert sorted(adapter.asked) == ["b", "c", "d", "e"]
 
 
+@pytest.mark.parametrize(("named", "known"), [(None, ["m-1"]), (("m-1*",), [])], ids=["row", "own"])
+async def test_patterns_of_the_operator_are_not_filled_in_and_those_of_a_row_are(
+    clock: Clock, adapter: Listing, named: tuple[str, ...] | None, known: list[str]
+) -> None:
+    adapter.models = ("m-*",)
+    adapter.models_by_secret = {"a": ("m-1", "other")}
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}, clock=clock) as router:
+        await router.register_provider("lab", adapter, models=named)
+        await router.register_key("a", "lab")
+        lists = ModelLists(router.routes, router.now)
+        lists.start()
+        assert await known_after(lists, router) == known
+
+
 async def test_one_key_of_an_account_is_asked(router: ApiKeyRouter, adapter: Listing) -> None:
     for secret in "abcde":
         await router.register_key(secret, "lab", {"id": secret, "scope": "one"})

@@ -52,6 +52,8 @@ from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 #: A stream ends at its deadline; whose client does not take even that is cut off so much later.
 _CUT_OFF_AFTER_S = 0.5
+#: Names the session of an agent, whose requests share a prompt cache.
+_SESSION = b"x-claude-code-session-id"
 
 
 class Forwarder:
@@ -255,6 +257,9 @@ class Forwarder:
             output_cap=seen.output_cap if self._endpoint in self._dialect.chunked else 0,
             stream=seen.is_stream,
         )
+        session = request.headers.get(_SESSION)
+        if session is not None:
+            demand.affinity = session.decode("latin-1")
         if client is not None:
             demand.client, demand.client_weight = client.name, client.weight
             demand.priority = client.priority

@@ -28,6 +28,7 @@ _NOT_TO_CLIENTS = frozenset(
     | SECURITY_HEADER_NAMES
     | {
         b"content-length", b"set-cookie", b"date", b"server", b"alt-svc", b"x-request-id",
+        b"request-id", b"anthropic-organization-id", b"anthropic-workspace-id",
         b"openai-organization", b"openai-project", b"retry-after", b"retry-after-ms",
         b"x-should-retry", b"x-key-used", b"x-provider-used",
     }
@@ -36,7 +37,10 @@ _ORDINARY_CONNECTIONS = (b"", b"keep-alive", b"Keep-Alive", b"close")
 _N = TypeVar("_N")
 _NAMES_KEPT = 1024
 #: Limits of our key, and which pages may read the answer: that is for our operator to say.
-_NOT_PASSED = (b"x-ratelimit-", b"anthropic-ratelimit-", b"access-control-")
+_NOT_PASSED = (
+    b"x-ratelimit-", b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-",
+    b"access-control-",
+)  # fmt: skip
 
 
 def request_headers(

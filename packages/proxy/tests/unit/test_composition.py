@@ -9,6 +9,7 @@ from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter.service import KINDS
 from apikeyrouter_proxy.app import create_app
 from apikeyrouter_proxy.composition import read_config, register_all
 
@@ -34,10 +35,11 @@ def test_part_that_this_version_lacks_is_refused_with_its_line(tmp_path: Path) -
     file.write_text(LATER)
     with pytest.raises(ConfigurationError) as caught:
         read_config(file, {})
+    spoken = ", ".join(KINDS)
     assert str(caught.value).replace(str(file), "router.yaml").splitlines() == [
         "router.yaml:2: store: this version keeps state in memory:// only; leave store out",
         "router.yaml:3: ledger: this version has the local ledger only; leave ledger out",
-        "router.yaml:6: providers.claude.kind: this version speaks openai only, not azure",
+        f"router.yaml:6: providers.claude.kind: this version speaks {spoken} only, not azure",
         "router.yaml:8: budgets: this version enforces none; remove them to start without",
         "router.yaml:10: policies: this version applies none; remove them to start without",
     ]

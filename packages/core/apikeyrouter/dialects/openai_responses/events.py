@@ -49,7 +49,8 @@ class Told(msgspec.Struct):
             if usage is not None and not (usage.input_tokens is usage.output_tokens is None):
                 details = usage.input_tokens_details or usage.input_token_details
                 cached = details.cached_tokens if details is not None else None
-                return Usage(*map(_whole, (usage.input_tokens, usage.output_tokens, cached)))
+                given, made = _whole(usage.input_tokens), _whole(usage.output_tokens)
+                return Usage(given, made, _whole(cached))
         return None
 
     @property

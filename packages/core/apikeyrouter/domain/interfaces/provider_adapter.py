@@ -153,6 +153,11 @@ class WireAdapter(ProviderAdapter):
         """Remember whether it serves *endpoint* as it is; asked only where it is trying."""
         del endpoint, is_spoken
 
+    def limit_group(self, model: str, endpoint: str) -> str:
+        """Return the group whose limits requests for *model* at *endpoint* share; empty for all."""
+        del endpoint
+        return model if self.per_model else ""
+
     def asks_usage(self, model: str) -> bool:
         """Tell whether usage is to be asked for in a stream of *model*."""
         del model

@@ -40,7 +40,7 @@ class CandidatePool:
         model: The provider's own name of it.
         pending: Keys that may serve it and are no candidates yet.
         has_worked: A call was answered; until then the name may exist nowhere.
-        correction: Reported over estimated input tokens, decaying average.
+        correction: Counted over estimated input tokens, decaying average.
         usual_output: Output tokens a request usually makes here.
         used_at: When a key of it was last chosen.
         served_turn: Virtual time of who was chosen last among those that it competes with.
@@ -171,8 +171,15 @@ class CandidatePool:
         expected = amounts[_OUTPUT] if cap is None else min(float(cap), MOST_TOKENS)
         return Sizes(by_bytes, estimate, expected, max(estimate, float(min(cap or 0, MOST_TOKENS))))
 
-    def learn_sizes(self, demand: Demand, input_tokens: int, output_tokens: int) -> None:
-        """Fold one reported usage into the correction of our estimates."""
+    def learn_sizes(
+        self, demand: Demand, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+    ) -> None:
+        """Fold one reported usage into the correction of our estimates.
+
+        Where cached input does not count, the estimate is of the rest.
+        """
+        if cached_tokens and not self.admission.counts_cached:
+            input_tokens = max(1, input_tokens - cached_tokens)
         if demand.input_tokens > 0 and input_tokens > 0:
             ratio = min(8.0, max(0.125, input_tokens / demand.input_tokens))
             self.correction += _LEARN * (ratio - self.correction)

@@ -28,6 +28,7 @@ class Demand(msgspec.Struct, eq=False):
         priority: Higher is served first while waiting.
         max_wait: Longest wait for capacity in seconds; `None` takes the router's.
         deadline: When the caller gives up, epoch seconds; `None` takes the router's.
+        affinity: Requests that name the same one share a provider's cache; empty for none.
         tags: Labels for policies and reports.
     """
 
@@ -45,4 +46,5 @@ class Demand(msgspec.Struct, eq=False):
     max_wait: float | None = None
     deadline: float | None = None
     stream: bool = False
+    affinity: str = ""
     tags: dict[str, str] = {}

@@ -42,10 +42,11 @@ class ProviderEntry:
         adapter = self.adapter
         return adapter.serving(endpoint) if isinstance(adapter, WireAdapter) else Serving.NATIVE
 
-    def group(self, model: str) -> str:
-        """Return the group whose limits *model* shares."""
-        per_model = isinstance(self.adapter, WireAdapter) and self.adapter.per_model
-        return model if per_model else ALL_MODELS
+    def group(self, model: str, endpoint: str) -> str:
+        """Return the group whose limits requests for *model* at *endpoint* share."""
+        if not isinstance(self.adapter, WireAdapter):
+            return ALL_MODELS
+        return self.adapter.limit_group(model, endpoint) or ALL_MODELS
 
     def serves(self, model: str) -> bool:
         """Tell whether its patterns admit *model*; what it lists excludes nothing."""

@@ -307,7 +307,8 @@ class RouteTable:
         return pool
 
     def _admit(self, pool: CandidatePool, slot: KeySlot, entry: ProviderEntry) -> None:
-        pool.add(slot, self._book.scope_for(slot, entry.group(pool.model)), self._clock())
+        group = entry.group(pool.model, pool.endpoint)
+        pool.add(slot, self._book.scope_for(slot, group), self._clock())
 
     def _all_pools(self) -> list[CandidatePool]:
         return [*self._pools.values(), *self._unproven.values()]

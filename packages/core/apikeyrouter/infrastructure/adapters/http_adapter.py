@@ -8,7 +8,7 @@ row of data.
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
 from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of, serving_of
@@ -106,9 +106,14 @@ class HttpAdapter(WireAdapter):
         connection: How it is reached, and how long it may be silent.
         transport: Shared with others, and closed by whoever made it; its own if `None`.
 
+    Attributes:
+        models_path: Where its list of models is.
+
     Raises:
         ConfigurationError: The base URL is none, or its proxy or authorities are.
     """
+
+    models_path: ClassVar[str] = "models"
 
     def __init__(
         self,
@@ -249,7 +254,10 @@ class HttpAdapter(WireAdapter):
             True when the key was accepted, False when it was refused as one,
             `None` when nothing can be said.
         """
-        answer = await self.ask("models", secret)
+        return await self._probe_at("models", secret)
+
+    async def _probe_at(self, path: str, secret: str) -> bool | None:
+        answer = await self.ask(path, secret)
         if answer is None:
             return None
         response, body = answer
@@ -271,10 +279,11 @@ class HttpAdapter(WireAdapter):
     async def get_health(self) -> HealthState:
         """Say whether the provider answers at all; no key is shown, and a refusal is an answer."""
         headers = {**OWN_HEADERS, **self._headers}
+        url = self._url_of(WireRequest(self.models_path))
         started = time.perf_counter()
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                response = await self._transport.request("GET", f"{self.base_url}/models", headers)
+                response = await self._transport.request("GET", url, headers)
         except TRANSPORT_ERRORS as error:
             return HealthState(status=HealthStatus.DOWN, details=type(error).__name__)
         latency_ms = (time.perf_counter() - started) * 1000.0

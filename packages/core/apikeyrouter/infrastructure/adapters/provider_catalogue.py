@@ -8,12 +8,14 @@ November 2026; where one is weak, the adapter's own arguments override it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.infrastructure.adapters import anthropic_adapter
+from apikeyrouter.infrastructure.adapters.anthropic_adapter import AnthropicAdapter
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
 from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, DIALECTS, OpenAIAdapter
@@ -70,6 +72,12 @@ _OPENAI_MODELS = (
     "codex-*", "computer-use-*", "sora-*",
 )  # fmt: skip
 
+_ANTHROPIC = ProviderRow(
+    anthropic_adapter.BASE_URL, kind="anthropic", dialects=("anthropic",), dialect="anthropic",
+    credential_header="x-api-key", credential_prefix="", stream_options=False,
+    admission=anthropic_adapter.ADMISSION, models=("claude-*",),
+)  # fmt: skip
+
 CATALOGUE: Mapping[str, ProviderRow] = {
     "openai": ProviderRow(
         "https://api.openai.com/v1", admission=ADMISSION, models=_OPENAI_MODELS, dialects=DIALECTS
@@ -104,11 +112,15 @@ CATALOGUE: Mapping[str, ProviderRow] = {
         "https://api.perplexity.ai", dialect="none", admission=_ACTUAL, stream_options=False,
         models=("sonar*",),
     ),
+    "anthropic": _ANTHROPIC,
 }  # fmt: skip
 #: Kind by the name that configuration files give it.
 KINDS: Mapping[str, ProviderKind] = {
     "openai": ProviderKind(
         OpenAIAdapter, ProviderRow("", per_model=False, tried_dialects=DIALECTS)
+    ),
+    "anthropic": ProviderKind(
+        AnthropicAdapter, replace(_ANTHROPIC, base_url="", models=None, per_model=False)
     ),
 }
 

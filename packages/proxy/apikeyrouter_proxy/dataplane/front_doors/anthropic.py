@@ -1,10 +1,99 @@
 """Anthropic's endpoints."""
 
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+import msgspec
+
+from apikeyrouter.service import BadBodyError
+from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
+from apikeyrouter_proxy.dataplane.front_doors.info import Info
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
-from apikeyrouter_proxy.dataplane.front_doors.routes import Route
+from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
+
+#: Endpoints with a model in their JSON, the one whose dialect they are first.
+_WITH_MODEL = ("messages", "messages/count_tokens")
+_USUAL_PAGE, _LONGEST_PAGE = 20, 1000
+#: Nobody here knows when a model was made; clients need some instant.
+_UNKNOWN_INSTANT = "1970-01-01T00:00:00Z"
 
 
 def routes(parts: ServiceParts) -> list[Route]:
     """Return what is served of it."""
-    del parts
-    return []
+    models = AnthropicModels(parts.router, parts.clients, parts.models)
+    posts = [
+        Route(("POST",), f"/v1/{name}", parts.forwarder(name, f"v1/{name}"), "anthropic")
+        for name in _WITH_MODEL
+    ]
+    return [
+        *posts,
+        Route(READ, "/v1/models", models.list_models, "anthropic", is_anthropic),
+        Route(READ, "/v1/models/{model...}", models.show_model, "anthropic", is_anthropic),
+        # Agents ask whether anybody is there before they send anything.
+        Route(READ, "/", answer_root, "anthropic"),
+    ]
+
+
+def is_anthropic(request: Request, params: Mapping[str, str] | None = None) -> bool:
+    """Tell whether a request that may be of several dialects comes from a client of Anthropic's."""
+    del params
+    headers = request.headers
+    if b"anthropic-version" in headers:
+        return True
+    return b"x-api-key" in headers and b"authorization" not in headers
+
+
+async def answer_root(request: Request, receive: Receive, send: Send) -> None:
+    """Say that somebody is there."""
+    del receive
+    body = msgspec.json.encode({"service": "apikeyrouter"})
+    await request.answer(send, 200, [(b"content-type", b"application/json")], body)
+
+
+class AnthropicModels(Info):
+    """Shows models as Anthropic does, in pages."""
+
+    def listing(self, request: Request, owners: Mapping[str, str]) -> object:
+        """Describe a page of the models.
+
+        Raises:
+            BadBodyError: There is no such page.
+        """
+        asked = parse_qs(request.scope["query_string"].decode("latin-1"))
+        size, names = _size_of(asked), list(owners)
+        after, before = _place_of("after_id", asked, names), _place_of("before_id", asked, names)
+        start = 0 if after is None else after + 1
+        end = len(names) if before is None else before
+        if before is not None and after is None:
+            start = max(0, end - size)
+        page = names[start : min(end, start + size)]
+        is_backwards = before is not None and after is None
+        return {
+            "data": [self.card(name, owners[name]) for name in page],
+            "has_more": start > 0 if is_backwards else start + len(page) < end,
+            "first_id": page[0] if page else None,
+            "last_id": page[-1] if page else None,
+        }
+
+    def card(self, model: str, owner: str) -> dict[str, object]:
+        """Describe one model; its limits are not known here."""
+        return {
+            "type": "model", "id": model, "display_name": model, "created_at": _UNKNOWN_INSTANT,
+            "lifecycle": "active", "owned_by": owner,
+        }  # fmt: skip
+
+
+def _size_of(asked: Mapping[str, list[str]]) -> int:
+    text = asked.get("limit", [str(_USUAL_PAGE)])[-1]
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= _LONGEST_PAGE:
+        raise BadBodyError(f"limit: should be from 1 to {_LONGEST_PAGE}", "limit")
+    return int(text)
+
+
+def _place_of(name: str, asked: Mapping[str, list[str]], names: list[str]) -> int | None:
+    model = asked.get(name, [""])[-1]
+    if not model:
+        return None
+    if model not in names:
+        raise BadBodyError(f"{name}: is no model of this list; leave it out", name)
+    return names.index(model)

@@ -1,14 +1,15 @@
 """Small answers of our own: is it alive, is it ready, which models are there."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 import msgspec
 
 from apikeyrouter import ApiKeyRouter, UnknownModelError
-from apikeyrouter.service import ModelLists
+from apikeyrouter.service import BadBodyError, ModelLists
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
-from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key
+from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key, refusal
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
@@ -29,7 +30,7 @@ def routes(parts: ServiceParts) -> list[Route]:
 
 
 class Info:
-    """Answers about the service itself."""
+    """Answers about the service itself; other dialects show models in shapes of their own."""
 
     def __init__(self, router: ApiKeyRouter, clients: ClientRegister, models: ModelLists) -> None:
         self._router = router
@@ -56,9 +57,12 @@ class Info:
         if isinstance(client, bool):
             return
         await self._models.settle()
-        await _send_json(
-            request, send, 200, {"object": "list", "data": list(self._cards(client).values())}
-        )
+        try:
+            listed = self.listing(request, self._owners(client))
+        except BadBodyError as error:
+            await send_refusal(send, request, refusal(400, str(error), param=error.param))
+            return
+        await _send_json(request, send, 200, listed)
 
     async def show_model(self, request: Request, receive: Receive, send: Send) -> None:
         """Show one model, by any name under which it may be asked for."""
@@ -67,29 +71,45 @@ class Info:
         if isinstance(client, bool):
             return
         await self._models.settle()
-        name = request.params["model"]
-        cards = self._cards(client)
-        card = cards.get(name) or self._card_of(name, client)
-        if card is not None:
-            await _send_json(request, send, 200, card)
+        name = self.name_in(request)
+        owners = self._owners(client)
+        owner = owners.get(name) or self._owner_of(name, client)
+        if owner is not None:
+            await _send_json(request, send, 200, self.card(name, owner))
             return
         self._models.refresh()
-        nearest = get_close_matches(name[:_LONGEST_NAME], sorted(cards)[:_MOST_COMPARED], 3)
+        nearest = get_close_matches(name[:_LONGEST_NAME], sorted(owners)[:_MOST_COMPARED], 3)
         await send_refusal(send, request, for_no_key(UnknownModelError(name, tuple(nearest))))
 
-    def _cards(self, client: Client | None) -> dict[str, dict[str, object]]:
-        cards: dict[str, dict[str, object]] = {}
+    def name_in(self, request: Request) -> str:
+        """Return the name of the model that is to be shown."""
+        return request.params["model"]
+
+    def listing(self, request: Request, owners: Mapping[str, str]) -> object:
+        """Describe all models of *owners*, which has them by name.
+
+        Raises:
+            BadBodyError: The list cannot be had as it is asked for.
+        """
+        del request
+        return {"object": "list", "data": [self.card(*pair) for pair in owners.items()]}
+
+    def card(self, model: str, owner: str) -> dict[str, object]:
+        """Describe one model."""
+        return {"id": model, "object": "model", "created": 0, "owned_by": owner}
+
+    def _owners(self, client: Client | None) -> dict[str, str]:
+        owners: dict[str, str] = {}
         for model, provider_id in self._router.known_models():
             if client is None or client.may_use(model):
-                cards.setdefault(model, _card(model, provider_id or "apikeyrouter"))
-        return cards
+                owners.setdefault(model, provider_id or "apikeyrouter")
+        return owners
 
-    def _card_of(self, name: str, client: Client | None) -> dict[str, object] | None:
-        """Describe what nobody lists under *name* and a request would still be served by."""
+    def _owner_of(self, name: str, client: Client | None) -> str | None:
+        """Return whose model nobody lists under *name* though a request would be served by it."""
         if client is not None and not client.may_use(name):
             return None
-        owner = self._router.owner_of(name)
-        return _card(name, owner) if owner is not None else None
+        return self._router.owner_of(name)
 
     async def _admit(self, request: Request, send: Send) -> Client | bool | None:
         """Find who asks; False when that was refused."""
@@ -100,10 +120,6 @@ class Info:
             await send_refusal(send, request, NOT_KNOWN)
             return False
         return client
-
-
-def _card(model: str, owner: str) -> dict[str, object]:
-    return {"id": model, "object": "model", "created": 0, "owned_by": owner}
 
 
 async def _send_json(request: Request, send: Send, status: int, data: object) -> None:

@@ -1,0 +1,1 @@
+"""Anthropic's messages and the endpoints around them."""
