@@ -204,7 +204,7 @@ class _Call:
     async def _answer_asked(self, key: SimKey, asked: Asked) -> None:
         """Answer a call that draws on limits."""
         now, model = self._simulator.now(), asked.model
-        if key.facts.models and model not in key.facts.models:
+        if asked.names_model and key.facts.models and model not in key.facts.models:
             self._world.fail(key, "404")
             self._world.note(key.name, model, 404, now)
             await self._refuse(Refusal("unknown_model", model))

@@ -116,8 +116,13 @@ class Asked(ABC):
     cap: int | None = None
     streams = False
     makes_tokens = True
-    whole_type: ClassVar[tuple[bytes, bytes]] = asgi.JSON
+    names_model = True
     prefixes: Sequence[Prefix] = ()
+
+    @property
+    def whole_type(self) -> tuple[bytes, bytes]:
+        """The content type of a plain answer."""
+        return asgi.JSON
 
     @property
     def stream_type(self) -> tuple[bytes, bytes]:

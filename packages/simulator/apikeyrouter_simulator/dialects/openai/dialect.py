@@ -1,6 +1,7 @@
 """OpenAI's tongue: its paths, credentials, errors and headers."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,10 +21,11 @@ from apikeyrouter_simulator.dialects.dialect import (
     Refusal,
     Whole,
 )
-from apikeyrouter_simulator.dialects.openai import shapes
+from apikeyrouter_simulator.dialects.openai import media, objects, shapes
 from apikeyrouter_simulator.dialects.wording import event
 from apikeyrouter_simulator.quotas.limits import CONCURRENCY, KINDS, Reading, Shortfall
 
+_MODEL = re.compile(r"v1/models/([^/:]+)")
 _INVALID = "invalid_request_error"
 _QUOTA = "You exceeded your current quota, please check your plan and billing details."
 #: Status, message, type and code of a refusal.
@@ -129,7 +131,10 @@ class OpenAIDialect(Dialect):
 
     def knows(self, incoming: Incoming) -> bool:
         """Tell whether it has this path."""
-        return incoming.path in self._kinds or incoming.path == "v1/models"
+        path = incoming.path
+        if path in self._kinds or path in media.KINDS:
+            return True
+        return path == "v1/models" or objects.knows(path) or _MODEL.fullmatch(path) is not None
 
     def secret(self, incoming: Incoming) -> str | Refusal:
         """Return the bearer's token."""
@@ -139,7 +144,7 @@ class OpenAIDialect(Dialect):
         """Read a request."""
         kind = self._kinds.get(incoming.path)
         if kind is None:
-            return FreeCall(_models, lists_models=True)
+            return _read_other(incoming)
         request = shapes.read(kind, incoming.body)
         if isinstance(request, str):
             return Refusal("bad_request", request[:300])
@@ -192,5 +197,20 @@ class OpenAIDialect(Dialect):
         return headers
 
 
-def _models(desk: Desk) -> Whole:
-    return Whole(200, [asgi.JSON], shapes.models(desk.models))
+def _read_other(incoming: Incoming) -> Asked | FreeCall | Refusal:
+    """Read what is neither a chat nor its like."""
+    if incoming.path in media.KINDS:
+        medium = media.read(incoming)
+        return Refusal("bad_request", medium[:300]) if isinstance(medium, str) else medium
+    if objects.knows(incoming.path):
+        return objects.read(incoming)
+    match = _MODEL.fullmatch(incoming.path)
+    return FreeCall(lambda desk: _models(desk, match[1] if match else None), lists_models=True)
+
+
+def _models(desk: Desk, name: str | None) -> Whole | Refusal:
+    if name is None:
+        return Whole(200, [asgi.JSON], shapes.models(desk.models))
+    if name not in desk.models:
+        return Refusal("unknown_model", name)
+    return Whole(200, [asgi.JSON], msgspec.json.encode(shapes.model(name)))

@@ -271,8 +271,12 @@ def embeddings(request: Request, given: int) -> bytes:
 
 def models(names: Sequence[str]) -> bytes:
     """Write the list of models."""
-    cards = [{"id": n, "object": "model", "created": 0, "owned_by": "simulator"} for n in names]
-    return msgspec.json.encode({"object": "list", "data": cards})
+    return msgspec.json.encode({"object": "list", "data": [model(name) for name in names]})
+
+
+def model(name: str) -> dict[str, object]:
+    """Return what is told of a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "simulator"}
 
 
 def error(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
