@@ -62,8 +62,9 @@ def compose(
         clock=clock, emit=feed.emit, on_capacity=lambda scope: routes.refresh_scope(scope),
     )  # fmt: skip
     manager = KeyManager(
-        store, sealer, clock=clock, emit=feed.emit, record=outbox.put, lock=KeyLock()
-    )
+        store, sealer,
+        clock=clock, emit=feed.emit, record=outbox.put, touch=_noting(outbox), lock=KeyLock(),
+    )  # fmt: skip
     routes = RouteTable(registry, clock=clock, default_objective=RoutingObjective())
     engine = RoutingEngine(routes, ledger, clock=clock, find_record=find_record)
     awareness = QuotaAwarenessEngine(ledger, registry, manager, search, clock=clock, emit=feed.emit)
@@ -86,6 +87,11 @@ def compose(
         keep=outbox.put,
     )
     return RouterParts(registry, manager, routes, engine, awareness, room, prober, context)
+
+
+def _noting(outbox: WriteBehind) -> Callable[[KeySlot], None]:
+    """Return what has a key's record written behind: state, wait and counts as they are then."""
+    return lambda slot: outbox.note(f"key {slot.id}", lambda: slot.snapshot().model_copy())
 
 
 def _follow_keys(manager: KeyManager, routes: RouteTable, awareness: QuotaAwarenessEngine) -> None:

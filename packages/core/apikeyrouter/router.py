@@ -9,7 +9,7 @@ It can be built outside a running loop. Nothing is started until it is used.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
+from apikeyrouter.hydration import Hydration
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.infrastructure.clock import SteadyClock
 from apikeyrouter.infrastructure.config.settings import RouterSettings
@@ -94,6 +95,7 @@ class ApiKeyRouter:
             feed=self._feed,
             find_record=self._records.get,
         )
+        self._hydration = Hydration(parts, self.state_store)
         self.key_manager = parts.manager
         self.routes = parts.routes
         self.routing_engine = parts.engine
@@ -147,6 +149,23 @@ class ApiKeyRouter:
         self.routes.add_provider(
             ProviderEntry(provider_id, adapter, models if models is not None else own)
         )
+        self._hydration.adopt(provider_id)
+
+    async def hydrate(self, *, claimed: Collection[str] | None = None) -> None:
+        """Take up what the store has: keys with their states, waits and counts.
+
+        Keys of providers that are registered are in use on return, others once theirs is.
+
+        Args:
+            claimed: Ids of keys that are registered next: what is kept of them and what is said
+                of them then are merged. Keys that an earlier configuration declared and that
+                are not among them stay out of use. `None` if there is no configuration.
+
+        Raises:
+            StateStoreError: The store cannot be read.
+            EncryptionError: Keys were sealed under another encryption key.
+        """
+        await self._hydration.load(claimed)
 
     async def register_key(
         self, key_material: str, provider_id: str, metadata: dict[str, Any] | None = None

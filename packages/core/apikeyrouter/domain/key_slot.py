@@ -41,6 +41,7 @@ class KeySlot:
         generation: How often the secret was replaced.
         moves: How often the state changed.
         orders: How often an operator changed it.
+        kept_revision: The revision of the record that the store has; `None` if it has none.
         models: Patterns such as `gpt-*`; `None` admits all.
         failed: Calls that did not succeed, for whatever reason lies with the provider.
         refused: Those of them that went into a limit.
@@ -58,6 +59,7 @@ class KeySlot:
     generation: int = 0
     moves: int = 0
     orders: int = 0
+    kept_revision: int | None = None
     models: tuple[str, ...] | None = None
     weight: float = 1.0
     priority: int = 0

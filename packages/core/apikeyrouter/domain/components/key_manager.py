@@ -8,21 +8,21 @@ at once, and it is undone if it cannot be stored. One order of a key is stored
 at a time, so that the store keeps the last one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
 from apikeyrouter.domain.feed.events import Event, KeyMoved
 from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.kept_keys import KeptKeys
 from apikeyrouter.domain.key_material import Sealer, check_material, derived_id
+from apikeyrouter.domain.key_orders import KeyOrders, Order
+from apikeyrouter.domain.key_records import NEVER_S, opened_secret, slot_for, wait_of
 from apikeyrouter.domain.key_slot import KeySlot, KeyVersion, Standing
-from apikeyrouter.domain.limits.declared_limits import check_limits
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.errors import (
-    ConfigurationError,
     InvalidStateTransitionError,
     KeyNotFoundError,
     KeyRegistrationError,
@@ -38,20 +38,6 @@ __all__ = [
 
 #: What a record says of its state once its secret is new.
 _FRESH = {"state": KeyState.AVAILABLE, "cooldown_until": None}
-_STANDING = ("state", "state_updated_at", "cooldown_until")
-
-
-@dataclass(slots=True, eq=False)
-class _Order:
-    """An operator's change that is in effect but not stored yet.
-
-    Attributes:
-        before: What to go back to if it cannot be stored.
-        number: Of the slot's moves when it was in force; later ones overrule it.
-    """
-
-    before: Standing
-    number: int
 
 
 class KeyManager:
@@ -60,6 +46,7 @@ class KeyManager:
     Args:
         lock: Lets in one at a time for each key's id.
         record: Takes what is to be written behind.
+        touch: Told of a key whose record traffic has changed; it is written behind too.
     """
 
     def __init__(
@@ -69,7 +56,8 @@ class KeyManager:
         *,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
-        record: Callable[[StateTransition | APIKey], None],
+        record: Callable[[StateTransition], None],
+        touch: Callable[[KeySlot], None],
         lock: Callable[[str], AbstractAsyncContextManager[object]],
     ) -> None:
         self._store = store
@@ -77,10 +65,11 @@ class KeyManager:
         self._clock = clock
         self._emit = emit
         self._record = record
-        self._lock = lock
+        self._touch = touch
+        self._orders = KeyOrders(store, lock, restate=self._restate, adopt=self._take_over)
         #: Ids that are being registered.
         self._reserved: set[str] = set()
-        self._pending: dict[str, list[_Order]] = {}
+        self.kept = KeptKeys(store, sealer)
         self.slot_by_id: dict[str, KeySlot] = {}
         #: Called when a key appears, or moves in or out of use.
         self.on_change: Callable[[KeySlot], None] = lambda _: None
@@ -115,15 +104,27 @@ class KeyManager:
             created_at=instant(self._clock()),
             metadata=metadata,
         )
-        slot = self._enlist(record, key_material)
+        slot_for(record, key_material, self._sealer)
         self._reserved.add(key_id)
         try:
-            await self._store.save_key(record)
+            slot = await self.kept.store_declared(record, key_material)
         finally:
             self._reserved.discard(key_id)
         self.slot_by_id[key_id] = slot
         self.on_change(slot)
-        return record
+        return slot.record
+
+    def adopt(self, provider_id: str, claimed: Collection[str] = ()) -> list[KeySlot]:
+        """Put to use what was loaded of one provider's keys, but for those *claimed*.
+
+        Raises:
+            EncryptionError: Some were sealed under a key that is not here; the message names one.
+        """
+        slots = self.kept.take(provider_id, claimed)
+        for slot in slots:
+            self.slot_by_id[slot.id] = slot
+            self.on_change(slot)
+        return slots
 
     async def get_key(self, key_id: str) -> APIKey | None:
         """Return the record or `None`."""
@@ -175,7 +176,7 @@ class KeyManager:
         elif slot.record.state is KeyState.AVAILABLE:
             self.wake(slot)
         self.on_change(slot)
-        await self._store_order(slot, _Order(before, slot.moves), transition)
+        await self._orders.store_order(slot, Order(before, slot.moves), transition)
         return slot.record
 
     async def revoke_key(self, key_id: str, reason: str = "revoked") -> APIKey:
@@ -183,8 +184,7 @@ class KeyManager:
         slot = self.slot(key_id)
         if slot.record.state is KeyState.DISABLED:
             # Somebody else's order may be on its way to the store, and may fail.
-            async with self._lock(key_id):
-                pass
+            await self._orders.settle_others(key_id)
         if slot.record.state is KeyState.DISABLED:
             return slot.record
         return await self.update_key_state(key_id, KeyState.DISABLED, reason)
@@ -198,17 +198,15 @@ class KeyManager:
         slot = self.slot(key_id)
         orders = slot.orders
         sealed = self._sealer.encrypt(new_material, key_id)
-        async with self._lock(key_id):
+        async with self._orders.lock(key_id):
             # An order that came meanwhile is stored after this, with its own state.
-            update = {**_FRESH, "key_material": sealed}
-            await self._store.save_key(slot.snapshot().model_copy(update=update))
+            await self._orders.write(slot, **_FRESH, key_material=sealed)
             slot.take_secret(new_material, sealed)
         if slot.orders == orders or slot.record.state is KeyState.INVALID:
             self.wake(slot)
             if slot.record.state is not KeyState.AVAILABLE:
                 self._record(self._shift(slot, KeyState.AVAILABLE, "rotated", self._clock()))
-        for order in self._pending.get(key_id, ()):
-            order.before = Standing(KeyState.AVAILABLE)
+        self._orders.forget_before(key_id)
         self.on_change(slot)
         return slot.record
 
@@ -219,10 +217,10 @@ class KeyManager:
             KeyNotFoundError: No such key.
         """
         slot = self.slot(key_id)
-        async with self._lock(key_id):
+        async with self._orders.lock(key_id):
             facts = slot.record.metadata
             facts = {**facts, "limits": {**(facts.get("limits") or {}), **limits}}
-            await self._store.save_key(slot.snapshot().model_copy(update={"metadata": facts}))
+            await self._orders.write(slot, metadata=facts)
             slot.record.metadata = facts
         return slot
 
@@ -255,17 +253,20 @@ class KeyManager:
             self.move(slot, KeyState.RECOVERING, "its wait is over", now)
         self.move(slot, KeyState.AVAILABLE, "its wait is over", now)
         slot.record.cooldown_until = None
+        self._touch(slot)
         return True
 
     def sleep(self, slot: KeySlot, until: float, why: str) -> None:
         """Let nobody call the key before *until*; never shortens a wait."""
         if slot.cooldown.extend(until, why):
-            slot.record.cooldown_until = instant(min(until, 4e9))
+            slot.record.cooldown_until = instant(min(until, NEVER_S))
+            self._touch(slot)
 
     def wake(self, slot: KeySlot) -> None:
         """End the key's wait."""
         slot.cooldown.end()
         slot.record.cooldown_until = None
+        self._touch(slot)
         self.on_wake(slot)
 
     def move(
@@ -313,38 +314,21 @@ class KeyManager:
         self.on_change(slot)
         return True
 
-    async def _store_order(
-        self, slot: KeySlot, order: _Order, transition: StateTransition | None
-    ) -> None:
-        """Make what is in force durable; undo it when that fails."""
-        wanted = {name: getattr(slot.record, name) for name in _STANDING}
-        pending = self._pending.setdefault(slot.id, [])
-        pending.append(order)
-        try:
-            async with self._lock(slot.id):
-                if transition is not None:
-                    await self._store.save_state_transition(transition)
-                # As this order left it: a later one may not be stored.
-                await self._store.save_key(slot.snapshot().model_copy(update=wanted))
-        except BaseException:
-            self._undo(slot, order, pending)
-            raise
-        finally:
-            pending.remove(order)
-            if not pending:
-                self._pending.pop(slot.id, None)
+    def _restate(self, slot: KeySlot, standing: Standing, trigger: str) -> None:
+        if slot.record.state is not standing.state:
+            self._record(self._shift(slot, standing.state, trigger, self._clock()))
+        slot.stand(standing)
+        self.on_change(slot)
 
-    def _undo(self, slot: KeySlot, order: _Order, pending: list[_Order]) -> None:
-        later = pending[pending.index(order) + 1 :]
-        if later:
-            # Overruled: should the later order fail too, this one must not come back.
-            later[0].before = order.before
-        elif slot.moves == order.number or order.before.state is KeyState.DISABLED:
-            # What traffic moved meanwhile stands, but never over a revocation.
-            if slot.record.state is not order.before.state:
-                self._record(self._shift(slot, order.before.state, "not stored", self._clock()))
-            slot.stand(order.before)
-            self.on_change(slot)
+    def _take_over(self, slot: KeySlot, kept: APIKey) -> None:
+        """Make the key what another process has stored of it."""
+        slot.record.revision = kept.revision
+        secret = opened_secret(kept, self._sealer)
+        if kept.key_material != slot.record.key_material and secret is not None:
+            slot.take_secret(secret, kept.key_material)
+        slot.record.metadata = dict(kept.metadata)
+        standing = Standing(kept.state, wait_of(kept), kept.cooldown_until)
+        self._restate(slot, standing, "changed by another process")
 
     def _shift_by_table(
         self, slot: KeySlot, to: KeyState, trigger: str, now: float
@@ -373,27 +357,8 @@ class KeyManager:
         slot.may_try = False
         record.state_updated_at = transition.transition_timestamp
         slot.moves += 1
+        self._touch(slot)
         self._emit(
             KeyMoved(slot.id, slot.provider_id, transition.from_state, to.value, trigger, at=now)
         )
         return transition
-
-    def _enlist(self, record: APIKey, secret: str) -> KeySlot:
-        facts = record.metadata
-        models = facts.get("models")
-        try:
-            check_limits(facts.get("limits") or {})
-        except ConfigurationError as error:
-            raise KeyRegistrationError(f"key '{record.id}': {error}") from None
-        slot = KeySlot(
-            record=record,
-            secret=secret,
-            models=tuple(models) if models else None,
-            weight=float(facts.get("weight", 1.0)),
-            priority=int(facts.get("priority", 0)),
-            tags=dict(facts.get("tags") or {}),
-        )
-        if slot.weight <= 0:
-            raise KeyRegistrationError(f"weight of key '{record.id}' must be above 0")
-        record._opener = lambda: self._sealer.decrypt(record.key_material, record.id)
-        return slot

@@ -10,6 +10,7 @@ depend on this: it is written before it is acknowledged.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from apikeyrouter.domain.interfaces.state_store import StateStore, StoredRecord
 from apikeyrouter.domain.models.api_key import APIKey
@@ -17,6 +18,7 @@ from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 
 Record = DecisionRecord | StateTransition | APIKey
+_Queued = TypeVar("_Queued", DecisionRecord, APIKey | StateTransition)
 _BATCH_RECORDS = 512
 _LINGER_S = 0.1
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -51,9 +53,11 @@ class WriteBehind:
         self._on_error = on_error
         self._most = most
         self._sleep = sleep
-        #: Moves and keys: few, and wanted more than decisions, which are many.
-        self._moves: deque[Record] = deque()
-        self._decisions: deque[Record] = deque()
+        #: Moves are few, and wanted more than decisions, which are many.
+        self._moves: deque[APIKey | StateTransition] = deque()
+        self._decisions: deque[DecisionRecord] = deque()
+        #: What is told when it is written, by name: of many changes the last one counts.
+        self._latest: dict[str, Callable[[], StoredRecord]] = {}
         #: Taken from the queues, and not yet known to be written.
         self._batch: list[StoredRecord] = []
         self._task: asyncio.Task[None] | None = None
@@ -63,19 +67,28 @@ class WriteBehind:
     @property
     def waiting(self) -> int:
         """Records that are not written yet."""
-        return len(self._batch) + len(self._moves) + len(self._decisions)
+        return len(self._batch) + len(self._latest) + len(self._moves) + len(self._decisions)
 
     def put(self, record: Record) -> None:
         """Take one record; it is written soon, or on `drain`."""
-        queue = self._moves
-        if isinstance(record, DecisionRecord):
-            if self._store.keep_decision(record.decision):
-                return
-            queue = self._decisions
+        if isinstance(record, APIKey):
+            self._append(self._moves, record.model_copy())
+        elif isinstance(record, StateTransition):
+            self._append(self._moves, record)
+        elif not self._store.keep_decision(record.decision):
+            self._append(self._decisions, record)
+
+    def note(self, name: str, tell: Callable[[], StoredRecord]) -> None:
+        """Have written what *tell* returns then; noted again before that it is written once."""
+        self._latest[name] = tell
+        if self._task is None:
+            self._start()
+
+    def _append(self, queue: deque[_Queued], record: _Queued) -> None:
         if len(queue) >= self._most:
             queue.popleft()
             self.dropped += 1
-        queue.append(record.model_copy() if isinstance(record, APIKey) else record)
+        queue.append(record)
         self._start()
 
     async def drain(self, within_s: float = 5.0) -> None:
@@ -89,7 +102,7 @@ class WriteBehind:
                 await self._write_all()
         except TimeoutError:
             self.dropped += self.waiting
-            for queue in (self._batch, self._moves, self._decisions):
+            for queue in (self._batch, self._latest, self._moves, self._decisions):
                 queue.clear()
 
     def _start(self) -> None:
@@ -117,15 +130,21 @@ class WriteBehind:
 
     def _fill_batch(self) -> bool:
         """Add what is written next; tell whether there is any."""
-        while len(self._batch) < _BATCH_RECORDS and (self._moves or self._decisions):
-            record = (self._moves or self._decisions).popleft()
+        while len(self._batch) < _BATCH_RECORDS and (tell := self._next()):
             try:
-                self._batch.append(
-                    record.decision() if isinstance(record, DecisionRecord) else record
-                )
+                self._batch.append(tell())
             except Exception as error:  # noqa: BLE001 - one record that cannot be told blocks no other
                 self._give_up(error)
         return bool(self._batch)
+
+    def _next(self) -> Callable[[], StoredRecord] | None:
+        """Take what is written next: moves, then what is told late, then decisions."""
+        if self._moves:
+            move = self._moves.popleft()
+            return lambda: move
+        if self._latest:
+            return self._latest.pop(next(iter(self._latest)))
+        return self._decisions.popleft().decision if self._decisions else None
 
     async def _write_batch(self) -> bool:
         """Write the batch; tell whether the store answers. What remains is tried again."""

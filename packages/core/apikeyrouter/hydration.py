@@ -1,0 +1,33 @@
+"""A router takes up what its store has from before."""
+
+from collections.abc import Collection
+
+from apikeyrouter.composition import RouterParts
+from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.models.api_key import KeyState
+
+
+class Hydration:
+    """Puts to use what was kept: at once where a provider is registered, else when it is."""
+
+    def __init__(self, parts: RouterParts, store: StateStore) -> None:
+        self._parts = parts
+        self._store = store
+        #: Ids that wait to be declared; `None` until the store was read.
+        self._claimed: frozenset[str] | None = None
+
+    async def load(self, claimed: Collection[str] | None) -> None:
+        """Read the store; see `ApiKeyRouter.hydrate`."""
+        await self._store.open()
+        await self._parts.manager.kept.load(self._parts.manager.slot_by_id, claimed)
+        self._claimed = frozenset(claimed or ())
+        for provider_id in list(self._parts.routes.providers):
+            self.adopt(provider_id)
+
+    def adopt(self, provider_id: str) -> None:
+        """Put a provider's keys to use; nothing before the store was read."""
+        if self._claimed is None:
+            return
+        for slot in self._parts.manager.adopt(provider_id, self._claimed):
+            if slot.record.state is KeyState.INVALID:
+                self._parts.prober.watch(slot)
