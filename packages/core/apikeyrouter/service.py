@@ -8,6 +8,12 @@ is made of may move.
 from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, dialect_of
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek, ToldError
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek
+from apikeyrouter.dialects.streams.unpacking import (
+    READABLE_CODINGS,
+    readable_of,
+    unpack,
+    unpacker_of,
+)
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed import events
@@ -40,6 +46,7 @@ __all__ = [
     "KINDS",
     "MOST_OUTPUT_TOKENS",
     "OPENAI_CHAT",
+    "READABLE_CODINGS",
     "UNTRUSTED",
     "Answer",
     "Attempt",
@@ -66,4 +73,7 @@ __all__ = [
     "is_loopback",
     "make_adapter",
     "matches",
+    "readable_of",
+    "unpack",
+    "unpacker_of",
 ]

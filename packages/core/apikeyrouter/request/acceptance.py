@@ -12,9 +12,9 @@ from apikeyrouter.dialects.streams.content_coding import (
     PackedTap,
     is_plain,
     unpacked,
-    unpacker_of,
 )
 from apikeyrouter.dialects.streams.stream_head import Form
+from apikeyrouter.dialects.streams.unpacking import unpacker_of
 from apikeyrouter.dialects.translation import Translation
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
@@ -119,11 +119,11 @@ async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> 
     """
     attempt, response = arrival.attempt, arrival.response
     if not arrival.may_stream():
-        return _accept_whole(arrival, await response.read())
+        return await _accept_whole(arrival, await response.read())
     head = HeldHead(response, judge=arrival.dialect.judge, is_chunked=arrival.is_chunked)
     await head.read()
     if head.form is Form.WHOLE:
-        return _accept_whole(arrival, await head.rest())
+        return await _accept_whole(arrival, await head.rest())
     failure = _failure_of_head(arrival.adapter, head, attempt.wall())
     if failure is not None:
         return arrival.failed(failure)
@@ -151,9 +151,9 @@ def _labelled(headers: RawHeaders, kind: str) -> RawHeaders:
     return (*kept, (b"content-type", kind.encode()))
 
 
-def _accept_whole(arrival: Arrival, body: bytes) -> Answer:
+async def _accept_whole(arrival: Arrival, body: bytes) -> Answer:
     attempt, response = arrival.attempt, arrival.response
-    plain = unpacked(body, arrival.encoding)
+    plain = await unpacked(body, arrival.encoding)
     usage = None
     if plain is not None:
         usage, is_fine = arrival.dialect.read_body(plain)

@@ -139,7 +139,7 @@ async def _refused(
     translation: Translation | None,
 ) -> Answer:
     body, raw_headers = await response.read(), response.raw_headers
-    plain = unpacked(body, response.headers.get("content-encoding"))
+    plain = await unpacked(body, response.headers.get("content-encoding"))
     if plain is not None and plain is not body:
         body, raw_headers = plain, without_coding(raw_headers)
     body = _without_secret(body, attempt.slot.secret)

@@ -6,12 +6,12 @@ the connection kept alive.
 """
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Callable
 
 from apikeyrouter.dialects.dialect import Verdict
-from apikeyrouter.dialects.streams.content_coding import is_plain, unpacker_of
+from apikeyrouter.dialects.streams.content_coding import is_plain
 from apikeyrouter.dialects.streams.stream_head import Form, StreamHead, form_of
+from apikeyrouter.dialects.streams.unpacking import unpacker_of
 from apikeyrouter.domain.interfaces.wire import WireResponse
 from apikeyrouter.request.deadline import Deadline
 
@@ -85,22 +85,22 @@ class HeldHead:
 
     def _is_judged(self, chunk: bytes) -> bool:
         self.raw += chunk
-        text = self._unpacked(chunk)
-        if self.is_blind or self._head.feed(text):
+        if self.is_blind or self._carries(chunk):
             return True
         return form_of(self._head.text) in (Form.WHOLE, Form.TEXT)
 
     def _longest_s(self) -> float:
         return _LONGEST_HOLD_OF_COMMENTS_S if self._head.has_comment else _LONGEST_HOLD_S
 
-    def _unpacked(self, chunk: bytes) -> bytes:
+    def _carries(self, chunk: bytes) -> bool:
+        """Tell whether the beginning is judged; no more of it is unpacked than that takes."""
         if self._unpacker is None:
-            return chunk
+            return self._head.feed(chunk)
         try:
-            return self._unpacker.decompress(chunk)
-        except zlib.error:
+            return any(self._head.feed(text) for text in self._unpacker.steps(chunk))
+        except ValueError:
             self.is_blind = True
-            return b""
+            return True
 
     async def _next(self, held_until: float | None) -> bytes | None:
         """Return the next chunk; `None` at the end, and when it was held back long enough."""

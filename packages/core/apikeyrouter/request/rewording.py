@@ -51,5 +51,5 @@ async def _lacks_path(response: WireResponse) -> bool:
 
 
 async def _words_of(response: WireResponse) -> bytes:
-    body = unpacked(await response.read(), response.headers.get("content-encoding"))
+    body = await unpacked(await response.read(), response.headers.get("content-encoding"))
     return body or b""

@@ -131,13 +131,30 @@ async def test_request_goes_to_the_provider_with_its_credential() -> None:
 
 async def test_callers_headers_never_displace_ours() -> None:
     adapter = _adapter((200, b""), credential_header="api-key", credential_prefix="")
-    theirs = {"api-key": "stolen", "accept-encoding": "br"}
-    await adapter.send(WireRequest("chat", headers=theirs), "sk-1")
+    await adapter.send(WireRequest("chat", headers={"api-key": "stolen"}), "sk-1")
     [(_, url, headers, _)] = _asked(adapter)
     assert (
         url,
         headers,
     ) == ("https://host/v1/chat", {"api-key": "sk-1", "accept-encoding": "identity"})
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "asked"),
+    [
+        ({}, {}, "identity"),
+        ({"accept-encoding": "br"}, {}, "br"),
+        ({"accept-encoding": "br"}, {"Accept-Encoding": "gzip"}, "gzip"),
+    ],
+    ids=["nobody asks", "the caller asks", "the adapter is told"],
+)
+async def test_answer_is_compressed_only_for_who_asks(
+    theirs: dict[str, str], ours: dict[str, str], asked: str
+) -> None:
+    adapter = _adapter((200, b""), headers=ours)
+    await adapter.send(WireRequest("chat", headers=theirs), "sk-1")
+    [(_, _, headers, _)] = _asked(adapter)
+    assert headers["accept-encoding"] == asked
 
 
 def test_no_answer_is_classified() -> None:

@@ -219,15 +219,15 @@ class Forwarder:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SystemError as error:
             told = ToldError(502, error.message, "server_error", "stream_interrupted")
-            await _break_off(send, request, told)
+            await _break_off(send, request, headers, told)
             return
         except asyncio.CancelledError:
             stream.close()
             if self._ending.is_due:
-                await _break_off(send, request, STOPPING.told)
+                await _break_off(send, request, headers, STOPPING.told)
             raise
         except Exception:
-            await _break_off(send, request, UNEXPECTED.told)
+            await _break_off(send, request, headers, UNEXPECTED.told)
             raise
         finally:
             cut_off.cancel()
@@ -281,8 +281,14 @@ def _is_plain_event_stream(headers: HeaderList) -> bool:
     return kind.startswith(b"text/event-stream") and b"content-encoding" not in named
 
 
-async def _break_off(send: Send, request: Request, told: ToldError) -> None:
-    """End a stream whose head is out: only the stream itself can tell."""
+async def _break_off(send: Send, request: Request, headers: HeaderList, told: ToldError) -> None:
+    """End a stream whose head is out: only the stream itself can tell.
+
+    Nothing can be said in a compressed one, and clients take its end for a true one: its
+    connection is cut off.
+    """
+    if b"content-encoding" in dict(headers) and request.abort():
+        return
     chunk = b"\n\n" + request.dialect.error_event(told, request.id)
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -7,7 +7,7 @@ Credentials, hop-by-hop headers, cookies and what belongs to one of our keys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from apikeyrouter.service import Answer
+from apikeyrouter.service import Answer, readable_of
 from apikeyrouter_proxy.middleware.security_headers import SECURITY_HEADER_NAMES
 
 _HOP_BY_HOP = {
@@ -18,7 +18,7 @@ _NOT_TO_PROVIDERS = frozenset(
     _HOP_BY_HOP
     | {
         b"host", b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key", b"cookie",
-        b"content-length", b"accept-encoding", b"expect", b"forwarded", b"x-forwarded-for",
+        b"content-length", b"expect", b"forwarded", b"x-forwarded-for",
         b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"openai-organization",
         b"openai-project", b"x-request-timeout", b"x-request-id", b"origin", b"referer",
     }
@@ -33,6 +33,7 @@ _NOT_TO_CLIENTS = frozenset(
         b"x-should-retry", b"x-key-used", b"x-provider-used",
     }
 )  # fmt: skip
+_ACCEPTED = "accept-encoding"
 _ORDINARY_CONNECTIONS = (b"", b"keep-alive", b"Keep-Alive", b"close")
 _N = TypeVar("_N")
 _NAMES_KEPT = 1024
@@ -48,6 +49,9 @@ def request_headers(
 ) -> dict[str, str]:
     """Return what of the client's headers goes to a provider; a repeated one as a list.
 
+    Of `Accept-Encoding` only what can be read here, so that a compressed answer still tells
+    what it cost.
+
     Args:
         connection: The `Connection` header; headers that it names end here.
     """
@@ -60,7 +64,11 @@ def request_headers(
         passed = {name: value.decode() for name, value in pairs}
     except UnicodeDecodeError:
         passed = {name: _text_of(value) for name, value in pairs}
-    return passed if len(passed) == len(pairs) else _joined(pairs)
+    if len(passed) != len(pairs):
+        passed = _joined(pairs)
+    if _ACCEPTED in passed:
+        passed[_ACCEPTED] = readable_of(passed[_ACCEPTED])
+    return passed
 
 
 def response_headers(answer: Answer) -> list[tuple[bytes, bytes]]:

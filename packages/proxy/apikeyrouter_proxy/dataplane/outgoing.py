@@ -67,7 +67,10 @@ class Outgoing:
             if body is self._body.content:
                 body = self._body.received
             else:
-                headers = {k: v for k, v in headers.items() if k != "content-encoding"}
+                headers = _without(headers, "content-encoding")
+        # The event that the client did not ask for can only be taken out of plain bytes.
+        if asks_usage and "accept-encoding" in headers:
+            headers = _without(headers, "accept-encoding")
         return WireRequest(
             self._path_for(attempt.model), body, headers,
             query=self._query, asks_usage=asks_usage, endpoint=self._endpoint,
@@ -76,3 +79,7 @@ class Outgoing:
     def release_body(self) -> None:
         """Let go of the body: a provider's answer is there, so that nothing is sent any more."""
         self._body.release()
+
+
+def _without(headers: dict[str, str], name: str) -> dict[str, str]:
+    return {known: value for known, value in headers.items() if known != name}

@@ -4,11 +4,19 @@ import asyncio
 import contextlib
 import gzip
 import json
+import random
+import sys
 import zlib
 from typing import Any
 
+import brotli
 import httpx2
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 pytestmark = pytest.mark.integration
 
@@ -21,6 +29,8 @@ PACKED = {
     "x-gzip": gzip.compress(BODY[:50]) + gzip.compress(BODY[50:]),
     "deflate": zlib.compress(BODY),
     "Deflate": RAW_DEFLATE.compress(BODY) + RAW_DEFLATE.flush(),
+    "br": brotli.compress(BODY),
+    "zstd": zstd.compress(BODY[:50]) + zstd.compress(BODY[50:]),
 }
 
 
@@ -91,7 +101,16 @@ async def test_what_is_spliced_into_is_sent_unpacked(proxy: Any, provider: Provi
 @pytest.mark.parametrize(
     ("coding", "body", "status", "code"),
     [
-        ("br", b"whatever", 415, "unsupported_content_encoding"),
+        ("compress", b"whatever", 415, "unsupported_content_encoding"),
+        ("gzip, zstd", b"whatever", 415, "unsupported_content_encoding"),
+        ("br", b"whatever", 400, None),
+        ("br", PACKED["br"][:-1], 400, None),
+        ("br", brotli.compress(b" " * 50_000_000), 413, "request_too_large"),
+        ("zstd", b"whatever", 400, None),
+        ("zstd", PACKED["zstd"][:-1], 400, None),
+        ("zstd", zstd.compress(b" " * 50_000_000), 413, "request_too_large"),
+        ("zstd", zstd.compress(b"") * 5000, 400, None),
+        ("gzip", gzip.compress(gzip.compress(b" " * 50_000_000)), 400, None),
         ("gzip, gzip", gzip.compress(PACKED["gzip"]), 415, "unsupported_content_encoding"),
         ("gzip", gzip.compress(b" " * 50_000_000), 413, "request_too_large"),
         ("gzip", gzip.compress(BODY[:-1] + b" " * LIMIT + b"}"), 413, "request_too_large"),
@@ -103,7 +122,16 @@ async def test_what_is_spliced_into_is_sent_unpacked(proxy: Any, provider: Provi
         ("identity", BODY, 200, None),
     ],
     ids=[
-        "brotli",
+        "unknown",
+        "two",
+        "no brotli",
+        "cut brotli",
+        "brotli bomb",
+        "no zstd",
+        "cut zstd",
+        "zstd bomb",
+        "empty frames",
+        "nested bomb",
         "twice",
         "bomb",
         "beyond",
@@ -123,8 +151,22 @@ async def test_packed_body_that_cannot_be_read_is_refused(
     if status != 200:
         assert answer.json()["error"]["code"] == code
     if status == 415:
-        assert answer.headers["accept-encoding"] == "gzip, deflate"
-        assert "gzip, deflate" in answer.json()["error"]["message"]
+        assert answer.headers["accept-encoding"] == "gzip, deflate, br, zstd"
+        message = answer.json()["error"]["message"]
+        assert f"'{coding}' cannot be read: send one of gzip, deflate, br, zstd" in message
+    await until(lambda: proxy.app.bodies.held_bytes == 0)
+
+
+@pytest.mark.parametrize("coding", PACKED)
+async def test_any_damage_is_told_and_holds_nothing(coding: str, proxy: Any, until: Any) -> None:
+    chance = random.Random(coding)
+    packed = PACKED[coding]
+    async with httpx2.AsyncClient(base_url=proxy.url) as client:
+        for _ in range(40):
+            at, noise = chance.randrange(len(packed)), chance.randbytes(chance.randrange(1, 9))
+            body = packed[:at] + noise + packed[at + chance.randrange(9) :]
+            answer = await client.post(CHAT, content=body, headers={"content-encoding": coding})
+            assert answer.status_code in (200, 400, 413)
     await until(lambda: proxy.app.bodies.held_bytes == 0)
 
 

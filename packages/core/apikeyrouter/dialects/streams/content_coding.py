@@ -1,26 +1,16 @@
-"""Bodies that come compressed though none was asked for: unpacked to be judged, not to be passed.
+"""Answers that come compressed: unpacked to be judged and counted, passed as they came.
 
-Only what the standard library unpacks is read; anything else passes unread.
+What is compressed in a way that nothing here unpacks passes unread.
 """
 
-import zlib
-from typing import Protocol
-
 from apikeyrouter.dialects.dialect import Tap
+from apikeyrouter.dialects.streams.unpacking import Unpacker, unpack, unpacker_of
 from apikeyrouter.domain.models.token_usage import Usage
 
-#: A packed body is not unpacked beyond this; what follows stays unread.
+#: A whole answer that unpacks to more passes unread.
 LONGEST_UNPACKED_BYTES = 2**25
-#: The window for gzip and zlib alike.
-_EITHER = zlib.MAX_WBITS | 32
-_READABLE = frozenset({"gzip", "x-gzip", "deflate"})
-
-
-class Unpacker(Protocol):
-    """What `zlib.decompressobj` gives."""
-
-    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
-        """Return what *data* adds."""
+#: A stream of which one chunk unpacks to more passes unread from there on.
+_LONGEST_CHUNK_BYTES = 2**24
 
 
 def is_plain(encoding: str | None) -> bool:
@@ -28,19 +18,24 @@ def is_plain(encoding: str | None) -> bool:
     return (encoding or "identity").strip().lower() in ("identity", "")
 
 
-def unpacker_of(encoding: str) -> Unpacker | None:
-    """Return what unpacks this `Content-Encoding` piece by piece; `None` if nothing here does."""
-    return zlib.decompressobj(_EITHER) if encoding.strip().lower() in _READABLE else None
-
-
-def unpacked(body: bytes, encoding: str | None) -> bytes | None:
-    """Return *body* as it reads, `None` when it cannot be unpacked."""
-    if is_plain(encoding):
+async def unpacked(body: bytes, encoding: str | None) -> bytes | None:
+    """Return *body* as it reads, as far as it goes if it was cut; `None` when it cannot be read."""
+    if encoding is None or is_plain(encoding):
         return body
-    unpacker = unpacker_of(encoding or "")
+    unpacker = unpacker_of(encoding)
+    if unpacker is None:
+        return None
+    size = 0
+
+    def hold(more: int) -> None:
+        nonlocal size
+        size += more
+        if size > LONGEST_UNPACKED_BYTES:
+            raise ValueError("it unpacks to too much")
+
     try:
-        return unpacker.decompress(body, LONGEST_UNPACKED_BYTES) if unpacker is not None else None
-    except zlib.error:
+        return await unpack(body, unpacker, hold)
+    except ValueError:
         return None
 
 
@@ -63,8 +58,8 @@ class PackedTap:
         plain = b""
         if self._unpacker is not None:
             try:
-                plain = self._tap.feed(self._unpacker.decompress(chunk))
-            except zlib.error:
+                plain = self._read(self._unpacker, chunk)
+            except ValueError:
                 self._unpacker = None
         return plain if self._passes_plain else chunk
 
@@ -87,6 +82,18 @@ class PackedTap:
     def complete(self) -> bool:
         """Whether the end came; what cannot be unpacked any more is taken for complete."""
         return self._unpacker is None or self._tap.complete
+
+    def _read(self, unpacker: Unpacker, chunk: bytes) -> bytes:
+        """Read what *chunk* unpacks to; return it if it is to pass."""
+        size, passed = 0, []
+        for text in unpacker.steps(chunk):
+            size += len(text)
+            if size > _LONGEST_CHUNK_BYTES:
+                raise ValueError("it unpacks to too much")
+            plain = self._tap.feed(text)
+            if self._passes_plain:
+                passed.append(plain)
+        return b"".join(passed)
 
 
 class BlindTap:

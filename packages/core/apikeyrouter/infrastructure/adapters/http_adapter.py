@@ -26,7 +26,7 @@ from apikeyrouter.infrastructure.adapters.errors import error_classification
 from apikeyrouter.infrastructure.adapters.errors.error_bodies import masked
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS, Transport
 
-#: Bodies pass as they are, so they must come uncompressed.
+#: Bodies pass as they are, so they come uncompressed unless the caller wants it otherwise.
 _IDENTITY = {"accept-encoding": "identity"}
 #: Of calls that no client asked for; some providers refuse callers without a name.
 OWN_HEADERS: Mapping[str, str] = {"user-agent": "apikeyrouter", "accept": "application/json"}
@@ -154,7 +154,7 @@ class HttpAdapter(WireAdapter):
         # Lower-case like a caller's, so that none of them can be sent beside ours.
         self._credential_header = credential_header.lower()
         self._credential_prefix = credential_prefix
-        self._headers = {**_IDENTITY, **{k.lower(): v for k, v in (headers or {}).items()}}
+        self._headers = {k.lower(): v for k, v in (headers or {}).items()}
         connection = connection or ConnectionOptions()
         self.first_token_timeout_s = connection.first_token_timeout_s
         self.stall_timeout_s = connection.stall_timeout_s
@@ -166,9 +166,11 @@ class HttpAdapter(WireAdapter):
     async def send(self, request: WireRequest, secret: str) -> WireResponse:
         """Send *request* with *secret*; whatever the status, the caller closes the answer.
 
-        Names of the request's headers are lower-case.
+        Names of the request's headers are lower-case. Its `accept-encoding` should name only
+        what can be read here (`readable_of`); without one the answer comes uncompressed.
         """
         headers = {
+            **_IDENTITY,
             **request.headers,
             **self._headers,
             self._credential_header: self._credential_prefix + secret,
@@ -278,7 +280,7 @@ class HttpAdapter(WireAdapter):
 
     async def get_health(self) -> HealthState:
         """Say whether the provider answers at all; no key is shown, and a refusal is an answer."""
-        headers = {**OWN_HEADERS, **self._headers}
+        headers = {**_IDENTITY, **OWN_HEADERS, **self._headers}
         url = self._url_of(WireRequest(self.models_path))
         started = time.perf_counter()
         try:

@@ -6,8 +6,8 @@ together have a limit, so that no number of clients fills the memory.
 
 import asyncio
 
+from apikeyrouter.service import READABLE_CODINGS, BadBodyError, unpack, unpacker_of
 from apikeyrouter_proxy.dataplane.asgi import Message, Receive, Request
-from apikeyrouter_proxy.dataplane.bodies import content_coding
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal, retry_hints
 from apikeyrouter_proxy.memory import memory_bytes
 
@@ -101,9 +101,7 @@ class BodyReader:
             ClientGoneError: The client left.
         """
         headers = request.headers
-        coding = content_coding.coding_of(headers) if b"content-encoding" in headers else b""
-        if coding and not content_coding.is_known(coding):
-            raise RefusedBodyError(_unknown_coding(coding), is_unread=True)
+        coding = _coding_of(headers) if b"content-encoding" in headers else ""
         declared = headers.get(b"content-length", b"")
         if declared.isdigit():
             self._check_declared(int(declared))
@@ -165,8 +163,9 @@ class BodyReader:
             body.hold(len(parts[-1]))
         return b"".join(parts)
 
-    async def _unpack(self, body: Body, coding: bytes) -> bytes:
-        size = 0
+    async def _unpack(self, body: Body, coding: str) -> bytes:
+        unpacker, size = unpacker_of(coding), 0
+        assert unpacker is not None  # noqa: S101 - no other coding comes this far
 
         def hold(more: int) -> None:
             nonlocal size
@@ -176,27 +175,45 @@ class BodyReader:
             body.hold(more)
 
         try:
-            return await content_coding.unpack(body.received, coding, hold)
+            content = await unpack(body.received, unpacker, hold)
+        except ValueError as error:
+            raise _damaged(coding, str(error)) from None
         except RefusedBodyError as error:
             # All of it is here.
             error.is_unread = False
             raise
+        if not unpacker.is_whole:
+            raise _damaged(coding, "its end is missing")
+        return content
 
     def _too_large(self) -> ErrorAnswer:
         message = f"the body is larger than {self.most_bytes:,} bytes"
         return refusal(413, message, code="request_too_large")
 
 
-def _unknown_coding(coding: bytes) -> ErrorAnswer:
-    shown = coding[:40].decode("latin-1")
+def _coding_of(headers: dict[bytes, bytes]) -> str:
+    """Return what a body is packed by, empty if by nothing; raise if it cannot be read."""
+    coding = headers[b"content-encoding"].decode("latin-1").strip().lower()
+    if coding in ("", "identity"):
+        return ""
+    if unpacker_of(coding) is None:
+        raise RefusedBodyError(_unknown_coding(coding), is_unread=True)
+    return coding
+
+
+def _unknown_coding(coding: str) -> ErrorAnswer:
     answer = refusal(
         415,
-        f"bodies with Content-Encoding '{shown}' cannot be read: "
-        f"send {content_coding.CODINGS.decode()}, or no compression at all",
+        f"bodies with Content-Encoding '{coding[:40]}' cannot be read: "
+        f"send one of {READABLE_CODINGS}, or no compression at all",
         code="unsupported_content_encoding",
     )
-    answer.headers = [(b"accept-encoding", content_coding.CODINGS)]
+    answer.headers = [(b"accept-encoding", READABLE_CODINGS.encode())]
     return answer
+
+
+def _damaged(coding: str, why: str) -> BadBodyError:
+    return BadBodyError(f"the body is not whole as Content-Encoding {coding} says: {why}")
 
 
 _NO_ROOM = refusal(
