@@ -21,7 +21,7 @@ from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.failures.table import Consequence
 from apikeyrouter.domain.feed.events import AttemptEnded, AttemptStarted
 from apikeyrouter.domain.feed.request_events import attempt_ended_event, attempt_started_event
-from apikeyrouter.domain.interfaces.provider_adapter import Serving, WireAdapter
+from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.key_slot import KeyVersion
 from apikeyrouter.domain.ledger.ledger import NOTHING, Amounts, amounts_of_call
 from apikeyrouter.domain.limits.observation import ObservedLimit
@@ -130,19 +130,16 @@ class Attempt:
 
     def note_tried(self, *, is_spoken: bool) -> None:
         """Remember whether its provider serves the endpoint as it is, which nobody knew."""
-        adapter = self.provider.adapter
-        if isinstance(adapter, WireAdapter):
-            adapter.note_tried(self.demand.endpoint, is_spoken=is_spoken)
+        if self.provider.wire is not None:
+            self.provider.wire.note_tried(self.demand.endpoint, is_spoken=is_spoken)
         if not is_spoken:
             self._context.engine.routes.forget_servings()
 
     @property
     def asks_usage(self) -> bool:
         """Whether its provider tells the usage of a stream when the client's bytes ask for it."""
-        adapter = self.provider.adapter
-        if not isinstance(adapter, WireAdapter) or not self.is_native:
-            return False
-        return adapter.asks_usage(self.model)
+        wire = self.provider.wire
+        return wire is not None and self.is_native and wire.asks_usage(self.model)
 
     @property
     def tries_next(self) -> bool:

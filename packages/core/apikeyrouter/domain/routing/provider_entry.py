@@ -22,6 +22,7 @@ class ProviderEntry:
         known_models: Names that any of its keys was told to exist, for `/v1/models` and hints.
         listed_by_key: What each key was told by its own list: evidence, never the whole truth,
             since aliases and variants (`model:online`) are rarely listed.
+        wire: Its adapter where requests can be built for it; `None` where it is a user's own.
     """
 
     id: str
@@ -30,23 +31,27 @@ class ProviderEntry:
     known_models: tuple[str, ...] = ()
     listed_by_key: dict[str, frozenset[str]] = field(default_factory=dict)
     slots: dict[str, KeySlot] = field(default_factory=dict)
+    wire: WireAdapter | None = field(init=False)
     _listed: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        # Every request asks several times, and to look at an abstract class costs.
+        self.wire = self.adapter if isinstance(self.adapter, WireAdapter) else None
 
     @property
     def admission(self) -> Admission:
         """How it charges a request that it lets in."""
-        return self.adapter.admission if isinstance(self.adapter, WireAdapter) else Admission()
+        return self.wire.admission if self.wire is not None else Admission()
 
     def serving(self, endpoint: str) -> Serving:
         """Say how it serves *endpoint*; a user's own adapter takes whatever it is asked."""
-        adapter = self.adapter
-        return adapter.serving(endpoint) if isinstance(adapter, WireAdapter) else Serving.NATIVE
+        return self.wire.serving(endpoint) if self.wire is not None else Serving.NATIVE
 
     def group(self, model: str, endpoint: str) -> str:
         """Return the group whose limits requests for *model* at *endpoint* share."""
-        if not isinstance(self.adapter, WireAdapter):
+        if self.wire is None:
             return ALL_MODELS
-        return self.adapter.limit_group(model, endpoint) or ALL_MODELS
+        return self.wire.limit_group(model, endpoint) or ALL_MODELS
 
     def serves(self, model: str) -> bool:
         """Tell whether its patterns admit *model*; what it lists excludes nothing."""
