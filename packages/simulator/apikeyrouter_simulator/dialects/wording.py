@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -11,13 +12,14 @@ WORDS: Final = (
     "the ", "router ", "finds ", "a ", "key ", "with ", "room ", "and ", "says ", "why ",
 )  # fmt: skip
 ARGUMENTS: Final = {"place": "here"}
-ARGUMENTS_JSON: Final = '{"place":"here"}'
 
 #: Marks in a request's text, and what they ask for.
 PARALLEL: Final = b"[[parallel]]"
 THINK: Final = b"[[think]]"
 BLOCK: Final = b"[[block]]"
 SAFETY: Final = b"[[safety]]"
+#: `[[call NAME FIELD=TEXT]]`: a call of this tool with this one argument.
+_CALL: Final = re.compile(rb"\[\[call ([\w.-]{1,64}) (\w{1,64})=([^\]\"\\\\]{0,400})\]\]")
 
 
 @lru_cache(maxsize=512)
@@ -46,9 +48,23 @@ def tools_called(names: list[str], body: bytes, chosen: str | None = None) -> li
     Args:
         chosen: The one that the client insists on.
     """
+    wished = _CALL.search(body)
+    if wished is not None and wished[1].decode() in names:
+        return [wished[1].decode()]
     if PARALLEL in body and len(names) > 1 and chosen is None:
         return names
     return [chosen] if chosen in names else names[:1]
+
+
+def arguments_of(body: bytes) -> dict[str, str]:
+    """Return the arguments of a tool call: what the text asks for, or the usual ones."""
+    wished = _CALL.search(body)
+    return {wished[2].decode(): wished[3].decode("utf-8", "replace")} if wished else ARGUMENTS
+
+
+def arguments_json(body: bytes) -> str:
+    """Return the arguments of a tool call as JSON."""
+    return msgspec.json.encode(arguments_of(body)).decode()
 
 
 def thoughts_among(made: int) -> int:

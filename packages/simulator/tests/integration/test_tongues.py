@@ -145,3 +145,44 @@ def test_anthropic_refuses_what_is_too_large(simulator: RunningSimulator) -> Non
 def test_path_of_a_tongue_that_is_not_spoken_is_404(simulator, path, headers, shape) -> None:
     status, _, data = ask(simulator, path, CHAT, headers)
     assert (status, set(data)) == (404, shape)
+
+
+ASKED = "do [[call time zone=Europe/Oslo 1]] it"
+TIME, PLACE = {"type": "object", "properties": {}}, ("place", "time")
+FUNCTIONS = [{"type": "function", "function": {"name": name}} for name in PLACE]
+FLAT = [{"type": "function", "name": name, "parameters": TIME} for name in PLACE]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        (
+            "v1/chat/completions",
+            {"model": "m", "messages": [{"role": "user", "content": ASKED}], "tools": FUNCTIONS},
+            BEARER,
+        ),
+        (
+            "v1/messages",
+            {
+                "model": "m", "messages": [{"role": "user", "content": ASKED}], "max_tokens": 50,
+                "tools": [{"name": name, "input_schema": TIME} for name in PLACE],
+            },
+            BEARER | ANTHROPIC,
+        ),
+        ("v1/responses", {"model": "m", "input": ASKED, "tools": FLAT}, BEARER),
+        (
+            "v1beta/models/m:generateContent",
+            {
+                "contents": [{"parts": [{"text": ASKED}]}],
+                "tools": [{"functionDeclarations": [{"name": name} for name in PLACE]}],
+            },
+            BEARER,
+        ),
+    ],
+    ids=["chat", "messages", "responses", "generateContent"],
+)  # fmt: skip
+def test_mark_calls_the_tool_that_it_names(simulator, path, body, headers) -> None:
+    status, _, data = ask(simulator, f"babel/{path}", body, headers)
+    text = json.dumps(data).replace("\\", "").replace(" ", "")
+    assert (status, '"time"' in text, '{"zone":"Europe/Oslo1"}' in text) == (200, True, True)
+    assert '"place"' not in text.partition('"tools"')[0]

@@ -108,7 +108,7 @@ class Message(Asked):
         for number, tool in enumerate(tools, 1):
             name = f"toolu_{drawn.name}_{number}"
             block = {"type": "tool_use", "id": name, "name": tool, "input": {}}
-            yield block, {"input": wording.ARGUMENTS}
+            yield block, {"input": wording.arguments_of(self.body)}
         if not tools:
             yield (
                 {"type": "text", "text": ""},
@@ -126,7 +126,7 @@ class Message(Asked):
         """Yield what is added to a block, a token at a time."""
         kind = empty["type"]
         if kind == "tool_use":
-            arguments = wording.ARGUMENTS_JSON
+            arguments = wording.arguments_json(self.body)
             # The first piece is empty, as the real one is.
             for part in ("", arguments[:6], arguments[6:]):
                 yield {"type": "input_json_delta", "partial_json": part}

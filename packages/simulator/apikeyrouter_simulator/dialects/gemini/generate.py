@@ -124,7 +124,8 @@ class Generation(Asked):
         """Return the parts that call functions; the first one bears the signature of a thought."""
         parts: list[Json] = []
         for number, name in enumerate(self.request.tools_called(self.body), 1):
-            called = {"id": f"{drawn.name}-{number}", "name": name, "args": wording.ARGUMENTS}
+            arguments = wording.arguments_of(self.body)
+            called = {"id": f"{drawn.name}-{number}", "name": name, "args": arguments}
             parts.append({"functionCall": called})
         if parts and self._thoughts(drawn):
             parts[0]["thoughtSignature"] = wording.signature_of("thought")

@@ -10,6 +10,7 @@ import msgspec
 
 from apikeyrouter_simulator import asgi
 from apikeyrouter_simulator.asgi import Headers
+from apikeyrouter_simulator.dialects import wording
 from apikeyrouter_simulator.dialects.dialect import (
     Asked,
     Desk,
@@ -75,7 +76,8 @@ class Text(Asked):
             return shapes.embeddings(request, given)
         tools = shapes.tools_called(request, self.body)
         if tools:
-            return shapes.tool_answer(drawn.name, request.model, tools, given, made)
+            arguments = wording.arguments_json(self.body)
+            return shapes.tool_answer(drawn.name, request.model, tools, arguments, given, made)
         return shapes.plain(
             self.kind, drawn.name, request.model, given, made, _finish(drawn), echo=drawn.echo
         )
@@ -84,10 +86,12 @@ class Text(Asked):
         """Write all events of a stream."""
         request = self.request
         wants = bool(request.stream_options and request.stream_options.include_usage)
+        tools = shapes.tools_called(request, self.body)
         events = list(
             shapes.chunks(
                 self.kind, drawn.name, request.model, drawn.made, _finish(drawn),
-                tools=shapes.tools_called(request, self.body), usage_too=wants, echo=drawn.echo,
+                tools=tools, arguments=wording.arguments_json(self.body) if tools else "",
+                usage_too=wants, echo=drawn.echo,
             )
         )  # fmt: skip
         if not drawn.finishes:

@@ -156,9 +156,11 @@ def plain(
     return b'{"id":"' + name.encode() + b'",' + rest
 
 
-def tool_answer(name: str, model: str, tools: Sequence[str], given: int, made: int) -> bytes:
+def tool_answer(
+    name: str, model: str, tools: Sequence[str], arguments: str, given: int, made: int
+) -> bytes:
     """Write a whole answer that calls tools."""
-    calls = [_call(tool, number) for number, tool in enumerate(tools, 1)]
+    calls = [_call(tool, number, arguments) for number, tool in enumerate(tools, 1)]
     message = {"role": "assistant", "content": None, "tool_calls": calls}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     return msgspec.json.encode(
@@ -169,20 +171,19 @@ def tool_answer(name: str, model: str, tools: Sequence[str], given: int, made: i
     )  # fmt: skip
 
 
-def _call(tool: str, number: int, arguments: str = wording.ARGUMENTS_JSON) -> dict[str, object]:
+def _call(tool: str, number: int, arguments: str) -> dict[str, object]:
     function = {"name": tool, "arguments": arguments}
     return {"id": f"call_{number}", "type": "function", "function": function}
 
 
-def _call_deltas(tools: Sequence[str]) -> Iterator[dict[str, object]]:
+def _call_deltas(tools: Sequence[str], arguments: str) -> Iterator[dict[str, object]]:
     """Yield the deltas that call tools: one alone at once, several piece by piece."""
     if len(tools) == 1:
-        calls = [{"index": 0, **_call(tools[0], 1)}]
+        calls = [{"index": 0, **_call(tools[0], 1, arguments)}]
         yield {"role": "assistant", "tool_calls": calls}
         return
     for i, tool in enumerate(tools):
         yield {"role": "assistant", "tool_calls": [{"index": i, **_call(tool, i + 1, "")}]}
-    arguments = wording.ARGUMENTS_JSON
     for part in (arguments[:6], arguments[6:]):
         # The arguments of all calls grow side by side.
         for i in range(len(tools)):
@@ -197,12 +198,13 @@ def chunks(
     finish: str,
     *,
     tools: Sequence[str],
+    arguments: str,
     usage_too: bool,
     echo: str = "",
 ) -> Iterator[bytes]:
     """Write the events of a stream that begins with *echo*, without usage and `[DONE]`."""
     if tools:
-        for delta in _call_deltas(tools):
+        for delta in _call_deltas(tools, arguments):
             yield _chunk(endpoint, name, model, delta, usage_too)
         yield _chunk(endpoint, name, model, {}, usage_too, finish="tool_calls")
         return

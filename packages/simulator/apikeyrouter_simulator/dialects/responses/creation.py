@@ -154,7 +154,7 @@ class Creation(Asked):
                 {
                     "id": f"fc_{drawn.name}_{number}", "type": "function_call", "name": name,
                     "call_id": f"call_{drawn.name}_{number}", "status": "completed",
-                    "arguments": wording.ARGUMENTS_JSON,
+                    "arguments": wording.arguments_json(self.body),
                 }
             )  # fmt: skip
         if not calls:
