@@ -152,13 +152,9 @@ class _Call:
 
     async def answer(self) -> None:
         """Answer in whichever way the scenario has it."""
-        secret = self._dialect.secret(self._incoming)
-        if isinstance(secret, Refusal):
-            await self._refuse(secret)
-            return
-        key = self._world.keys.get((self._provider, secret))
-        if key is None:
-            await self._refuse(Refusal("unknown_key"))
+        key = self._key()
+        if isinstance(key, Refusal):
+            await self._refuse(key)
             return
         asked = self._read()
         if isinstance(asked, Refusal):
@@ -167,6 +163,16 @@ class _Call:
             await self._answer_free(key, asked)
         else:
             await self._answer_asked(key, asked)
+
+    def _key(self) -> SimKey | Refusal:
+        """Find the key that the request is made with."""
+        name = self._dialect.key_name(self._incoming)
+        if name is not None:
+            return self._world.key_named(self._provider, name) or Refusal("unknown_key")
+        secret = self._dialect.secret(self._incoming)
+        if isinstance(secret, Refusal):
+            return secret
+        return self._world.keys.get((self._provider, secret)) or Refusal("unknown_key")
 
     def _read(self) -> Asked | FreeCall | Refusal:
         """Read the request."""
@@ -298,7 +304,8 @@ class _Call:
     def _desk(self, key: SimKey) -> Desk:
         models = key.facts.models or ["sim-small", "sim-large"]
         scope = (key.provider, key.scope.name)
-        return Desk(self._name, scope, self._world.store, models, self._simulator.now())
+        now = self._simulator.now()
+        return Desk(self._name, scope, self._world.store, models, now, key.name)
 
     async def _refuse_by(self, condition: Condition) -> int:
         """Refuse a call as a condition has it; return the status."""
@@ -326,7 +333,9 @@ def create_app(scenario: Scenario, clock: Callable[[], float] = time.time) -> Si
 
 def _incoming(scope: Scope, path: str, body: bytes) -> Incoming:
     query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
-    return Incoming(scope.get("method", "GET"), path, query, dict(scope["headers"]), body)
+    prefix = scope["path"].removesuffix(path)
+    method = scope.get("method", "GET")
+    return Incoming(method, path, query, dict(scope["headers"]), body, prefix=prefix)
 
 
 def _paced(reply: Reply, conditions: dict[str, Condition]) -> Reply:

@@ -270,6 +270,11 @@ class World:
                 tally.failed += 1
                 tally.failed_by[outcome] = tally.failed_by.get(outcome, 0) + 1
 
+    def key_named(self, provider: str, name: str) -> SimKey | None:
+        """Return the key of that name."""
+        keys = self.keys.values()
+        return next((key for key in keys if (key.provider, key.name) == (provider, name)), None)
+
     def fail(self, key: SimKey, kind: str) -> None:
         """Count one call that failed before it was let in."""
         for tally in (key.tally, key.scope.tally):

@@ -49,6 +49,7 @@ class Incoming:
         path: After the provider, without a slash at the beginning: `v1/messages`.
         headers: By lower-case name; of several alike the last.
         body: Unpacked.
+        prefix: What stands before *path* where it was asked.
         session: Of a request over a WebSocket, what its connection remembers.
     """
 
@@ -58,6 +59,13 @@ class Incoming:
     headers: Mapping[bytes, bytes]
     body: bytes = b""
     session: dict[str, list[dict[str, Any]]] | None = None
+    prefix: str = "/"
+
+    @property
+    def base(self) -> str:
+        """Where the client reached its provider."""
+        host = self.headers.get(b"host", b"").decode("latin-1")
+        return f"http://{host}{self.prefix}".rstrip("/")
 
     @property
     def bearer(self) -> str | None:
@@ -100,13 +108,18 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where a free call is answered: whose it is, what is kept, and what is served."""
+    """Where a free call is answered: whose it is, what is kept, and what is served.
+
+    Attributes:
+        key: The name of the key that it is made with.
+    """
 
     name: str
     scope: ScopeId
     store: Store
     models: Sequence[str]
     now: float
+    key: str = ""
 
 
 class Asked(ABC):
@@ -206,6 +219,10 @@ class Dialect(ABC):
     @abstractmethod
     def secret(self, incoming: Incoming) -> str | Refusal:
         """Return the key that a request is made with."""
+
+    def key_name(self, incoming: Incoming) -> str | None:  # noqa: ARG002 - others need it
+        """Return the name of the key that an address was made for, which then needs no key."""
+        return None
 
     @abstractmethod
     def read(self, incoming: Incoming) -> Asked | FreeCall | Refusal:

@@ -2,15 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from apikeyrouter_simulator import asgi
 from apikeyrouter_simulator.asgi import Headers
-from apikeyrouter_simulator.dialects.anthropic import turns
+from apikeyrouter_simulator.dialects.anthropic import objects, turns
 from apikeyrouter_simulator.dialects.anthropic.messages import Message, error
+from apikeyrouter_simulator.dialects.anthropic.pages import page
 from apikeyrouter_simulator.dialects.dialect import (
     Asked,
     Desk,
@@ -63,7 +64,9 @@ class AnthropicDialect(Dialect):
     def knows(self, incoming: Incoming) -> bool:
         """Tell whether it has this path."""
         path = incoming.path
-        return path in ("v1/messages", "v1/messages/count_tokens") or bool(_MODELS.fullmatch(path))
+        if path in ("v1/messages", "v1/messages/count_tokens") or objects.knows(path):
+            return True
+        return _MODELS.fullmatch(path) is not None
 
     def secret(self, incoming: Incoming) -> str | Refusal:
         """Return the key of its own header, else the bearer's token."""
@@ -83,6 +86,8 @@ class AnthropicDialect(Dialect):
             return Refusal("too_large")
         if incoming.path.startswith("v1/models"):
             return FreeCall(lambda desk: _models(incoming, desk), lists_models=True)
+        if objects.knows(incoming.path):
+            return objects.read(incoming)
         counts_only = incoming.path != "v1/messages"
         request = turns.read(incoming.body, version, counts_only=counts_only)
         if isinstance(request, str):
@@ -169,24 +174,3 @@ def _model(name: str) -> dict[str, object]:
         "type": "model", "id": name, "display_name": name.title(),
         "created_at": "2026-01-01T00:00:00Z", "max_input_tokens": 200_000, "max_tokens": 64_000,
     }  # fmt: skip
-
-
-def page(objects: Sequence[dict[str, object]], incoming: Incoming) -> Whole | Refusal:
-    """Write a page of a list, as `limit`, `after_id` and `before_id` have it."""
-    query = incoming.query
-    limit = query.get("limit", "20")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
-        return Refusal("bad_request", "limit: should be from 1 to 1000")
-    names = [str(entry["id"]) for entry in objects]
-    after, before = query.get("after_id"), query.get("before_id")
-    for name in (after, before):
-        if name is not None and name not in names:
-            return Refusal("bad_request", f"no such id: {name}")
-    begin = names.index(after) + 1 if after else 0
-    end = names.index(before) if before else len(names)
-    if before:
-        begin = max(begin, end - int(limit))
-    shown = list(objects[begin:end])[: int(limit)]
-    more = begin > 0 if before else begin + len(shown) < end
-    ids = [entry["id"] for entry in shown] or [None]
-    return _json({"data": shown, "has_more": more, "first_id": ids[0], "last_id": ids[-1]})

@@ -16,8 +16,9 @@ from apikeyrouter_simulator.dialects.dialect import (
     Refusal,
     Whole,
 )
-from apikeyrouter_simulator.dialects.gemini import contents, errors
+from apikeyrouter_simulator.dialects.gemini import contents, errors, files
 from apikeyrouter_simulator.dialects.gemini.generate import Generation, read_embedding
+from apikeyrouter_simulator.dialects.gemini.pages import page
 from apikeyrouter_simulator.quotas.limits import Shortfall
 
 _ACTION = re.compile(
@@ -64,13 +65,17 @@ class GeminiDialect(Dialect):
         return (
             b"x-goog-api-key" in incoming.headers
             or "key" in incoming.query
-            or incoming.path.startswith("v1beta/")
+            or incoming.path.startswith(("v1beta/", "upload/"))
         )
 
     def knows(self, incoming: Incoming) -> bool:
         """Tell whether it has this path."""
         path = incoming.path
-        return bool(_ACTION.fullmatch(path) or _MODELS.fullmatch(path))
+        return bool(_ACTION.fullmatch(path) or _MODELS.fullmatch(path)) or files.knows(path)
+
+    def key_name(self, incoming: Incoming) -> str | None:
+        """Return the name of the key that an upload was begun with."""
+        return files.key_name(incoming)
 
     def secret(self, incoming: Incoming) -> str | Refusal:
         """Return the only credential of a request."""
@@ -88,6 +93,8 @@ class GeminiDialect(Dialect):
     def read(self, incoming: Incoming) -> Asked | FreeCall | Refusal:
         """Read a request."""
         match = _ACTION.fullmatch(incoming.path)
+        if files.knows(incoming.path):
+            return files.read(incoming)
         if match is None:
             return FreeCall(lambda desk: _models(incoming, desk), lists_models=True)
         model, action = match[1], match[2]
@@ -152,18 +159,6 @@ def _models(incoming: Incoming, desk: Desk) -> Whole | Refusal:
     if name is not None:
         return _json(_model(name)) if name in desk.models else Refusal("unknown_model", name)
     return page("models", [_model(model) for model in desk.models], incoming)
-
-
-def page(what: str, objects: list[dict[str, object]], incoming: Incoming) -> Whole | Refusal:
-    """Write a page of a list; its token is where the next one begins."""
-    size, token = incoming.query.get("pageSize", "50"), incoming.query.get("pageToken", "0")
-    if not (size.isdecimal() and token.isdecimal()):
-        return Refusal("bad_request", "pageSize and pageToken should be numbers of a list")
-    begin, end = int(token), int(token) + (int(size) or 50)
-    answer: dict[str, object] = {what: objects[begin:end]}
-    if end < len(objects):
-        answer["nextPageToken"] = str(end)
-    return _json(answer)
 
 
 def _model(name: str) -> dict[str, object]:

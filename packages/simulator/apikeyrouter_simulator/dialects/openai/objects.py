@@ -5,15 +5,14 @@ Every kind is listed, shown and deleted alike; `MAKERS` and `DEEDS` say what is 
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from apikeyrouter_simulator import asgi
-from apikeyrouter_simulator.dialects.dialect import Desk, FreeCall, Incoming, Refusal, Whole
-from apikeyrouter_simulator.dialects.multipart import BodyPart, parts_of
+from apikeyrouter_simulator.dialects.dialect import FreeCall, Incoming, Refusal, Whole
 from apikeyrouter_simulator.dialects.store import Kept
+from apikeyrouter_simulator.dialects.wish import Json, Wish
 
 _PATH = re.compile(
     r"v1/(files|uploads|batches|vector_stores|conversations)(?:/([^/]+))?(?:/([^/]+))?"
@@ -25,44 +24,6 @@ _NAMES = {
     "conversations": "conversation",
 }  # fmt: skip
 _BINARY = (b"content-type", b"application/octet-stream")
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked about an object, and where it is kept."""
-
-    incoming: Incoming
-    desk: Desk
-    kind: str
-    name: str = ""
-
-    def json(self) -> Json:
-        """Return the body; nothing if it is no object."""
-        try:
-            return msgspec.json.decode(self.incoming.body or b"{}", type=Json)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return {}
-
-    def parts(self) -> dict[str, BodyPart]:
-        """Return the parts of the body by name."""
-        kind = self.incoming.headers.get(b"content-type", b"")
-        return {part.name: part for part in parts_of(kind, self.incoming.body) or ()}
-
-    def find(self, kind: str, name: object) -> Kept | None:
-        """Return an object of this scope."""
-        return self.desk.store.get(self.desk.scope, kind, str(name))
-
-    def keep(self, kind: str, data: Json, content: bytes = b"") -> Kept:
-        """Keep an object."""
-        kept = Kept(data, content)
-        self.desk.store.put(self.desk.scope, kind, kept.id, kept)
-        return kept
-
-    def missing(self, name: object) -> Refusal:
-        """Say that there is no such object in this scope."""
-        return Refusal("unknown_object", f"{_NAMES.get(self.kind, self.kind)} '{name}'")
 
 
 def knows(path: str) -> bool:
@@ -104,9 +65,13 @@ def page(shown: list[Json], *, more: bool = False) -> Whole:
     )  # fmt: skip
 
 
+def _missing(wish: Wish) -> Refusal:
+    return Refusal("unknown_object", f"{_NAMES[wish.kind]} '{wish.name}'")
+
+
 def _list(wish: Wish) -> Whole:
     """Write a page, newest first."""
-    found = [kept.data for kept in wish.desk.store.all(wish.desk.scope, wish.kind)][::-1]
+    found = [kept.data for kept in wish.all()][::-1]
     after = wish.incoming.query.get("after")
     ids = [entry["id"] for entry in found]
     begin = ids.index(after) + 1 if after in ids else 0
@@ -118,7 +83,7 @@ def _list(wish: Wish) -> Whole:
 def _show(wish: Wish) -> Whole | Refusal:
     kept = wish.find(wish.kind, wish.name)
     if kept is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     if wish.kind == "batches":
         _finish_batch(wish, kept)
     return answer(kept.data)
@@ -127,7 +92,7 @@ def _show(wish: Wish) -> Whole | Refusal:
 def _delete(wish: Wish) -> Whole | Refusal:
     kept = wish.desk.store.pop(wish.desk.scope, wish.kind, wish.name)
     if kept is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     name = _NAMES[wish.kind]
     kind = name if name == "file" else f"{name}.deleted"
     return answer({"id": wish.name, "object": kind, "deleted": True})
@@ -136,7 +101,7 @@ def _delete(wish: Wish) -> Whole | Refusal:
 def _update(wish: Wish) -> Whole | Refusal:
     kept = wish.find(wish.kind, wish.name)
     if kept is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     kept.data |= {
         name: value for name, value in wish.json().items() if name in ("name", "metadata")
     }
@@ -154,8 +119,7 @@ def _file(wish: Wish, filename: str, purpose: str, content: bytes) -> Kept:
 
 
 def _make_file(wish: Wish) -> Whole | Refusal:
-    parts = wish.parts()
-    file, purpose = parts.get("file"), parts.get("purpose")
+    file, purpose = wish.part("file"), wish.part("purpose")
     if file is None or purpose is None:
         missing = "purpose" if file is not None else "file"
         return Refusal("bad_request", f"Missing required parameter: '{missing}'.")
@@ -164,7 +128,7 @@ def _make_file(wish: Wish) -> Whole | Refusal:
 
 def _content(wish: Wish) -> Whole | Refusal:
     kept = wish.find("files", wish.name)
-    return Whole(200, [_BINARY], kept.content) if kept else wish.missing(wish.name)
+    return Whole(200, [_BINARY], kept.content) if kept else _missing(wish)
 
 
 def _make_upload(wish: Wish) -> Whole | Refusal:
@@ -182,9 +146,9 @@ def _make_upload(wish: Wish) -> Whole | Refusal:
 
 
 def _add_part(wish: Wish) -> Whole | Refusal:
-    data = wish.parts().get("data")
+    data = wish.part("data")
     if wish.find("uploads", wish.name) is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     if data is None:
         return Refusal("bad_request", "Missing required parameter: 'data'.")
     part = {
@@ -197,7 +161,7 @@ def _add_part(wish: Wish) -> Whole | Refusal:
 def _complete(wish: Wish) -> Whole | Refusal:
     upload = wish.find("uploads", wish.name)
     if upload is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     parts = [wish.find("parts", name) for name in _list_of(wish.json(), "part_ids")]
     found = [part for part in parts if part and part.data["upload_id"] == wish.name]
     content = b"".join(part.content for part in found)
@@ -246,7 +210,7 @@ def _make_conversation(wish: Wish) -> Whole | Refusal:
 def _show_items(wish: Wish) -> Whole | Refusal:
     kept = wish.find("conversation_items", wish.name)
     if kept is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     items: Any = kept.data["items"]
     numbered = enumerate(items, 1)
     return page([{"id": f"item_{n}", "type": "message", **item} for n, item in numbered])
@@ -298,7 +262,7 @@ def _line(raw: bytes, number: int) -> bytes:
 def _cancel(wish: Wish) -> Whole | Refusal:
     kept = wish.find(wish.kind, wish.name)
     if kept is None:
-        return wish.missing(wish.name)
+        return _missing(wish)
     kept.data["status"] = "cancelling" if wish.kind == "batches" else "cancelled"
     return answer(kept.data)
 
