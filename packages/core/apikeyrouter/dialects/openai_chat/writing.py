@@ -106,7 +106,7 @@ def _wishes_of(conversation: Conversation, losses: Losses) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if conversation.output_format is not None:
         body["response_format"] = _format_of(conversation.output_format)
-    if conversation.reasoning is not None and (effort := _effort_of(conversation.reasoning)):
+    if conversation.reasoning is not None and (effort := effort_of(conversation.reasoning)):
         body["reasoning_effort"] = effort
     if conversation.user:
         body["user"] = conversation.user
@@ -131,7 +131,8 @@ def _format_of(wanted: OutputFormat) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _effort_of(reasoning: Reasoning) -> str:
+def effort_of(reasoning: Reasoning) -> str:
+    """Return the effort that is asked for, by name or by its tokens; empty if it is not said."""
     if reasoning.effort:
         return reasoning.effort
     budget = reasoning.budget_tokens

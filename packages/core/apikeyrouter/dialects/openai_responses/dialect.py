@@ -8,6 +8,8 @@ from apikeyrouter.dialects.dialect import Dialect, Tap, ToldError, Verdict
 from apikeyrouter.dialects.json_members import with_member
 from apikeyrouter.dialects.openai_responses import events, judging
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek, peek
+from apikeyrouter.dialects.openai_responses.rendering import ResponsesRendering
+from apikeyrouter.dialects.rendering import Rendering
 from apikeyrouter.domain.models.token_usage import Usage
 
 
@@ -20,6 +22,8 @@ class OpenAIResponses(Dialect):
     json_endpoints: ClassVar[frozenset[str]] = frozenset(
         {"responses", "responses/input_tokens", "responses/compact"}
     )
+
+    rendering: ClassVar[Rendering | None] = ResponsesRendering()
 
     def peek(self, body: bytes) -> ResponsesPeek:
         """Read what a decision needs; the model is empty where a stored object names it."""
