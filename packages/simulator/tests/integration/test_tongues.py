@@ -183,6 +183,8 @@ FLAT = [{"type": "function", "name": name, "parameters": TIME} for name in PLACE
 )  # fmt: skip
 def test_mark_calls_the_tool_that_it_names(simulator, path, body, headers) -> None:
     status, _, data = ask(simulator, f"babel/{path}", body, headers)
+    # A response repeats the tools that it was offered.
+    data.pop("tools", None)
     text = json.dumps(data).replace("\\", "").replace(" ", "")
     assert (status, '"time"' in text, '{"zone":"Europe/Oslo1"}' in text) == (200, True, True)
-    assert '"place"' not in text.partition('"tools"')[0]
+    assert '"place"' not in text
