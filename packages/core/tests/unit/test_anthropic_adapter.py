@@ -121,7 +121,8 @@ async def test_refused_key_lists_nothing_and_is_no_key() -> None:
 )
 def test_models_that_share_a_pool_are_one_group(model: str, group: str) -> None:
     assert group_of(model) == group
-    assert AnthropicAdapter().limit_group(model, "messages") == group
+    for endpoint in ("messages", "chat/completions", "responses"):
+        assert AnthropicAdapter().limit_group(model, endpoint) == group
 
 
 def test_counting_has_a_pool_of_its_own_and_an_unknown_address_one_for_all() -> None:

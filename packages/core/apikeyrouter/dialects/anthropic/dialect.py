@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from apikeyrouter.dialects.anthropic import errors, judging
 from apikeyrouter.dialects.anthropic.peek import MessagesPeek, peek
+from apikeyrouter.dialects.anthropic.rendering.messages_rendering import MessagesRendering
 from apikeyrouter.dialects.anthropic.usage import MessageTap, read_body
 from apikeyrouter.dialects.dialect import Dialect, Tap, ToldError, Verdict
 from apikeyrouter.dialects.json_members import with_member
@@ -17,6 +18,7 @@ class Anthropic(Dialect):
     endpoint = "messages"
     chunked: ClassVar[frozenset[str]] = frozenset({"messages"})
     json_endpoints: ClassVar[frozenset[str]] = frozenset({"messages", "messages/count_tokens"})
+    rendering = MessagesRendering()
 
     def peek(self, body: bytes) -> MessagesPeek:
         """Read what a decision needs."""

@@ -84,7 +84,8 @@ class AnthropicAdapter(IntentAdapter):
         """Return whose limits are shared: some models have a pool together, counting its own."""
         if not self.per_model:
             return ""
-        return group_of(model) if endpoint == "messages" else endpoint
+        # Conversations of any dialect end as messages; counts and batches of them do not.
+        return endpoint if endpoint.startswith("messages/") else group_of(model)
 
     def normalize_chunk(self, data: bytes) -> ResponseChunk | None:
         """Turn the data of one event into a piece; `None` if it is no object."""

@@ -1,0 +1,1 @@
+"""Anthropic's messages to and from the neutral form."""
