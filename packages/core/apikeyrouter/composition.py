@@ -39,6 +39,7 @@ class RouterParts:
     room: WaitingRoom
     prober: KeyProber
     context: AttemptContext
+    sealer: EncryptionService
 
 
 def compose(
@@ -52,7 +53,7 @@ def compose(
 ) -> RouterParts:
     """Make the parts of a router and connect them."""
     secret = settings.encryption_key
-    sealer = EncryptionService(secret.get_secret_value() if secret else None)
+    sealer = EncryptionService.of_setting(secret.get_secret_value() if secret else None)
     ledger = Ledger()
     # What may be chance rests a quarter of what the operator has set for throttled keys.
     chance_s = CHANCE_S * settings.default_cooldown_seconds
@@ -86,7 +87,7 @@ def compose(
         on_invalid=prober.watch,
         keep=outbox.put,
     )
-    return RouterParts(registry, manager, routes, engine, awareness, room, prober, context)
+    return RouterParts(registry, manager, routes, engine, awareness, room, prober, context, sealer)
 
 
 def _noting(outbox: WriteBehind) -> Callable[[KeySlot], None]:

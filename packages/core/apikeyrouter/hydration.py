@@ -1,10 +1,13 @@
 """A router takes up what its store has from before."""
 
+import asyncio
+import os
 from collections.abc import Collection
 
 from apikeyrouter.composition import RouterParts
-from apikeyrouter.domain.interfaces.state_store import StateStore
-from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.interfaces.state_store import Document, StateStore
+from apikeyrouter.domain.models.api_key import KeyState, utc_now
+from apikeyrouter.infrastructure.utils.encryption import SALT_BYTES
 
 
 class Hydration:
@@ -19,6 +22,9 @@ class Hydration:
     async def load(self, claimed: Collection[str] | None) -> None:
         """Read the store; see `ApiKeyRouter.hydrate`."""
         await self._store.open()
+        if self._parts.sealer.needs_salt:
+            salt = await stored_salt(self._store)
+            await asyncio.to_thread(self._parts.sealer.unlock, salt)
         await self._parts.manager.kept.load(self._parts.manager.slot_by_id, claimed)
         self._claimed = frozenset(claimed or ())
         for provider_id in list(self._parts.routes.providers):
@@ -31,3 +37,10 @@ class Hydration:
         for slot in self._parts.manager.adopt(provider_id, self._claimed):
             if slot.record.state is KeyState.INVALID:
                 self._parts.prober.watch(slot)
+
+
+async def stored_salt(store: StateStore) -> bytes:
+    """Return the salt of passphrases; made once for each store."""
+    fresh = Document("Setting", "salt", {"hex": os.urandom(SALT_BYTES).hex()}, utc_now())
+    kept = await store.add_document(fresh)
+    return bytes.fromhex(kept.body["hex"])

@@ -80,6 +80,26 @@ class KeptKeys:
             await self._store.swap_key(record, expect=kept.revision)
         return self._slot(record, secret)
 
+    async def rewrap(self, in_use: Collection[str]) -> int:
+        """Bring the secrets of stored keys that are not *in_use* under the first key.
+
+        Returns:
+            How many were under another one.
+        """
+        moved = 0
+        for key in await self._store.list_keys():
+            sealed = None
+            if key.id not in in_use:
+                sealed = self._sealer.rewrap(key.key_material, key.id)
+            if sealed is not None:
+                update = {"key_material": sealed, "revision": key.revision + 1}
+                changed = key.model_copy(update=update)
+                await self._store.swap_key(changed, expect=key.revision)
+                if key.id in self._waiting:
+                    self._waiting[key.id] = changed
+                moved += 1
+        return moved
+
     def _slot(self, record: APIKey, secret: str) -> KeySlot:
         slot = slot_for(record, secret, self._sealer)
         slot.kept_revision = record.revision

@@ -17,6 +17,9 @@ class Sealer(Protocol):
     def decrypt(self, token: str, context: str = "") -> str:
         """Open what was sealed for the same *context*."""
 
+    def rewrap(self, token: str, context: str = "") -> str | None:
+        """Return *token* under the first key; `None` if it is under it already."""
+
 
 def derived_id(provider_id: str, secret: str) -> str:
     """Derive a stable id that tells nothing of the secret; loading a file twice changes nothing."""

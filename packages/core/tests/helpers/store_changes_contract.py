@@ -85,6 +85,12 @@ async def test_document_is_read_back_whole_and_replaced(store: StateStore) -> No
     assert await store.list_documents("Nothing") == []
 
 
+async def test_of_documents_added_together_all_are_told_of_one(store: StateStore) -> None:
+    told = await asyncio.gather(*(store.add_document(a_document(by=n)) for n in range(8)))
+    assert [told[0]] * 8 == told
+    assert [told[0]] == await store.list_documents("Account")
+
+
 async def test_changing_a_document_that_was_read_changes_nothing_kept(store: StateStore) -> None:
     await store.save_document(a_document(list=[1]))
     [found] = await store.list_documents("Account")

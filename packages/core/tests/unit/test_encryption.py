@@ -107,3 +107,69 @@ def test_text_that_is_not_unicode_is_refused() -> None:
 
 def test_repr_shows_no_key() -> None:
     assert repr(SERVICE) == "EncryptionService(ephemeral=False, keys=1)"
+
+
+#: Sealed by the first layout, which wrapped no keys.
+OLD_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+OLD_TOKEN = "AQABAgMEBQYHCAkKCzRp-3SpgUbC7cRX69PGq8-oCHCSSdo="
+
+
+def test_secret_of_the_first_layout_still_opens_and_is_rewrapped_into_the_next() -> None:
+    new_key = EncryptionService.generate_key()
+    both = EncryptionService.of_setting(f"{new_key}, {OLD_KEY}")
+    assert both.decrypt(OLD_TOKEN, "k1") == "sk-old"
+    token = both.rewrap(OLD_TOKEN, "k1")
+    assert token is not None
+    assert EncryptionService(new_key).decrypt(token, "k1") == "sk-old"
+    with pytest.raises(EncryptionError, match="moved from another record"):
+        both.decrypt(OLD_TOKEN, "k2")
+
+
+def test_first_of_several_keys_seals_and_all_open() -> None:
+    keys = [EncryptionService.generate_key() for _ in range(3)]
+    tokens = [EncryptionService(key).encrypt("sk-1", "a") for key in keys]
+    service = EncryptionService.of_setting(",".join(keys))
+    assert [service.decrypt(token, "a") for token in tokens] == ["sk-1"] * 3
+    assert EncryptionService(keys[0]).decrypt(service.encrypt("sk-2")) == "sk-2"
+
+
+def test_rewrapping_moves_what_is_under_another_key_and_leaves_the_rest() -> None:
+    old, new = EncryptionService.generate_key(), EncryptionService.generate_key()
+    token = EncryptionService(old).encrypt("sk-1", "a")
+    service = EncryptionService.of_setting(f"{new},{old}")
+    moved = service.rewrap(token, "a")
+    assert moved is not None
+    assert service.rewrap(moved, "a") is None
+    assert EncryptionService(new).decrypt(moved, "a") == "sk-1"
+    with pytest.raises(EncryptionError):
+        service.rewrap(token, "b")
+    with pytest.raises(EncryptionError):
+        EncryptionService(new).rewrap(token, "a")
+
+
+def test_passphrase_is_the_same_key_with_the_same_salt_alone() -> None:
+    services = []
+    for salt in (b"s" * 16, b"s" * 16, b"t" * 16):
+        service = EncryptionService.of_setting("passphrase:correct horse battery")
+        assert service.needs_salt
+        service.unlock(salt)
+        assert not service.needs_salt
+        services.append(service)
+    token = services[0].encrypt("sk-1")
+    assert services[1].decrypt(token) == "sk-1"
+    with pytest.raises(EncryptionError):
+        services[2].decrypt(token)
+
+
+def test_passphrase_without_its_salt_seals_nothing_and_opens_by_other_keys() -> None:
+    service = EncryptionService.of_setting(f"passphrase:correct horse battery,{KEY}")
+    with pytest.raises(EncryptionError, match=r"await router\.hydrate"):
+        service.encrypt("sk-1")
+    assert service.decrypt(SERVICE.encrypt("sk-1")) == "sk-1"
+
+
+@pytest.mark.parametrize("text", ["passphrase:short", f"{KEY},", f"{KEY},x", ",", " "])
+def test_setting_that_is_no_list_of_keys_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(EncryptionError) as caught:
+        EncryptionService.of_setting(text)
+    assert KEY not in str(caught.value)

@@ -199,6 +199,37 @@ async def test_revoked_key_does_not_come_back_when_it_cannot_be_opened(site: Sit
     assert (key.state, key.reveal()) == (S.DISABLED, "sk-1")
 
 
+async def test_secrets_move_under_the_first_key_while_they_are_used(site: Site) -> None:
+    router = await site.start()
+    for name in ("k1", "k2"):
+        await router.register_key(f"sk-{name}", "p", {"id": name})
+    await router.register_provider("q", OpenAIAdapter("http://127.0.0.1:1/v1"))
+    await router.register_key("sk-k3", "q", {"id": "k3"})
+    new = EncryptionService.generate_key()
+    router = await site.restart(secret=f"{new},{SECRET}")
+    attempt = await anext(aiter(router.attempts(Demand(model="m", request_id="r"))))
+    assert await router.key_manager.rewrap_keys() == 3
+    assert await router.key_manager.rewrap_keys() == 0
+    attempt.settle(1, 1)
+    await router.revoke_key("k1")
+    router = await site.restart(secret=new, providers=("p", "q"))
+    slots = router.key_manager.slot_by_id
+    assert {name: slot.secret for name, slot in slots.items()} == {
+        "k1": "sk-k1", "k2": "sk-k2", "k3": "sk-k3",
+    }  # fmt: skip
+    assert slots["k1"].record.state is S.DISABLED
+
+
+async def test_passphrase_opens_what_it_sealed_before_the_restart(site: Site) -> None:
+    phrase = "passphrase:correct horse battery"
+    router = await site.start(secret=phrase)
+    await router.register_key("sk-1", "p", {"id": "k"})
+    router = await site.restart(secret=phrase)
+    assert router.key_manager.slot("k").secret == "sk-1"
+    with pytest.raises(EncryptionError, match="sealed under another key"):
+        await site.restart(secret="passphrase:another horse's battery")
+
+
 async def test_of_two_orders_in_two_processes_the_second_is_told(site: Site) -> None:
     one = await site.start()
     await one.register_key("sk-1", "p", {"id": "k"})

@@ -210,6 +210,25 @@ class KeyManager:
         self.on_change(slot)
         return slot.record
 
+    async def rewrap_keys(self) -> int:
+        """Bring every stored secret under the first encryption key, while it is used.
+
+        Returns:
+            How many were under another one.
+
+        Raises:
+            EncryptionError: One does not open; those before it are done.
+        """
+        moved = await self.kept.rewrap(self.slot_by_id)
+        for slot in list(self.slot_by_id.values()):
+            async with self._orders.lock(slot.id):
+                sealed = self._sealer.rewrap(slot.record.key_material, slot.id)
+                if sealed is not None:
+                    await self._orders.write(slot, key_material=sealed)
+                    slot.record.key_material = sealed
+                    moved += 1
+        return moved
+
     async def declare_limits(self, key_id: str, limits: Mapping[str, float]) -> KeySlot:
         """Keep *limits* with the key, beside those that were declared before.
 

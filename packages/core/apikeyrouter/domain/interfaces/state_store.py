@@ -168,6 +168,13 @@ class StateStore(ABC):
         """Keep one document; the default keeps none."""
         raise StateStoreError(f"this store keeps no documents, such as {document.kind}")
 
+    async def add_document(self, document: Document) -> Document:
+        """Keep one document unless there is one of its id; return the one that is kept.
+
+        Of several processes that add one together all are told of the same.
+        """
+        raise StateStoreError(f"this store keeps no documents, such as {document.kind}")
+
     async def list_documents(self, kind: str) -> list[Document]:
         """Return all documents of one kind by their ids; the default has none."""
         del kind

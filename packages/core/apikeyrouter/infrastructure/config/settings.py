@@ -49,7 +49,8 @@ class RouterSettings(BaseSettings):
     """Settings by keyword, by `APIKEYROUTER_*` variable, or by `.env` in the working directory.
 
     Attributes:
-        encryption_key: 32 bytes as url-safe base64; `None` makes one that is
+        encryption_key: 32 bytes as url-safe base64, or several with commas between: the first
+            seals, all open. One may be `passphrase:` and a passphrase. `None` makes one that is
             lost with the process, so stored keys cannot be opened after a restart.
         management_api_key: Opens the management API; `None` keeps it closed.
         config_file: The configuration file to read when none is named.
@@ -129,7 +130,7 @@ class RouterSettings(BaseSettings):
     def _key_is_usable(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None:
             try:
-                EncryptionService(key.get_secret_value())
+                EncryptionService.of_setting(key.get_secret_value())
             except EncryptionError as error:
                 raise ValueError(str(error)) from None
         return key

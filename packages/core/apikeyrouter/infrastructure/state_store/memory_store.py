@@ -108,6 +108,12 @@ class InMemoryStateStore(StateStore):
         kept = replace(document, body=deepcopy(document.body))
         self._documents.setdefault(document.kind, {})[document.id] = kept
 
+    async def add_document(self, document: Document) -> Document:
+        """Keep one document unless there is one of its id; return the one that is kept."""
+        if document.id not in self._documents.get(document.kind, {}):
+            await self.save_document(document)
+        return self._documents[document.kind][document.id]
+
     async def list_documents(self, kind: str) -> list[Document]:
         """Return copies of all documents of one kind by their ids."""
         found = self._documents.get(kind, {})

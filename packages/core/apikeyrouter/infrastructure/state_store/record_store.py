@@ -113,6 +113,13 @@ class RecordStore(StateStore):
         """Keep one document."""
         await self._write([row_of(document)])
 
+    async def add_document(self, document: Document) -> Document:
+        """Keep one document unless there is one of its id; return the one that is kept."""
+        if await self._swap(row_of(document), None):
+            return document
+        kept: Document | None = await self._record(document.kind, document.id)
+        return document if kept is None else kept
+
     async def list_documents(self, kind: str) -> list[Document]:
         """Return all documents of one kind by their ids."""
         found: list[Document] = [record_of(row) for row in await self._find(Search(kind), None)]
