@@ -353,6 +353,10 @@ class ApiKeyRouter:
 
     # -- questions ----------------------------------------------------------
 
+    def store_trouble(self) -> str:
+        """Return why records cannot be stored now, in the store's words; empty while they can."""
+        return self._outbox.trouble
+
     def get_request_trace(self, request_id: str) -> dict[str, Any] | None:
         """Return all that is kept of one request, its explanation included; `None` if nothing."""
         record = self._records.get(request_id)

@@ -17,12 +17,14 @@ from apikeyrouter.dialects.streams.unpacking import (
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed import events
+from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.key_slot import matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
+from apikeyrouter.errors import EncryptionError, StateStoreError
 from apikeyrouter.infrastructure.adapters.connection_options import DIRECT, ConnectionOptions
 from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
@@ -35,6 +37,9 @@ from apikeyrouter.infrastructure.adapters.provider_catalogue import (
 )
 from apikeyrouter.infrastructure.config.settings import explain
 from apikeyrouter.infrastructure.config.values import is_loopback
+from apikeyrouter.infrastructure.state_store.drivers import bare
+from apikeyrouter.infrastructure.state_store.stores import store_at
+from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make_key_in
 from apikeyrouter.keys.model_lists import ModelLists
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.metered_stream import MeteredStream
@@ -53,6 +58,7 @@ __all__ = [
     "BadBodyError",
     "ConnectionOptions",
     "Dialect",
+    "EncryptionError",
     "Failure",
     "FailureClass",
     "HttpAdapter",
@@ -62,8 +68,11 @@ __all__ = [
     "OpenAIAdapter",
     "Peek",
     "ResponsesPeek",
+    "StateStore",
+    "StateStoreError",
     "ToldError",
     "WireRequest",
+    "bare",
     "custom_adapter",
     "dialect_of",
     "estimate_tokens",
@@ -71,9 +80,13 @@ __all__ = [
     "explain",
     "instant",
     "is_loopback",
+    "key_file_of",
+    "key_in",
     "make_adapter",
+    "make_key_in",
     "matches",
     "readable_of",
+    "store_at",
     "unpack",
     "unpacker_of",
 ]

@@ -12,7 +12,7 @@ from apikeyrouter.infrastructure.config.model import (
     ServerConfig,
     refuse_open_service,
 )
-from apikeyrouter.service import LedgerAccount, ModelLists
+from apikeyrouter.service import EncryptionError, LedgerAccount, ModelLists, StateStoreError
 from apikeyrouter_proxy.composition import read_config, refuse_unsupported, register_all
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
@@ -25,6 +25,7 @@ from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
 from apikeyrouter_proxy.settings import ProxySettings
+from apikeyrouter_proxy.storage import store_of, with_encryption_key
 
 _log = logging.getLogger(__name__)
 
@@ -90,9 +91,16 @@ class ProxyApp:
             ConfigurationError: Something in it cannot be used.
         """
         if not self._is_registered:
+            await self._take_up_state()
             await register_all(self.router, self.config)
             self._is_registered = True
         self.models.start()
+
+    async def _take_up_state(self) -> None:
+        try:
+            await self.router.hydrate(claimed=[key.id for key in self.config.keys if key.id])
+        except (StateStoreError, EncryptionError) as error:
+            raise ConfigurationError(f"store: {error}") from error
 
     async def stop(self) -> None:
         """Close connections and write what is waiting to be written."""
@@ -126,6 +134,13 @@ async def _refuse_socket(send: Send) -> None:
     await send({"type": "websocket.close", "code": 1000})
 
 
+def refuse_exposed(config: RouterConfig) -> None:
+    """Raise `ConfigurationError` if strangers could spend the keys."""
+    refused = refuse_open_service(config.server.host, has_clients=bool(config.clients))
+    if refused:
+        raise ConfigurationError(f"server.host: {refused}")
+
+
 def create_app(
     config: RouterConfig | str | None = None,
     *,
@@ -146,14 +161,14 @@ def create_app(
         refuse_unsupported(config)
     else:
         config = read_config(config, os.environ if environ is None else environ)
-    refused = refuse_open_service(config.server.host, has_clients=bool(config.clients))
-    if refused:
-        raise ConfigurationError(f"server.host: {refused}")
+    refuse_exposed(config)
     given = _patience_of(config.server)
     if config.translation is not None:
         given["translation"] = config.translation
     settings = (settings or RouterSettings()).model_copy(update=given)
-    return ProxyApp(config, ApiKeyRouter(config=settings), proxy_settings or ProxySettings())
+    settings = with_encryption_key(config, settings)
+    router = ApiKeyRouter(store_of(config, settings), config=settings)
+    return ProxyApp(config, router, proxy_settings or ProxySettings())
 
 
 def _patience_of(server: ServerConfig) -> dict[str, object]:

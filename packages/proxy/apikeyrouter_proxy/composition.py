@@ -1,5 +1,6 @@
 """From a configuration to a router that is ready: providers, keys, names, objective."""
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,10 @@ from apikeyrouter.service import (
     custom_adapter,
     make_adapter,
 )
+from apikeyrouter_proxy.storage import with_store
 
+#: Keys that are registered together.
+_AT_ONCE = 256
 _log = logging.getLogger("apikeyrouter")
 
 
@@ -43,6 +47,7 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
         config = load_config(named, env, known_providers=frozenset(CATALOGUE), judge=unsupported)
     else:
         config = RouterConfig()
+    config = with_store(config, env)
     if config.keys:
         _tell_ignored_addresses(config, env)
         return config
@@ -76,8 +81,6 @@ def _tell_ignored_addresses(config: RouterConfig, env: Mapping[str, str]) -> Non
 
 def unsupported(config: RouterConfig) -> Iterator[Finding]:
     """Yield what this version cannot do, rather than do without it silently."""
-    if config.store != "memory://":
-        yield ("store",), "this version keeps state in memory:// only; leave store out"
     if config.ledger != "local":
         yield ("ledger",), "this version has the local ledger only; leave ledger out"
     if config.budgets:
@@ -114,17 +117,13 @@ async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
             name, _adapter_of(name, provider), models=_patterns(provider.models)
         )
     limits = {(key.provider, key.scope): key.limits for key in config.keys if key.limits}
-    for key in config.keys:
-        if key.provider not in config.providers:
-            await router.register_provider(key.provider, make_adapter(key.provider))
-        facts = _metadata_of(key)
-        if key.scope is not None:
-            # Whichever of a scope's keys names its limits, whichever is used first.
-            facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
-        try:
-            await router.register_key(key.secret.get_secret_value(), key.provider, facts)
-        except (ApiKeyRouterError, ValueError) as error:
-            raise ConfigurationError(f"key '{key.id}': {error}") from error
+    for name in dict.fromkeys(key.provider for key in config.keys):
+        if name not in config.providers:
+            await router.register_provider(name, make_adapter(name))
+    for first in range(0, len(config.keys), _AT_ONCE):
+        # Together, so that a store can keep them in one go.
+        some = config.keys[first : first + _AT_ONCE]
+        await asyncio.gather(*(_register_key(router, key, limits) for key in some))
     router.set_aliases(
         {
             name: tuple(_split(target) for target in targets)
@@ -132,6 +131,21 @@ async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
         }
     )
     router.configure_objective(_objective_of(config))
+
+
+async def _register_key(
+    router: ApiKeyRouter,
+    key: KeyConfig,
+    limits: Mapping[tuple[str, str | None], Mapping[str, float]],
+) -> None:
+    facts = _metadata_of(key)
+    if key.scope is not None:
+        # Whichever of a scope's keys names its limits, whichever is used first.
+        facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
+    try:
+        await router.register_key(key.secret.get_secret_value(), key.provider, facts)
+    except (ApiKeyRouterError, ValueError) as error:
+        raise ConfigurationError(f"key '{key.id}': {error}") from error
 
 
 def _adapter_of(name: str, provider: ProviderConfig) -> HttpAdapter:
@@ -166,6 +180,8 @@ def _metadata_of(key: KeyConfig) -> dict[str, object]:
         "priority": key.priority,
         "tags": key.tags,
         "limits": dict(key.limits),
+        # What this configuration declared and the next one does not is out of use then.
+        "origin": "configuration",
     }
     if key.scope is not None:
         facts["scope"] = key.scope

@@ -37,7 +37,6 @@ def test_part_that_this_version_lacks_is_refused_with_its_line(tmp_path: Path) -
         read_config(file, {})
     spoken = ", ".join(KINDS)
     assert str(caught.value).replace(str(file), "router.yaml").splitlines() == [
-        "router.yaml:2: store: this version keeps state in memory:// only; leave store out",
         "router.yaml:3: ledger: this version has the local ledger only; leave ledger out",
         f"router.yaml:6: providers.claude.kind: this version speaks {spoken} only, not azure",
         "router.yaml:8: budgets: this version enforces none; remove them to start without",
@@ -170,7 +169,7 @@ def test_whole_documented_example_is_accepted_but_for_what_is_not_there_yet(tmp_
         sections = _without(sections, names)
     assert removed == [
         "prices", "unknown_price", "alerts", "observability",
-        "store", "budgets", "policies",
+        "budgets", "policies",
     ]  # fmt: skip
     file.write_text(sections)
     assert read_config(file, ENV).keys[0].limits == {"rpm": 60, "tpm": 100000}

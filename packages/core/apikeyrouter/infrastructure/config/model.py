@@ -209,7 +209,8 @@ class RouterConfig(_Fact):
 
     version: Literal[1] = 1
     server: ServerConfig = Field(default_factory=ServerConfig)
-    store: StoreUrl = "memory://"
+    # An address may hold a password.
+    store: Annotated[StoreUrl, Field(repr=False)] = "memory://"
     ledger: LedgerUrl = "local"
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
     providers: Annotated[dict[Name, ProviderConfig], BeforeValidator(blank_to_empty)] = Field(

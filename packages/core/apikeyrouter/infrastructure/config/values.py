@@ -18,12 +18,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from apikeyrouter.domain.limits.declared_limits import DECLARABLE
 from apikeyrouter.infrastructure.config.pasted import trimmed
+from apikeyrouter.infrastructure.state_store.stores import STORES, scheme_of
 
 #: What a limit may be called.
 LIMIT_NAMES = tuple(DECLARABLE)
 OBJECTIVES = ("cost", "reliability", "fairness", "latency", "quality")
 BUDGET_PERIODS = ("hourly", "daily", "weekly", "monthly", "total")
-STORE_SCHEMES = ("memory", "sqlite", "postgresql", "mongodb", "redis")
 
 # A shorter period must not allow more than a longer one of the same dimension.
 _NESTED_LIMITS = (
@@ -181,9 +181,8 @@ def _check_base_url(value: str) -> str:
 
 
 def _check_store(value: str) -> str:
-    scheme, separator, _ = value.partition("://")
-    if not separator or scheme not in STORE_SCHEMES or not value.isprintable():
-        known = ", ".join(f"{scheme}://" for scheme in STORE_SCHEMES)
+    if scheme_of(value) is None:
+        known = ", ".join(f"{scheme}://" for scheme in STORES)
         raise ValueError(f"should be a store address that starts with one of {known}")
     return value
 

@@ -39,6 +39,7 @@ class WriteBehind:
 
     Attributes:
         dropped: Records that were lost to a full queue, or that the store refused.
+        trouble: Why the store does not answer, in its words; empty while it does.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class WriteBehind:
         self._task: asyncio.Task[None] | None = None
         self._pause_s = 0.0
         self.dropped = 0
+        self.trouble = ""
 
     @property
     def waiting(self) -> int:
@@ -123,7 +125,7 @@ class WriteBehind:
     async def _write_all(self) -> None:
         while self._fill_batch():
             if await self._write_batch():
-                self._pause_s = 0.0
+                self._pause_s, self.trouble = 0.0, ""
             else:
                 self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2.0 or _FIRST_PAUSE_S)
                 await self._sleep(self._pause_s)
@@ -153,8 +155,10 @@ class WriteBehind:
             self._batch.clear()
             return True
         answers = len(self._batch) > 1 and await self._write_singly()
-        if not answers and not self._pause_s:
-            self._on_error(error)
+        if not answers:
+            self.trouble = str(error)
+            if not self._pause_s:
+                self._on_error(error)
         return answers
 
     async def _write_singly(self) -> bool:

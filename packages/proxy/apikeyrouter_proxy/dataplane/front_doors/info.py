@@ -43,11 +43,17 @@ class Info:
         await _send_json(request, send, 200, {"status": "ok"})
 
     async def ready(self, request: Request, receive: Receive, send: Send) -> None:
-        """Say whether requests can be served: there is a key that may be used."""
+        """Say whether requests can be served: there is a key that may be used.
+
+        Without its store the service goes on: what it notes waits until the store is back.
+        """
         del receive
         keys, usable = self._router.count_keys()
-        status = "ready" if usable else "no usable key"
-        facts = {"status": status, "keys": keys, "usable": usable}
+        trouble = self._router.store_trouble()
+        status = ("degraded" if trouble else "ready") if usable else "no usable key"
+        facts: dict[str, object] = {"status": status, "keys": keys, "usable": usable}
+        if trouble:
+            facts["store"] = trouble
         await _send_json(request, send, 200 if usable else 503, facts)
 
     async def list_models(self, request: Request, receive: Receive, send: Send) -> None:

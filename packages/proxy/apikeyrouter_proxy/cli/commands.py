@@ -11,17 +11,21 @@ import typer
 
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
 from apikeyrouter.infrastructure.config.model import RouterConfig
-from apikeyrouter_proxy.app import create_app
+from apikeyrouter.service import bare
+from apikeyrouter_proxy.app import create_app, refuse_exposed
+from apikeyrouter_proxy.cli.keys import keys
+from apikeyrouter_proxy.cli.options import ConfigOption, stop
 from apikeyrouter_proxy.composition import read_config, register_all
 from apikeyrouter_proxy.settings import ProxySettings
+from apikeyrouter_proxy.storage import check_storage
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-_ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
+app.add_typer(keys, name="keys")
 
 
 @app.command()
 def serve(
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="In place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
     workers: Annotated[int, typer.Option(min=1)] = 1,
@@ -48,17 +52,18 @@ def serve(
             raise ConfigurationError(
                 "--workers: this version keeps its ledger in one process; run one worker"
             )
-        service = create_app(facts, settings=RouterSettings())
+        refuse_exposed(facts)
+        check_storage(facts, RouterSettings())
         with bind(facts.server.host, facts.server.port) as listener:
             server_for(
-                service,
+                create_app(facts, settings=RouterSettings()),
                 host=facts.server.host,
                 port=facts.server.port,
                 patience_s=settings.shutdown_timeout_seconds,
                 on_started=announce,
             ).run(sockets=[listener])
     except ConfigurationError as error:
-        raise _stop(error) from None
+        raise stop(error) from None
 
 
 @app.command()
@@ -86,7 +91,7 @@ def demo(
                 sums = show.run(seconds, watch=table.show)
             print_summary(show, sums)
     except (ConfigurationError, ScenarioError) as error:
-        raise _stop(error) from None
+        raise stop(error) from None
     if sums["client_errors"]:
         raise typer.Exit(1)
 
@@ -99,11 +104,14 @@ def check_config(
     """Validate a configuration and print what would run, with secrets masked."""
     try:
         facts = _listening_on(read_config(file, os.environ), None, ProxySettings().port)
-        # What `serve` would refuse is refused here too; nothing is asked of a provider.
-        service = create_app(facts, settings=RouterSettings())
+        # What `serve` would refuse is refused here too; nothing is asked of a provider, and
+        # nothing is stored.
+        settings = RouterSettings()
+        check_storage(facts, settings)
+        service = create_app(facts.model_copy(update={"store": "memory://"}), settings=settings)
         asyncio.run(register_all(service.router, facts))
     except ConfigurationError as error:
-        raise _stop(error) from None
+        raise stop(error) from None
     data = _masked(facts)
     if as_json:
         typer.echo(json.dumps(data))
@@ -143,13 +151,9 @@ def _listening_on(facts: RouterConfig, host: str | None, port: int | None) -> Ro
 def _masked(facts: RouterConfig) -> dict[str, Any]:
     """Return the configuration as plain data, every secret as stars."""
     data = facts.model_dump(mode="json")
+    data["store"] = bare(facts.store)
     for key in data["keys"]:
         key["secret"] = "****"  # noqa: S105 - that is the mask
     for client in data["clients"]:
         client["token"] = "****"  # noqa: S105 - that is the mask
     return data
-
-
-def _stop(error: Exception) -> typer.Exit:
-    typer.echo(str(error), err=True)
-    return typer.Exit(1)
