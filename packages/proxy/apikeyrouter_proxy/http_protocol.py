@@ -118,7 +118,9 @@ class FrontProtocol(HttpToolsProtocol):
                 self._serve_without_offer(data[offer.args[0] :])
         except httptools.HttpParserError:
             if not self._is_refused:
-                self._refuse(_NOT_HTTP)
+                # The parser may reach the end of what is too large before it is looked at.
+                is_large = self._unclaimed_bytes > MAX_HEAD_BYTES
+                self._refuse(_HEAD_TOO_LARGE if is_large else _NOT_HTTP)
 
     def _serve_without_offer(self, rest: bytes) -> None:
         """Read the head again without its offer: the parser stopped, and left the body unread."""
