@@ -6,6 +6,7 @@ for the rest of the event loop's turn at most.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 #: How heads begin, and bodies hardly ever; one that does is sent at the turn's end.
@@ -36,6 +37,11 @@ class GatheringTransport:
             self._loop.call_soon(self._flush)
         else:
             self._transport.write(data)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        """Write *pieces* at once, a head among them or not."""
+        self._flush()
+        self._transport.writelines(pieces)
 
     def write_eof(self) -> None:
         """Write nothing more."""

@@ -7,15 +7,21 @@ connection. Bodies are the application's concern.
 """
 
 import asyncio
+import re
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from apikeyrouter.service import OPENAI_CHAT
-from apikeyrouter_proxy.dataplane.asgi import ABORT, new_id
+from apikeyrouter_proxy.dataplane.asgi import ABORT, Message, new_id
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
 from apikeyrouter_proxy.gathering_transport import GatheringTransport
+from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 MAX_HEAD_BYTES = 2**16
 MAX_HEADER_LINES = 200
@@ -27,6 +33,8 @@ _LINGER_S = 2.0
 #: before ours, so that a slow client's reading may show only now and then.
 _UNREAD_S = 120.0
 _MUCH_UNSENT_BYTES = 2**16
+#: What no head contains, but for the ends of its lines.
+_UNFIT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _OFFERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 
@@ -86,6 +94,8 @@ class FrontProtocol(HttpToolsProtocol):
             return
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         super().on_headers_complete()
+        # uvicorn has made it and lets nobody choose its class; nothing of it has run yet.
+        self.cycle.__class__ = AnswerCycle
 
     def on_body(self, body: bytes) -> None:
         """Take some of a body."""
@@ -195,6 +205,71 @@ class FrontProtocol(HttpToolsProtocol):
             self.loop.call_later(_UNREAD_S, self._abort_if_unread, left)
         else:
             self._is_unread_watched = False
+
+
+class AnswerCycle(RequestResponseCycle):
+    """One request and its answer. An answer that is there as a whole is looked at once.
+
+    A head that tells the length of its body is kept until the body comes: whoever knows the
+    length has the body. Whatever is unusual about an answer is uvicorn's concern.
+    """
+
+    _head: Message | None = None
+
+    async def send(self, message: Message) -> None:  # type: ignore[override] # of any kind
+        """Take a message of the application's."""
+        head, self._head = self._head, None
+        if head is None and not self.response_started and _tells_length(message):
+            self._head = message
+            return
+        if head is not None:
+            if self._answer_whole(head, message):
+                return
+            await super().send(head)  # type: ignore[arg-type] # uvicorn looks at it
+        await super().send(message)  # type: ignore[arg-type] # uvicorn looks at it
+
+    def _answer_whole(self, head: Message, rest: Message) -> bool:
+        """Write an answer if *rest* is all of its body, and end it; tell whether that was so."""
+        if rest.get("more_body") or self.disconnected or self.flow.write_paused or self.access_log:
+            return False
+        body = rest.get("body", b"")
+        length = len(body) if self.scope["method"] != "HEAD" else None
+        lines = _lines_of([*self.default_headers, *head["headers"]], length)
+        if lines is None:
+            return False
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.writelines(
+            (STATUS_LINE[head["status"]] + lines + close + b"\r\n", b"" if length is None else body)
+        )
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
+
+
+def _tells_length(message: Message) -> bool:
+    if message["type"] != "http.response.start":
+        return False
+    return b"content-length" in dict(message.get("headers", ()))
+
+
+def _lines_of(headers: HeaderList, length: int | None) -> bytes | None:
+    """Return the lines of a head; `None` where uvicorn has to look closer.
+
+    Args:
+        length: Of the body; `None` where none is sent.
+    """
+    named = dict(headers)
+    if length is not None and named[b"content-length"] != b"%d" % length:
+        return None
+    if b"connection" in named or b"transfer-encoding" in named:
+        return None
+    lines, count = b"".join([b"%b: %b\r\n" % header for header in headers]), len(headers)
+    is_fit = lines.count(b"\n") == lines.count(b"\r") == count and not _UNFIT.search(lines)
+    return lines if is_fit else None
 
 
 def _on_the_wire(error: ErrorAnswer) -> bytes:
