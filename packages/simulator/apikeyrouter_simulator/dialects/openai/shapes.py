@@ -112,8 +112,11 @@ def tools_called(request: Request, body: bytes) -> list[str]:
     """Return the tools that the answer calls, when a user asks and may have one."""
     if not request.tools or not request.messages or bytes(request.tool_choice) == b'"none"':
         return []
-    last = msgspec.json.decode(request.messages[-1], type=_Role)
-    if last.role != "user":
+    roles = (
+        msgspec.json.decode(message, type=_Role).role for message in reversed(request.messages)
+    )
+    # Instructions may follow what a user asks.
+    if next((role for role in roles if role not in ("system", "developer")), "") != "user":
         return []
     names = [msgspec.json.decode(tool, type=_Tool).function.name for tool in request.tools]
     return wording.tools_called(names, body)
