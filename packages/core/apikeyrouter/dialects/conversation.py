@@ -5,6 +5,7 @@ reads and writes what it can carry and names the rest to `Losses`, so that
 nothing is lost without a word.
 """
 
+import hashlib
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
@@ -241,6 +242,12 @@ class Conversation(msgspec.Struct):
     service_tier: str = ""
     user: str = ""
     metadata: dict[str, str] = {}
+
+    def user_within(self, most: int) -> str:
+        """Return the user's name, or its hash where it has more than *most* characters."""
+        if len(self.user) <= most:
+            return self.user
+        return hashlib.sha256(self.user.encode()).hexdigest()[:most]
 
 
 # -- answers -----------------------------------------------------------------

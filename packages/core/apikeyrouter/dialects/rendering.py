@@ -54,9 +54,11 @@ class Rendering(ABC):
     """Both directions of one dialect's conversations.
 
     Attributes:
+        longest_tool_name: Characters of a tool's name that it takes.
         asks_for_usage: Its streams tell usage only when a request asks for it.
     """
 
+    longest_tool_name: ClassVar[int] = 64
     asks_for_usage: ClassVar[bool] = False
 
     @abstractmethod

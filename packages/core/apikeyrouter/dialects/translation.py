@@ -25,6 +25,7 @@ from apikeyrouter.dialects.conversation import (
 )
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Tap
 from apikeyrouter.dialects.rendering import DeltaReader, DeltaWriter, Rendering
+from apikeyrouter.dialects.tool_names import ToolNames
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.models.token_usage import Usage
 
@@ -72,7 +73,8 @@ class Translations:
         )
         losses = Losses()
         losses.names += self._unread.names
-        written = writing.write_request(conversation, losses)
+        names = ToolNames(conversation, writing.longest_tool_name)
+        written = writing.write_request(names.outward(conversation), losses)
         if losses.names and not self._lenient:
             raise _untranslatable(losses.names, provider)
         target = writing.target(conversation)
@@ -81,7 +83,14 @@ class Translations:
             target.path, written, headers, query=target.query, endpoint=provider.endpoint
         )
         written_request.asks_usage = stream and asks_usage and writing.asks_for_usage
-        return Translation(written_request, conversation, tuple(losses.names), reading, writing)
+        return Translation(
+            written_request,
+            conversation,
+            tuple(losses.names),
+            names,
+            client=reading,
+            provider=writing,
+        )
 
 
 class Translation:
@@ -97,12 +106,15 @@ class Translation:
         request: WireRequest,
         conversation: Conversation,
         dropped: tuple[str, ...],
+        names: ToolNames,
+        *,
         client: Rendering,
         provider: Rendering,
     ) -> None:
         self.request = request
         self.dropped = dropped
         self._conversation = conversation
+        self._names = names
         self._client = client
         self._provider = provider
 
@@ -112,27 +124,33 @@ class Translation:
         Raises:
             BadBodyError: It is no JSON object.
         """
-        return self._client.write_reply(self._provider.read_reply(_object_in(body)))
+        return self._client.write_reply(self._reply_in(body))
 
     def answer_in_pieces(self, body: bytes) -> bytes:
         """Return a whole answer as the stream that the client has asked for."""
         writer = self._client.delta_writer(self._conversation)
-        reply = self._provider.read_reply(_object_in(body))
-        events = [writer.feed(delta) for delta in _deltas_of(reply)]
+        events = [writer.feed(delta) for delta in _deltas_of(self._reply_in(body))]
         return b"".join((*events, writer.finish()))
 
     def tap(self, inner: Tap) -> "TranslatingTap":
         """Return a tap that passes on what the client reads; *inner* reads the provider's."""
         writer = self._client.delta_writer(self._conversation)
-        return TranslatingTap(inner, self._provider.delta_reader(), writer)
+        return TranslatingTap(inner, self._provider.delta_reader(), writer, self._names)
+
+    def _reply_in(self, body: bytes) -> Reply:
+        reply = self._provider.read_reply(_object_in(body))
+        return msgspec.structs.replace(reply, parts=self._names.inward(reply.parts))
 
 
 class TranslatingTap:
     """Reads the provider's stream, and passes on the client's."""
 
-    __slots__ = ("_inner", "_is_broken", "_reader", "_writer")
+    __slots__ = ("_inner", "_is_broken", "_names", "_reader", "_writer")
 
-    def __init__(self, inner: Tap, reader: DeltaReader, writer: DeltaWriter) -> None:
+    def __init__(
+        self, inner: Tap, reader: DeltaReader, writer: DeltaWriter, names: ToolNames
+    ) -> None:
+        self._names = names
         self._inner = inner
         self._reader = reader
         self._writer = writer
@@ -170,6 +188,8 @@ class TranslatingTap:
             if self._is_broken:
                 break
             self._is_broken = isinstance(delta, Broken)
+            if isinstance(delta, PartBegan):
+                delta = self._names.inward_began(delta)
             parts.append(self._writer.feed(delta))
         return b"".join(parts)
 

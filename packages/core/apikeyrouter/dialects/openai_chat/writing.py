@@ -26,6 +26,7 @@ from apikeyrouter.dialects.data_urls import data_url
 
 #: Models that know no `max_tokens`.
 _REASONS = re.compile(r"(?:.*/)?(?:o\d|gpt-[5-9]|gpt-\d\d)")
+_LONGEST_USER = 64
 _TIERS = {"standard": "default", "standard_only": "default"}
 _KNOWN_TIERS = frozenset({"auto", "default", "flex", "priority", "scale", "fast"})
 #: Up to so many thinking tokens are an effort of this name.
@@ -109,7 +110,7 @@ def _wishes_of(conversation: Conversation, losses: Losses) -> dict[str, Any]:
     if conversation.reasoning is not None and (effort := effort_of(conversation.reasoning)):
         body["reasoning_effort"] = effort
     if conversation.user:
-        body["user"] = conversation.user
+        body["user"] = conversation.user_within(_LONGEST_USER)
     if conversation.metadata:
         body["metadata"] = conversation.metadata
     tier = _TIERS.get(conversation.service_tier, conversation.service_tier)

@@ -29,6 +29,7 @@ from apikeyrouter.dialects.openai_responses.items import NAME, output_item
 _REASONS = re.compile(r"(?:.*/)?(?:o\d|gpt-[5-9]|gpt-\d\d|codex)")
 #: OpenAI refuses smaller caps.
 _LEAST_CAP = 16
+_LONGEST_USER = 64
 _TIERS = {"standard": "default", "standard_only": "default"}
 _KNOWN_TIERS = frozenset({"auto", "default", "flex", "priority", "scale", "fast", "ultrafast"})
 _AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav"}
@@ -122,7 +123,7 @@ def _wishes_of(conversation: Conversation, losses: Losses) -> dict[str, Any]:
     if conversation.output_format is not None:
         body["text"] = {"format": _format_of(conversation.output_format)}
     if conversation.user:
-        body["safety_identifier"] = conversation.user
+        body["safety_identifier"] = conversation.user_within(_LONGEST_USER)
     if conversation.metadata:
         body["metadata"] = conversation.metadata
     tier = _TIERS.get(conversation.service_tier, conversation.service_tier)

@@ -17,6 +17,8 @@ VERSION = "2023-06-01"
 class MessagesRendering(Rendering):
     """Anthropic's messages; their streams always tell usage."""
 
+    longest_tool_name = 128
+
     def read_request(self, body: dict[str, Any], losses: Losses) -> Conversation:
         """Read a request."""
         return read_request(body, losses)

@@ -16,6 +16,7 @@ from apikeyrouter.dialects.conversation import (
     ToolChoice,
 )
 
+_LONGEST_USER = 256
 _TIERS = {
     "auto": "auto", "priority": "auto", "default": "standard_only", "standard": "standard_only",
     "standard_only": "standard_only",
@@ -128,7 +129,7 @@ def _wishes_of(conversation: Conversation, effort: str, losses: Losses) -> dict[
     if conversation.choices > 1:
         losses.lack("n")
     if conversation.user:
-        body["metadata"] = {"user_id": conversation.user}
+        body["metadata"] = {"user_id": conversation.user_within(_LONGEST_USER)}
     tier = _TIERS.get(conversation.service_tier)
     if tier is not None:
         body["service_tier"] = tier
