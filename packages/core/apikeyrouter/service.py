@@ -34,6 +34,7 @@ from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     KINDS,
     custom_adapter,
     make_adapter,
+    missing_address,
 )
 from apikeyrouter.infrastructure.config.settings import explain
 from apikeyrouter.infrastructure.config.values import is_loopback
@@ -85,6 +86,7 @@ __all__ = [
     "make_adapter",
     "make_key_in",
     "matches",
+    "missing_address",
     "readable_of",
     "store_at",
     "unpack",

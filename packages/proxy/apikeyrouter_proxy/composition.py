@@ -27,6 +27,7 @@ from apikeyrouter.service import (
     HttpAdapter,
     custom_adapter,
     make_adapter,
+    missing_address,
 )
 from apikeyrouter_proxy.storage import with_store
 
@@ -54,10 +55,22 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
     keys = keys_from_environment(env, CATALOGUE)
     placed = providers_from_environment(env, CATALOGUE)
     providers = dict(config.providers)
+    keys = [key for key in keys if _is_placed(key.provider, providers, placed)]
     for name in dict.fromkeys(key.provider for key in keys):
         own = providers.get(name, ProviderConfig())
         providers[name] = own if own.base_url else _placed(own, placed.get(name))
     return config.model_copy(update={"keys": keys, "providers": providers})
+
+
+def _is_placed(
+    name: str, providers: Mapping[str, ProviderConfig], placed: Mapping[str, ProviderConfig]
+) -> bool:
+    """Tell whether it is known where provider *name* is; if not, say why its keys are left out."""
+    own = providers.get(name, ProviderConfig())
+    if own.base_url or name in placed or not (missing := missing_address(CATALOGUE[name])):
+        return True
+    _log.warning("keys of '%s' are left out: %s; set %s", name, missing, base_url_variable(name))
+    return False
 
 
 def _placed(own: ProviderConfig, placed: ProviderConfig | None) -> ProviderConfig:
@@ -93,6 +106,19 @@ def unsupported(config: RouterConfig) -> Iterator[Finding]:
                 ("providers", name, "kind"),
                 f"this version speaks {', '.join(KINDS)} only, not {provider.kind}",
             )
+    yield from _without_address(config)
+
+
+def _without_address(config: RouterConfig) -> Iterator[Finding]:
+    """Yield what names a provider of the catalogue whose address only the operator knows."""
+    missing = {name: text for name, row in CATALOGUE.items() if (text := missing_address(row))}
+    for name, provider in config.providers.items():
+        if name in missing and provider.base_url is None:
+            yield ("providers", name), missing[name]
+    for index, key in enumerate(config.keys):
+        if key.provider in missing and key.provider not in config.providers:
+            text = f"add {key.provider} under providers: {missing[key.provider]}"
+            yield ("keys", index, "provider"), text
 
 
 def refuse_unsupported(config: RouterConfig) -> None:
@@ -153,13 +179,15 @@ def _adapter_of(name: str, provider: ProviderConfig) -> HttpAdapter:
     if name in CATALOGUE and provider.kind in (None, CATALOGUE[name].kind):
         return make_adapter(
             name, base_url=provider.base_url, dialects=dialects,
-            stream_usage=provider.stream_usage, connection=_connection_of(provider),
+            stream_usage=provider.stream_usage, api_version=provider.api_version,
+            connection=_connection_of(provider),
         )  # fmt: skip
     if provider.base_url is None:
         raise ConfigurationError(f"providers.{name}: base_url is missing: say where it is")
     return custom_adapter(
         name, provider.base_url, kind=provider.kind or "openai", dialects=dialects,
-        stream_usage=provider.stream_usage, connection=_connection_of(provider),
+        stream_usage=provider.stream_usage, api_version=provider.api_version,
+        connection=_connection_of(provider),
     )  # fmt: skip
 
 

@@ -80,7 +80,12 @@ class Translations:
         target = writing.target(conversation)
         headers = {**(_EVENTS if stream else _JSON), **target.headers}
         written_request = WireRequest(
-            target.path, written, headers, query=target.query, endpoint=provider.endpoint
+            target.path,
+            written,
+            headers,
+            query=target.query,
+            endpoint=provider.endpoint,
+            model=model,
         )
         written_request.asks_usage = stream and asks_usage and writing.asks_for_usage
         return Translation(

@@ -115,6 +115,7 @@ def _outgoing(
         BadBodyError, UntranslatableError: It cannot be said in the provider's dialect.
     """
     request = request_for(attempt)
+    request.model = attempt.model
     adapter = attempt.provider.adapter
     if translations is None or attempt.is_native or not isinstance(adapter, WireAdapter):
         return request, None

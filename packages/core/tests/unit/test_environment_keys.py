@@ -15,7 +15,7 @@ from apikeyrouter.infrastructure.config.environment import (
 
 pytestmark = pytest.mark.unit
 
-CATALOGUE = ["openai", "anthropic", "together-ai"]
+CATALOGUE = ["openai", "anthropic", "together-ai", "qwen"]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,11 @@ CATALOGUE = ["openai", "anthropic", "together-ai"]
             {"OPENAI_API_KEYS": "\"'a', b;c\nd\""},
             [("openai", "a"), ("openai", "b"), ("openai", "c"), ("openai", "d")],
             id="quoted list of lines",
+        ),
+        pytest.param(
+            {"DASHSCOPE_API_KEY": "b", "QWEN_API_KEY_1": "a", "DASHSCOPE_API_KEYS": "a,c"},
+            [("qwen", "a"), ("qwen", "b"), ("qwen", "c")],
+            id="by the provider's own name too",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
-from apikeyrouter.service import KINDS
+from apikeyrouter.service import KINDS, HttpAdapter
 from apikeyrouter_proxy.app import create_app
 from apikeyrouter_proxy.composition import read_config, register_all
 
@@ -21,7 +21,7 @@ store: sqlite:///apikeyrouter.db
 ledger: redis://user:sk-hidden@host:6379/0
 providers:
   claude:
-    kind: azure
+    kind: gemini
     base_url: https://host/v1
 budgets:
   - {limit_usd: 5, period: daily}
@@ -38,7 +38,7 @@ def test_part_that_this_version_lacks_is_refused_with_its_line(tmp_path: Path) -
     spoken = ", ".join(KINDS)
     assert str(caught.value).replace(str(file), "router.yaml").splitlines() == [
         "router.yaml:3: ledger: this version has the local ledger only; leave ledger out",
-        f"router.yaml:6: providers.claude.kind: this version speaks {spoken} only, not azure",
+        f"router.yaml:6: providers.claude.kind: this version speaks {spoken} only, not gemini",
         "router.yaml:8: budgets: this version enforces none; remove them to start without",
         "router.yaml:10: policies: this version applies none; remove them to start without",
     ]
@@ -102,6 +102,56 @@ def test_base_url_beside_keys_of_a_file_is_told_to_be_ignored(
     Path("router.yaml").write_text("version: 1\nkeys: [{provider: groq, secret: a}]\n")
     assert read_config("router.yaml", PLACED).providers == {}
     assert "GROQ_BASE_URL is ignored" in caplog.text
+
+
+UNPLACED = """\
+version: 1
+providers:
+  bedrock: {models: ["*"]}
+keys:
+  - {provider: groq, secret: a}
+  - {provider: azure, secret: b}
+"""
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_provider_whose_address_only_its_operator_knows_is_asked_for_one() -> None:
+    Path("router.yaml").write_text(UNPLACED)
+    with pytest.raises(ConfigurationError) as caught:
+        read_config("router.yaml", {})
+    asked = "base_url is missing: it should be like https://"
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"router.yaml:3: providers.bedrock: {asked}bedrock-runtime.{{region}}.")
+    assert second.startswith(f"router.yaml:6: keys[1].provider: add azure under providers: {asked}")
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_key_of_the_environment_without_an_address_is_left_out_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    env = {**PLACED, "AZURE_API_KEY": "b", "VLLM_API_KEY": "c", "VLLM_BASE_URL": "http://a:1/v1"}
+    config = read_config(None, env)
+    assert [key.provider for key in config.keys] == ["groq", "vllm"]
+    assert "keys of 'azure' are left out: base_url is missing: it should be like" in caplog.text
+    assert "set AZURE_BASE_URL" in caplog.text
+
+
+AZURE = {"base_url": "https://r.openai.azure.com", "api_version": "2024-10-21"}
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [("azure", AZURE), ("mine", {"kind": "azure", **AZURE})],
+    ids=["row", "kind"],
+)
+async def test_azure_is_configured_by_its_row_or_its_kind(name: str, entry: dict[str, str]) -> None:
+    config = RouterConfig.model_validate({"providers": {name: entry}})
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
+        await register_all(router, config)
+        adapter = router.routes.providers[name].adapter
+    assert isinstance(adapter, HttpAdapter)
+    assert (adapter.kind, adapter.layout.api_version) == ("azure", "2024-10-21")
+    assert adapter.base_url == "https://r.openai.azure.com/openai/v1"
 
 
 WHOLE = """\

@@ -15,6 +15,7 @@ class WireRequest(msgspec.Struct, eq=False):
         endpoint: What is asked for, in the dialect of the body; see `Demand.endpoint`.
         body: Sent as it is.
         headers: Passed on as they are; the adapter adds the credential.
+        model: The provider's own name of the model that is asked, if one is.
         asks_usage: Its `stream_options` are our own wish, and may be left out.
     """
 
@@ -25,6 +26,7 @@ class WireRequest(msgspec.Struct, eq=False):
     query: str = ""
     asks_usage: bool = False
     endpoint: str = "chat/completions"
+    model: str = ""
 
 
 class WireResponse(msgspec.Struct, eq=False):

@@ -12,6 +12,7 @@ from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.models.system_response import ResponseChunk
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout, Probe
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.intent_adapter import IntentAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
@@ -21,6 +22,8 @@ BASE_URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 #: Input is counted without what a cache had; output as it is made, whatever the cap.
 ADMISSION = Admission(counts_cap=False, counts_cached=False)
+#: One model of the list proves a key as well as all of them.
+LAYOUT = Layout(probe=Probe("v1/models?limit=1"), models="v1/models")
 _PAGE, _MOST_PAGES = 1000, 20
 _NAME = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d)(?:-(?P<minor>\d{1,2}))?(?:[-@].*)?")
 #: Lines and versions of which all minor versions draw on one pool.
@@ -36,7 +39,7 @@ class AnthropicAdapter(IntentAdapter):
     """
 
     kind = "anthropic"
-    models_path = "v1/models"
+    usual_layout = LAYOUT
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class AnthropicAdapter(IntentAdapter):
         per_model: bool | None = None,
         stream_options: bool = False,
         models: tuple[str, ...] | None = None,
+        layout: Layout | None = None,
         connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -69,6 +73,7 @@ class AnthropicAdapter(IntentAdapter):
             per_model=base_url.rstrip("/") == BASE_URL if per_model is None else per_model,
             stream_options=stream_options,
             models=models,
+            layout=layout,
             connection=connection,
             transport=transport,
         )
@@ -104,10 +109,6 @@ class AnthropicAdapter(IntentAdapter):
             usage=usage.told() if usage is not None else None,
             raw=event,
         )
-
-    async def probe(self, secret: str) -> bool | None:
-        """Ask for one model of the list, which costs nothing."""
-        return await self._probe_at("v1/models?limit=1", secret)
 
     async def list_models(self, secret: str) -> tuple[str, ...]:
         """Ask which models *secret* may use, page by page.

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
 from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of, serving_of
+from apikeyrouter.dialects.json_values import decoded
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, Serving, WireAdapter
 from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
@@ -21,6 +22,13 @@ from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters import rate_limit_headers
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout
+from apikeyrouter.infrastructure.adapters.catalogue.places import (
+    Place,
+    below,
+    is_below,
+    last_part_of,
+)
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.errors import error_classification
 from apikeyrouter.infrastructure.adapters.errors.error_bodies import masked
@@ -103,17 +111,18 @@ class HttpAdapter(WireAdapter):
         per_model: Limits are per model, not for the account as a whole.
         stream_options: It understands `stream_options.include_usage`.
         models: Patterns of the models it serves; `None` when that is not known.
+        layout: What is where below the base URL; as is usual for the kind if `None`.
         connection: How it is reached, and how long it may be silent.
         transport: Shared with others, and closed by whoever made it; its own if `None`.
 
     Attributes:
-        models_path: Where its list of models is.
+        usual_layout: Of its kind.
 
     Raises:
         ConfigurationError: The base URL is none, or its proxy or authorities are.
     """
 
-    models_path: ClassVar[str] = "models"
+    usual_layout: ClassVar[Layout] = Layout()
 
     def __init__(
         self,
@@ -130,10 +139,12 @@ class HttpAdapter(WireAdapter):
         per_model: bool = False,
         stream_options: bool = True,
         models: tuple[str, ...] | None = None,
+        layout: Layout | None = None,
         connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
         self.base_url = _checked(base_url)
+        self.layout = self.usual_layout if layout is None else layout
         unknown = [name for name in dialects if name not in DIALECTS]
         if unknown or not dialects:
             raise ConfigurationError(
@@ -142,8 +153,6 @@ class HttpAdapter(WireAdapter):
             )
         self.dialects = dialects
         self._tried_dialects = tuple(name for name in tried_dialects if name not in dialects)
-        last = urlsplit(self.base_url).path.rpartition("/")[2]
-        self._last_part = f"{last}/" if last else ""
         self._serving: dict[str, Serving] = {}
         self.dialect = dialect
         self.admission = admission or Admission()
@@ -152,9 +161,14 @@ class HttpAdapter(WireAdapter):
         self.stream_options = stream_options
         self.models = models
         # Lower-case like a caller's, so that none of them can be sent beside ours.
-        self._credential_header = credential_header.lower()
-        self._credential_prefix = credential_prefix
+        self._place = Place(
+            self.base_url, last_part_of(self.base_url), credential_header.lower(),
+            credential_prefix,
+        )  # fmt: skip
         self._headers = {k.lower(): v for k, v in (headers or {}).items()}
+        self._places = {
+            name: self._place.at(surface) for name, surface in self.layout.surfaces.items()
+        }
         connection = connection or ConnectionOptions()
         self.first_token_timeout_s = connection.first_token_timeout_s
         self.stall_timeout_s = connection.stall_timeout_s
@@ -169,13 +183,20 @@ class HttpAdapter(WireAdapter):
         Names of the request's headers are lower-case. Its `accept-encoding` should name only
         what can be read here (`readable_of`); without one the answer comes uncompressed.
         """
+        place = self._places.get(dialect_of(request.endpoint).name) if self._places else None
+        if place is None:
+            return await self._send(self._url_of(request), self._place, request, secret)
+        return await self._send(place.url_of(request), place, request, secret)
+
+    async def _send(
+        self, url: str, place: Place, request: WireRequest, secret: str
+    ) -> WireResponse:
         headers = {
             **_IDENTITY,
             **request.headers,
             **self._headers,
-            self._credential_header: self._credential_prefix + secret,
+            place.header: place.prefix + secret,
         }
-        url = self._url_of(request)
         for _ in range(_MOST_REDIRECTS):
             response = await self._transport.request(request.method, url, headers, request.body)
             if response.status not in _REDIRECTS:
@@ -250,30 +271,44 @@ class HttpAdapter(WireAdapter):
         return super().map_error(exc)
 
     async def probe(self, secret: str) -> bool | None:
-        """Ask for the list of models, which costs nothing.
+        """Make the provider's call that costs nothing and proves a key.
+
+        It says nothing of quota, nor of which models the key may use.
 
         Returns:
             True when the key was accepted, False when it was refused as one,
-            `None` when nothing can be said.
+            `None` when nothing can be said, such as where there is no such call.
         """
-        return await self._probe_at("models", secret)
-
-    async def _probe_at(self, path: str, secret: str) -> bool | None:
-        answer = await self.ask(path, secret)
+        probe = self.layout.probe
+        if probe is None:
+            return None
+        answer = await self.ask(probe.path, secret, method=probe.method)
         if answer is None:
             return None
         response, body = answer
         if 200 <= response.status < 300:
-            return True
+            told = decoded(body) if probe.denials else {}
+            return not any(told.get(name) is value for name, value in probe.denials.items())
+        # A 403 may be a restricted key that lacks this one right: only plain words deny it.
         failure = self.classify(response.status, response.headers, body, time.time())
         return False if failure.kind is FailureClass.KEY_INVALID else None
 
-    async def ask(self, path: str, secret: str) -> tuple[WireResponse, bytes] | None:
-        """GET *path* on our own account; return the answer and its body, or `None` if none came."""
-        request = WireRequest(path, headers=dict(OWN_HEADERS), method="GET")
+    async def ask(
+        self, path: str, secret: str, *, method: str = "GET"
+    ) -> tuple[WireResponse, bytes] | None:
+        """Ask *path* on our own account; return the answer and its body, or `None` if none came.
+
+        Args:
+            path: From the base URL, such as `../user/balance`.
+        """
+        request = WireRequest(path, headers=dict(OWN_HEADERS), method=method)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                response = await self.send(request, secret)
+                if is_below(path):
+                    response = await self.send(request, secret)
+                else:
+                    url = below(self.base_url, path)
+                    response = await self._send(url, self._place, request, secret)
                 return response, await response.read()
         except TRANSPORT_ERRORS:
             return None
@@ -281,7 +316,7 @@ class HttpAdapter(WireAdapter):
     async def get_health(self) -> HealthState:
         """Say whether the provider answers at all; no key is shown, and a refusal is an answer."""
         headers = {**_IDENTITY, **OWN_HEADERS, **self._headers}
-        url = self._url_of(WireRequest(self.models_path))
+        url = self._url_of(WireRequest(self.layout.models))
         started = time.perf_counter()
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -301,13 +336,7 @@ class HttpAdapter(WireAdapter):
             await self._transport.close()
 
     def _url_of(self, request: WireRequest) -> str:
-        path = request.path
-        if self._last_part and path.startswith(self._last_part):
-            # Base URLs are given with and without the version that begins a path.
-            path = path[len(self._last_part) :]
-        if request.query:
-            return f"{self.base_url}/{path}?{request.query}"
-        return f"{self.base_url}/{path}"
+        return self._place.url_of(request)
 
 
 def _moved_to(url: str, headers: Headers) -> str | None:

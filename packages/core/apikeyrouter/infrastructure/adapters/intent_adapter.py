@@ -48,7 +48,8 @@ class IntentAdapter(HttpAdapter):
         Raises:
             UntranslatableError: It has what the provider's dialect cannot carry.
         """
-        request = WireRequest("chat/completions", intent.encoded(), dict(_JSON))
+        body, headers = intent.encoded(), dict(_JSON)
+        request = WireRequest("chat/completions", body, headers, model=intent.model)
         dialect = self._dialect()
         if dialect is OPENAI_CHAT:
             return request

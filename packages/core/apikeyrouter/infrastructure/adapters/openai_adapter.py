@@ -6,6 +6,7 @@ import msgspec
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.limits.calendars import Calendar
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.intent_adapter import IntentAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
@@ -42,6 +43,7 @@ class OpenAIAdapter(IntentAdapter):
         per_model: bool | None = None,
         stream_options: bool = True,
         models: tuple[str, ...] | None = None,
+        layout: Layout | None = None,
         connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -60,6 +62,7 @@ class OpenAIAdapter(IntentAdapter):
             per_model=is_openai if per_model is None else per_model,
             stream_options=stream_options,
             models=models,
+            layout=layout,
             connection=connection,
             transport=transport,
         )
@@ -70,7 +73,9 @@ class OpenAIAdapter(IntentAdapter):
         Returns:
             Their names; empty when the provider does not say.
         """
-        answer = await self.ask("models", secret)
+        if not self.layout.models:
+            return ()
+        answer = await self.ask(self.layout.models, secret)
         if answer is None or answer[0].status != 200:
             return ()
         try:

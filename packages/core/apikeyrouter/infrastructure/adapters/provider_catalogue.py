@@ -1,57 +1,39 @@
 """Providers, each a row of data, and the kinds of them.
 
-To add one, add a row: its kind, its address, how it names its limits in headers, how it
-charges a request that it lets in, and whether limits are per model. A kind is an adapter
-class, and what is presumed of a provider of which nothing else is known. Facts
-were compiled from the providers' documentation and recorded replies in
+To add one, add a row in a file of `catalogue`: its kind, its address, what it speaks, how it
+names its limits in headers, how it charges a request that it lets in, and whether limits are
+per model. A kind is an adapter class, and what is presumed of a provider of which nothing
+else is known. Facts were compiled from the providers' documentation and recorded replies in
 November 2026; where one is weak, the adapter's own arguments override it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from apikeyrouter.domain.interfaces.provider_adapter import Admission
-from apikeyrouter.domain.limits.calendars import Calendar
-from apikeyrouter.domain.limits.observation import DAY_S, MONTH_S
 from apikeyrouter.errors import ConfigurationError
-from apikeyrouter.infrastructure.adapters import anthropic_adapter
 from apikeyrouter.infrastructure.adapters.anthropic_adapter import AnthropicAdapter
+from apikeyrouter.infrastructure.adapters.azure_adapter import AzureAdapter
+from apikeyrouter.infrastructure.adapters.catalogue.clouds import AZURE, CLOUDS
+from apikeyrouter.infrastructure.adapters.catalogue.hosts import HOSTS
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout
+from apikeyrouter.infrastructure.adapters.catalogue.local import LOCAL
+from apikeyrouter.infrastructure.adapters.catalogue.makers import MAKERS
+from apikeyrouter.infrastructure.adapters.catalogue.provider_row import ProviderRow
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
-from apikeyrouter.infrastructure.adapters.openai_adapter import ADMISSION, DIALECTS, OpenAIAdapter
+from apikeyrouter.infrastructure.adapters.openai_adapter import DIALECTS, OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
 
-_SUM = Admission(counts_cap=True)
-_ACTUAL = Admission(counts_cap=False)
-
-
-@dataclass(slots=True, frozen=True)
-class ProviderRow:
-    """One provider of the catalogue.
-
-    Attributes:
-        kind: Whose adapter it has, a name of `KINDS`.
-        dialects: What it speaks, preferred first.
-        tried_dialects: What it may speak besides.
-        dialect: Of its rate-limit headers; `none` when it sends none.
-        admission: How it charges tokens when it lets a request in.
-        calendars: Period in seconds -> what limits of that period end with.
-        stream_options: It tells usage in a stream only when asked to.
-        models: Patterns of what it serves; `None` asks the provider.
-    """
-
-    base_url: str
-    dialect: str = "openai"
-    admission: Admission = _SUM
-    calendars: Mapping[float, Calendar] = field(default_factory=dict)
-    per_model: bool = True
-    stream_options: bool = True
-    models: tuple[str, ...] | None = None
-    credential_header: str = "Authorization"
-    credential_prefix: str = "Bearer "
-    dialects: tuple[str, ...] = ("openai",)
-    tried_dialects: tuple[str, ...] = ()
-    kind: str = "openai"
+__all__ = [
+    "CATALOGUE",
+    "KINDS",
+    "ProviderKind",
+    "ProviderRow",
+    "adapter_of",
+    "custom_adapter",
+    "make_adapter",
+    "missing_address",
+]
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,62 +48,17 @@ class ProviderKind:
     unknown: ProviderRow
 
 
-_OPENAI_MODELS = (
-    "gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*", "davinci-*", "babbage-*",
-    "ft:*", "omni-moderation-*", "text-moderation-*", "tts-*", "whisper-*", "dall-e-*",
-    "codex-*", "computer-use-*", "sora-*",
-)  # fmt: skip
-
-_ANTHROPIC = ProviderRow(
-    anthropic_adapter.BASE_URL, kind="anthropic", dialects=("anthropic",), dialect="anthropic",
-    credential_header="x-api-key", credential_prefix="", stream_options=False,
-    admission=anthropic_adapter.ADMISSION, models=("claude-*",),
-)  # fmt: skip
-
-CATALOGUE: Mapping[str, ProviderRow] = {
-    "openai": ProviderRow(
-        "https://api.openai.com/v1", admission=ADMISSION, models=_OPENAI_MODELS, dialects=DIALECTS
-    ),
-    "groq": ProviderRow(
-        "https://api.groq.com/openai/v1", dialect="groq",
-        admission=Admission(counts_cached=False), dialects=DIALECTS,
-    ),
-    "mistral": ProviderRow(
-        "https://api.mistral.ai/v1", dialect="mistral", stream_options=False,
-        calendars={MONTH_S: Calendar.MONTH_UTC},
-    ),
-    "deepseek": ProviderRow(
-        "https://api.deepseek.com/v1", dialect="none", admission=_ACTUAL, models=("deepseek-*",)
-    ),
-    "xai": ProviderRow(
-        "https://api.x.ai/v1", admission=_ACTUAL, models=("grok-*",), dialects=DIALECTS
-    ),
-    "together": ProviderRow(
-        "https://api.together.ai/v1", dialect="together", admission=_ACTUAL
-    ),
-    "fireworks": ProviderRow(
-        "https://api.fireworks.ai/inference/v1", dialect="fireworks", admission=_ACTUAL
-    ),
-    "openrouter": ProviderRow(
-        "https://openrouter.ai/api/v1", dialect="openrouter", admission=_ACTUAL, per_model=False,
-        calendars={DAY_S: Calendar.DAY_UTC}, dialects=DIALECTS,
-    ),
-    "cerebras": ProviderRow("https://api.cerebras.ai/v1", dialect="cerebras"),
-    # Tells usage with every piece of a stream.
-    "perplexity": ProviderRow(
-        "https://api.perplexity.ai", dialect="none", admission=_ACTUAL, stream_options=False,
-        models=("sonar*",),
-    ),
-    "anthropic": _ANTHROPIC,
-}  # fmt: skip
+CATALOGUE: Mapping[str, ProviderRow] = {**MAKERS, **HOSTS, **CLOUDS, **LOCAL}
 #: Kind by the name that configuration files give it.
 KINDS: Mapping[str, ProviderKind] = {
     "openai": ProviderKind(
         OpenAIAdapter, ProviderRow("", per_model=False, tried_dialects=DIALECTS)
     ),
     "anthropic": ProviderKind(
-        AnthropicAdapter, replace(_ANTHROPIC, base_url="", models=None, per_model=False)
+        AnthropicAdapter,
+        replace(MAKERS["anthropic"], base_url="", models=None, per_model=False),
     ),
+    "azure": ProviderKind(AzureAdapter, replace(AZURE, base_url="")),
 }
 
 
@@ -131,6 +68,7 @@ def make_adapter(
     base_url: str | None = None,
     dialects: tuple[str, ...] | None = None,
     stream_usage: bool | None = None,
+    api_version: str | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
 ) -> HttpAdapter:
@@ -139,7 +77,7 @@ def make_adapter(
     Other arguments are those of `adapter_of`.
 
     Raises:
-        ConfigurationError: No such row, or the base URL is none.
+        ConfigurationError: No such row, or the base URL is none, or needs one of the operator's.
     """
     row = CATALOGUE.get(name)
     if row is None:
@@ -150,7 +88,8 @@ def make_adapter(
     try:
         return adapter_of(
             row, base_url=base_url, dialects=dialects,
-            stream_usage=stream_usage, connection=connection, transport=transport,
+            stream_usage=stream_usage, api_version=api_version, connection=connection,
+            transport=transport,
         )  # fmt: skip
     except ConfigurationError as error:
         raise ConfigurationError(f"provider '{name}': {error}") from None
@@ -165,6 +104,7 @@ def custom_adapter(
     dialects: tuple[str, ...] | None = None,
     headers: Mapping[str, str] | None = None,
     stream_usage: bool | None = None,
+    api_version: str | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
 ) -> HttpAdapter:
@@ -186,7 +126,8 @@ def custom_adapter(
     try:
         return adapter_of(
             row or KINDS[kind].unknown, base_url=base_url, dialects=dialects, headers=headers,
-            stream_usage=stream_usage, connection=connection, transport=transport,
+            stream_usage=stream_usage, api_version=api_version, connection=connection,
+            transport=transport,
         )  # fmt: skip
     except ConfigurationError as error:
         raise ConfigurationError(f"provider '{name}': {error}") from None
@@ -199,6 +140,7 @@ def adapter_of(
     dialects: tuple[str, ...] | None = None,
     headers: Mapping[str, str] | None = None,
     stream_usage: bool | None = None,
+    api_version: str | None = None,
     connection: ConnectionOptions | None = None,
     transport: Transport | None = None,
 ) -> HttpAdapter:
@@ -207,7 +149,13 @@ def adapter_of(
     Args:
         dialects: What it speaks, preferred first; as the row says if `None`.
         stream_usage: Whether usage is asked for in streams; as the row says if `None`.
+        api_version: Of the older paths, where the kind has them.
+
+    Raises:
+        ConfigurationError: The base URL is missing or none, or something does not fit the kind.
     """
+    if base_url is None and (missing := missing_address(row)):
+        raise ConfigurationError(missing)
     return KINDS[row.kind].adapter(
         base_url or row.base_url,
         credential_header=row.credential_header,
@@ -221,6 +169,26 @@ def adapter_of(
         per_model=row.per_model,
         stream_options=row.stream_options if stream_usage is None else stream_usage,
         models=row.models,
+        layout=_layout_of(row, base_url, api_version),
         connection=connection,
         transport=transport,
     )
+
+
+def missing_address(row: ProviderRow) -> str:
+    """Return what to say where the operator has given *row* no base URL; empty if it has one."""
+    if not row.needs_address:
+        return ""
+    return f"base_url is missing: it should be like {row.base_url}, with your own in braces"
+
+
+def _layout_of(row: ProviderRow, base_url: str | None, api_version: str | None) -> Layout:
+    layout = row.layout
+    if api_version is not None:
+        if row.kind != "azure":
+            raise ConfigurationError("api_version is for providers of kind azure only")
+        layout = replace(layout, api_version=api_version)
+    # A key for another address is not shown to a host that its operator has not named.
+    if base_url is not None and layout.probe is not None and "://" in layout.probe.path:
+        layout = replace(layout, probe=None)
+    return layout

@@ -2,8 +2,9 @@
 
 `OPENAI_API_KEY`, `OPENAI_API_KEY_1`, `OPENAI_API_KEY_2`, ... and a list (with
 commas, or of JSON) in `OPENAI_API_KEYS`; where they are used in `OPENAI_BASE_URL`;
-the same for every provider of the catalogue. The real environment wins over
-`.env`. Nothing here writes to `os.environ`.
+the same for every provider of the catalogue, and by the names that some providers give
+their keys themselves. The real environment wins over `.env`. Nothing here writes to
+`os.environ`.
 """
 
 import re
@@ -16,6 +17,21 @@ from pydantic import SecretStr, ValidationError
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig
 from apikeyrouter.infrastructure.config.pasted import split_list, trimmed
+
+#: What providers' own documents call their keys besides.
+_FURTHER_PREFIXES: Mapping[str, tuple[str, ...]] = {
+    "azure": ("AZURE_OPENAI",),
+    "cohere": ("CO",),
+    "gemini": ("GOOGLE",),
+    "qwen": ("DASHSCOPE",),
+    "vercel": ("AI_GATEWAY",),
+}
+
+
+def variables_of(provider: str) -> tuple[str, ...]:
+    """Return the names of the variables that hold a key of *provider*, the usual one first."""
+    prefixes = (_prefix_of(provider), *_FURTHER_PREFIXES.get(provider, ()))
+    return tuple(f"{prefix}_API_KEY" for prefix in prefixes)
 
 
 def keys_from_environment(
@@ -31,9 +47,10 @@ def keys_from_environment(
     """
     keys: dict[tuple[str, str], KeyConfig] = {}
     for provider in catalogue_names:
-        for variable, secret in _secrets_of(provider, env):
-            if (provider, secret) not in keys:
-                keys[provider, secret] = _key(provider, variable, secret)
+        for bare in variables_of(provider):
+            for variable, secret in _secrets_of(bare, env):
+                if (provider, secret) not in keys:
+                    keys[provider, secret] = _key(provider, variable, secret)
     return list(keys.values())
 
 
@@ -87,9 +104,8 @@ def merge_dotenv(env: Mapping[str, str], path: str | Path = ".env") -> dict[str,
     return {**read_dotenv(path), **env}
 
 
-def _secrets_of(provider: str, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield variable and secret, blank ones left out."""
-    bare = f"{_prefix_of(provider)}_API_KEY"
+def _secrets_of(bare: str, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield variable and secret of *bare* and its kin, blank ones left out."""
     numbered = re.compile(rf"{re.escape(bare)}_([0-9]{{1,9}})")
     matches = [match for match in map(numbered.fullmatch, env) if match]
     ordered = sorted(matches, key=lambda match: (int(match[1]), match[0]))

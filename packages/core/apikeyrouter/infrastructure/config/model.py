@@ -100,6 +100,7 @@ class ProviderConfig(_Fact):
             `None` goes by the latency that was seen of each model, between 60 and 300 s.
         stall_timeout: A stream that is silent for these seconds has broken off.
         dialects: What it speaks, preferred first; as its kind or its row says if `None`.
+        api_version: Of Azure's older paths, such as `2024-10-21`; `None` takes today's.
         proxy: URL of an HTTP proxy, or `direct`; `None` takes the environment's.
         ca_file: PEM file of authorities to trust besides the system's.
     """
@@ -111,6 +112,7 @@ class ProviderConfig(_Fact):
     first_token_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     stall_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     dialects: list[Name] | None = None
+    api_version: Text | None = None
     proxy: Annotated[Text | None, Field(repr=False)] = None
     ca_file: Text | None = None
 

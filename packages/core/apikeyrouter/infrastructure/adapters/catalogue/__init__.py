@@ -1,0 +1,1 @@
+"""What is known of providers, as rows of data."""

@@ -1,0 +1,45 @@
+"""Clouds, whose addresses name a resource, a region or a project of the operator's own."""
+
+from collections.abc import Mapping
+
+from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout, Surface
+from apikeyrouter.infrastructure.adapters.catalogue.provider_row import (
+    ANTHROPIC,
+    CHAT,
+    RESPONSES,
+    ProviderRow,
+)
+
+AZURE = ProviderRow(
+    "https://{resource}.openai.azure.com/openai/v1", kind="azure", dialect="azure",
+    credential_header="api-key", credential_prefix="",
+    # The whole cap is charged, and never given back.
+    admission=Admission(counts_cap=True, settles=False), dialects=(CHAT, RESPONSES),
+    layout=Layout(
+        # Claude's deployments, at resources under services.ai.azure.com.
+        surfaces={ANTHROPIC: Surface("../../anthropic", "x-api-key")},
+        # What is listed is what could be deployed, not what is.
+        models="",
+    ),
+)  # fmt: skip
+
+CLOUDS: Mapping[str, ProviderRow] = {
+    "azure": AZURE,
+    # Either endpoint takes a Bedrock API key; they do not serve the same models.
+    "bedrock": ProviderRow(
+        "https://bedrock-runtime.{region}.amazonaws.com/openai/v1", dialect="bedrock",
+        dialects=(CHAT, RESPONSES), layout=Layout(probe=None, models=""),
+    ),
+    "bedrock-mantle": ProviderRow(
+        "https://bedrock-mantle.{region}.api.aws/v1", dialect="bedrock",
+        dialects=(CHAT, RESPONSES, ANTHROPIC),
+        layout=Layout(surfaces={ANTHROPIC: Surface("../anthropic")}),
+    ),
+    # Takes an access token, which is good for an hour.
+    "vertex": ProviderRow(
+        "https://{location}-aiplatform.googleapis.com/v1/projects/{project}"
+        "/locations/{location}/endpoints/openapi",
+        dialect="gemini", layout=Layout(probe=None, models=""),
+    ),
+}  # fmt: skip

@@ -1,0 +1,64 @@
+"""Addresses below a base URL, and the credential that is shown there."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+from apikeyrouter.domain.interfaces.wire import WireRequest
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Surface
+
+_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?/")
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where requests go, and with which credential.
+
+    Attributes:
+        last_part: Of the base URL's path, with a slash; empty if it has none.
+        header: That carries the key, in lower case.
+        prefix: What stands before the key there.
+        is_versioned: No version of a request's path is added.
+    """
+
+    base_url: str
+    last_part: str
+    header: str
+    prefix: str
+    is_versioned: bool = False
+
+    def at(self, surface: Surface) -> "Place":
+        """Return the place of a dialect that differs from this one as *surface* says."""
+        base_url = below(self.base_url, surface.path).rstrip("/")
+        header, prefix = self.header, self.prefix
+        if surface.credential_header is not None:
+            header, prefix = surface.credential_header.lower(), surface.credential_prefix
+        return Place(base_url, last_part_of(base_url), header, prefix, surface.is_versioned)
+
+    def url_of(self, request: WireRequest) -> str:
+        """Return where *request* goes."""
+        path = request.path
+        if self.last_part and path.startswith(self.last_part):
+            # Base URLs are given with and without the version that begins a path.
+            path = path[len(self.last_part) :]
+        elif self.is_versioned and (version := _VERSION.match(path)):
+            path = path[version.end() :]
+        if request.query:
+            return f"{self.base_url}/{path}?{request.query}"
+        return f"{self.base_url}/{path}"
+
+
+def below(base_url: str, path: str) -> str:
+    """Return the URL of *path*, which may lead up with `..` and is another URL if it is whole."""
+    return urljoin(f"{base_url}/", path)
+
+
+def is_below(path: str) -> bool:
+    """Tell whether *path* neither leads up nor is a URL of its own."""
+    return not path.startswith("../") and "://" not in path
+
+
+def last_part_of(base_url: str) -> str:
+    """Return the last part of the URL's path with a slash, or an empty text."""
+    last = urlsplit(base_url).path.rpartition("/")[2]
+    return f"{last}/" if last else ""

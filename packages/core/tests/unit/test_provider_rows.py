@@ -1,0 +1,369 @@
+"""Every row of the catalogue against a real server: where it asks, with which credential."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+
+from apikeyrouter import ApiKeyRouter, ConfigurationError, Demand
+from apikeyrouter.dialects.catalogue import DIALECTS
+from apikeyrouter.domain.interfaces.provider_adapter import Serving
+from apikeyrouter.domain.interfaces.wire import WireRequest
+from apikeyrouter.infrastructure.adapters.azure_adapter import AzureAdapter
+from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
+from apikeyrouter.infrastructure.adapters.provider_catalogue import (
+    CATALOGUE,
+    custom_adapter,
+    make_adapter,
+)
+
+pytestmark = pytest.mark.unit
+
+SECRET = "sk-your-key-1"
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+#: What clients ask for, by dialect; paths as the front doors pass them on.
+PATHS = {"openai": "chat/completions", "openai-responses": "responses", "anthropic": "v1/messages"}
+CHAT, RESPONSES, MESSAGES = "chat/completions", "responses", "messages"
+#: Row -> dialect -> path at the provider, as its documents have it.
+WHERE: dict[str, dict[str, str]] = {
+    "openai": {"openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}"},
+    "anthropic": {"anthropic": "/v1/messages", "openai": f"/v1/{CHAT}"},
+    "mistral": {"openai": f"/v1/{CHAT}"},
+    "deepseek": {"openai": f"/v1/{CHAT}", "anthropic": "/anthropic/v1/messages"},
+    "xai": {"openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}"},
+    "perplexity": {"openai-responses": f"/v1/{RESPONSES}"},
+    "cohere": {"openai": f"/compatibility/v1/{CHAT}"},
+    "moonshot": {
+        "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
+        "anthropic": "/anthropic/v1/messages",
+    },
+    "zai": {"openai": f"/api/paas/v4/{CHAT}", "anthropic": "/api/anthropic/v1/messages"},
+    "qwen": {
+        "openai": f"/compatible-mode/v1/{CHAT}",
+        "openai-responses": f"/compatible-mode/v1/{RESPONSES}",
+        "anthropic": "/apps/anthropic/v1/messages",
+    },
+    "minimax": {
+        "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
+        "anthropic": "/anthropic/v1/messages",
+    },
+    "groq": {"openai": f"/openai/v1/{CHAT}", "openai-responses": f"/openai/v1/{RESPONSES}"},
+    "together": {"openai": f"/v1/{CHAT}"},
+    "fireworks": {
+        "openai": f"/inference/v1/{CHAT}", "openai-responses": f"/inference/v1/{RESPONSES}",
+        "anthropic": "/inference/v1/messages",
+    },
+    "cerebras": {"openai": f"/v1/{CHAT}"},
+    "nebius": {"openai": f"/v1/{CHAT}"},
+    "sambanova": {"openai": f"/v1/{CHAT}"},
+    "nvidia": {"openai": f"/v1/{CHAT}"},
+    "openrouter": {
+        "openai": f"/api/v1/{CHAT}", "openai-responses": f"/api/v1/{RESPONSES}",
+        "anthropic": "/api/v1/messages",
+    },
+    "huggingface": {"openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}"},
+    "github-models": {"openai": f"/inference/{CHAT}"},
+    "vercel": {
+        "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
+        "anthropic": "/v1/messages",
+    },
+    "azure": {
+        "openai": f"/openai/v1/{CHAT}", "openai-responses": f"/openai/v1/{RESPONSES}",
+        "anthropic": "/anthropic/v1/messages",
+    },
+    "bedrock": {"openai": f"/openai/v1/{CHAT}", "openai-responses": f"/openai/v1/{RESPONSES}"},
+    "bedrock-mantle": {
+        "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
+        "anthropic": "/anthropic/v1/messages",
+    },
+    "vertex": {"openai": f"/v1/projects/mine/locations/mine/endpoints/openapi/{CHAT}"},
+    **{
+        name: {
+            "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
+            "anthropic": "/v1/messages",
+        }
+        for name in ("ollama", "vllm", "lm-studio")
+    },
+    "llama-cpp": {"openai": f"/v1/{CHAT}", "anthropic": "/v1/messages"},
+}  # fmt: skip
+#: Row -> dialect -> the header that carries the key, where it is not a Bearer token.
+HEADERS = {
+    ("anthropic", "anthropic"): "x-api-key",
+    ("azure", "openai"): "api-key",
+    ("azure", "openai-responses"): "api-key",
+    ("azure", "anthropic"): "x-api-key",
+}
+#: Row -> the call that proves a key; rows that are not named have none.
+PROBES = {
+    "openai": "GET /v1/models", "anthropic": "GET /v1/models?limit=1",
+    "mistral": "GET /v1/models", "deepseek": "GET /v1/models", "xai": "GET /v1/api-key",
+    "cohere": "POST /v1/check-api-key", "moonshot": "GET /v1/models",
+    "qwen": "GET /compatible-mode/v1/models", "minimax": "GET /v1/models",
+    "groq": "GET /openai/v1/models", "together": "GET /v1/models",
+    "fireworks": "GET /inference/v1/models", "cerebras": "GET /v1/models",
+    "nebius": "GET /v1/models", "openrouter": "GET /api/v1/key", "vercel": "GET /v1/credits",
+    "azure": "GET /openai/v1/models", "bedrock-mantle": "GET /v1/models",
+    "vllm": "GET /v1/models", "lm-studio": "GET /v1/models",
+}  # fmt: skip
+ROUTES = [(name, dialect) for name, places in WHERE.items() for dialect in places]
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    },
+    RESPONSES: {
+        "id": "r", "object": "response", "status": "completed", "output": [],
+        "usage": {"input_tokens": 3, "output_tokens": 1},
+    },
+    MESSAGES: {
+        "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}],
+        "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 1},
+    },
+}  # fmt: skip
+STREAMS = {
+    CHAT: b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
+    b"data: [DONE]\n\n",
+    RESPONSES: b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+    b'"delta":"hi"}\n\nevent: response.completed\ndata: {"type":"response.completed","response":'
+    b'{"id":"r","status":"completed","usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
+    MESSAGES: b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+    b'{"type":"text_delta","text":"hi"}}\n\nevent: message_stop\n'
+    b'data: {"type":"message_stop"}\n\n',
+}
+
+
+class AnyProvider:
+    """Answers as the dialect of the path does, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        #: What other paths are answered.
+        self.told: tuple[int, dict[str, Any]] = (200, {"data": []})
+
+    async def answer(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.asked.append((f"{request.method} {request.path_qs}", headers, body))
+        end = next((name for name in BODIES if request.path.endswith(name)), None)
+        if end is None or request.method == "GET":
+            return web.json_response(self.told[1], status=self.told[0])
+        if json.loads(body).get("stream"):
+            return web.Response(body=STREAMS[end], content_type="text/event-stream")
+        return web.json_response(BODIES[end])
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[AnyProvider]:
+    told, app = AnyProvider(), web.Application()
+    app.router.add_route("*", "/{path:.*}", told.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    told.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield told
+    await runner.cleanup()
+
+
+def _place_of(name: str, provider: AnyProvider) -> str:
+    """Return the row's base URL at another host, with what the operator has to fill in."""
+    base_url = CATALOGUE[name].base_url
+    for part in ("resource", "region", "project", "location", "host"):
+        base_url = base_url.replace(f"{{{part}}}", "mine")
+    return provider.url + urlsplit(base_url).path
+
+
+def _credentials_in(headers: dict[str, str]) -> Iterator[str]:
+    return (f"{name}: {headers[name]}" for name in CREDENTIALS if name in headers)
+
+
+def test_every_row_is_here() -> None:
+    assert set(WHERE) == set(CATALOGUE)
+    assert set(PROBES) <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(("name", "dialect"), ROUTES)
+async def test_dialect_is_spoken_as_it_is_where_the_provider_has_it(
+    provider: AnyProvider, name: str, dialect: str, is_stream: bool
+) -> None:
+    row, path = CATALOGUE[name], PATHS[dialect]
+    # What a row does not list, but has a place for, is spoken when its operator says so.
+    wanted = None if dialect in row.dialects else (dialect,)
+    adapter = make_adapter(name, base_url=_place_of(name, provider), dialects=wanted)
+    body = json.dumps({"model": "m", "stream": is_stream, "unknown": 1}).encode()
+    endpoint = DIALECTS[dialect].endpoint
+    assert adapter.serving(endpoint) is Serving.NATIVE
+
+    async with ApiKeyRouter() as router:
+        await router.register_provider(name, adapter, models=("m",))
+        await router.register_key(SECRET, name)
+        answer = await router.forward(
+            Demand(model="m", request_id="r", endpoint=endpoint, stream=is_stream),
+            lambda _: WireRequest(path, body, {"x-own": "1"}, endpoint=endpoint),
+        )
+        said = b"".join([chunk async for chunk in answer.stream]) if answer.stream else answer.body
+
+    assert (answer.status, answer.failure, answer.translation) == (200, None, None)
+    assert b"hi" in said or dialect == "openai-responses"
+    [(asked, headers, sent)] = provider.asked
+    assert (asked, sent) == (f"POST {WHERE[name][dialect]}", body)
+    header = HEADERS.get((name, dialect))
+    told = f"{header}: {SECRET}" if header else f"authorization: Bearer {SECRET}"
+    assert [told] == list(_credentials_in(headers))
+    assert headers["x-own"] == "1"
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_row_speaks_what_it_lists_and_what_it_has_a_place_for(name: str) -> None:
+    row = CATALOGUE[name]
+    assert {*row.dialects, *row.layout.surfaces} == set(WHERE[name])
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+async def test_probe_is_the_rows_and_proves_the_key(provider: AnyProvider, name: str) -> None:
+    adapter = make_adapter(name, base_url=_place_of(name, provider))
+    accepted = await adapter.probe(SECRET)
+    provider.told = (401, {"error": {"message": "no", "code": "invalid_api_key"}})
+    refused = await adapter.probe(SECRET)
+    provider.told = (403, {"error": {"message": "You have insufficient permissions"}})
+    unsure = await adapter.probe(SECRET)
+    await adapter.close()
+    if name not in PROBES:
+        assert (accepted, refused, unsure, provider.asked) == (None, None, None, [])
+        return
+    assert (accepted, refused, unsure) == (True, False, None)
+    assert {PROBES[name]} == {asked for asked, _, _ in provider.asked}
+    assert all(len(list(_credentials_in(headers))) == 1 for _, headers, _ in provider.asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "accepted"),
+    [
+        ("xai", {"api_key_blocked": False, "team_blocked": False}, True),
+        ("xai", {"api_key_blocked": True}, False),
+        ("xai", {"api_key_disabled": True}, False),
+        ("cohere", {"valid": True}, True),
+        ("cohere", {"valid": False}, False),
+        ("cohere", {"valid": 0}, True),
+    ],
+)
+async def test_answer_that_is_fine_may_deny_a_key(
+    provider: AnyProvider, name: str, told: dict[str, Any], accepted: bool
+) -> None:
+    provider.told = (200, told)
+    adapter = make_adapter(name, base_url=_place_of(name, provider))
+    assert accepted is await adapter.probe(SECRET)
+    await adapter.close()
+
+
+@pytest.mark.parametrize("name", ["huggingface", "github-models"])
+def test_key_for_another_address_is_not_shown_to_the_usual_host(name: str) -> None:
+    assert make_adapter(name).layout.probe is not None
+    assert make_adapter(name, base_url="http://10.0.0.1/v1").layout.probe is None
+
+
+async def test_probe_may_be_at_a_host_of_its_own(provider: AnyProvider) -> None:
+    adapter = make_adapter("openai", base_url="http://10.255.255.1/v1")
+    assert adapter.layout.probe is not None
+    probe = replace(adapter.layout.probe, path=f"{provider.url}/whoami")
+    adapter.layout = replace(adapter.layout, probe=probe)
+    assert await adapter.probe(SECRET) is True
+    [(asked, headers, _)] = provider.asked
+    assert (asked, headers["authorization"]) == ("GET /whoami", f"Bearer {SECRET}")
+    await adapter.close()
+
+
+async def test_models_are_listed_where_the_row_says(provider: AnyProvider) -> None:
+    provider.told = (200, {"data": [{"id": "a"}]})
+    listed = {}
+    for name in ("groq", "github-models", "azure", "perplexity"):
+        adapter = make_adapter(name, base_url=_place_of(name, provider))
+        listed[name] = await adapter.list_models(SECRET)
+        await adapter.close()
+    assert listed == {"groq": ("a",), "github-models": ("a",), "azure": (), "perplexity": ()}
+    asked = ["GET /openai/v1/models", "GET /catalog/models"]
+    assert asked == [asked for asked, _, _ in provider.asked]
+
+
+@pytest.mark.parametrize("name", [n for n, row in CATALOGUE.items() if row.needs_address])
+def test_row_of_an_unknown_address_says_what_it_should_look_like(name: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        make_adapter(name)
+    assert f"provider '{name}': base_url is missing: it should be like http" in str(raised.value)
+    assert CATALOGUE[name].base_url in str(raised.value)
+
+
+# -- Azure ------------------------------------------------------------------------------------
+
+
+def _azure(base_url: str, version: str | None = "2024-10-21") -> HttpAdapter:
+    return custom_adapter("mine", base_url, kind="azure", api_version=version)
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "query", "asked"),
+    [
+        (CHAT, "my dep/4", "", "/openai/deployments/my%20dep%2F4/chat/completions?{}"),
+        ("v1/embeddings", "e", "", "/openai/deployments/e/embeddings?{}"),
+        ("audio/speech", "tts", "a=b", "/openai/deployments/tts/audio/speech?a=b&{}"),
+        ("images/generations", "i", "", "/openai/deployments/i/images/generations?{}"),
+        (RESPONSES, "m", "", "/openai/responses?{}"),
+        ("files", "", "", "/openai/files?{}"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "/", "/openai", "/openai/", "/openai/v1"])
+async def test_older_paths_of_azure_name_deployment_and_version(
+    provider: AnyProvider, below: str, path: str, model: str, query: str, asked: str
+) -> None:
+    adapter = _azure(provider.url + below)
+    request = WireRequest(path, b"{}", query=query, model=model)
+    answer = await adapter.send(request, SECRET)
+    answer.close()
+    await adapter.close()
+    [(seen, headers, _)] = provider.asked
+    assert seen == "POST " + asked.format("api-version=2024-10-21")
+    assert [f"api-key: {SECRET}"] == list(_credentials_in(headers))
+
+
+async def test_deployment_is_the_model_that_a_key_is_asked_for(provider: AnyProvider) -> None:
+    async with ApiKeyRouter() as router:
+        await router.register_provider("mine", _azure(provider.url), models=("*",))
+        await router.register_key(SECRET, "mine")
+        messages = [{"role": "user", "content": "hello"}]
+        answer = await router.route({"model": "mine/dep-1", "messages": messages})
+    [(asked, _, _)] = provider.asked
+    assert answer.content == "hi"
+    assert asked == "POST /openai/deployments/dep-1/chat/completions?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://r.openai.azure.com", "https://r.openai.azure.com/openai/v1"),
+        ("https://r.openai.azure.com/openai/", "https://r.openai.azure.com/openai/v1"),
+        ("https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com/openai/v1"),
+        ("https://gateway/team/openai/v1", "https://gateway/team/openai/v1"),
+    ],
+)
+def test_address_of_a_resource_may_be_the_resource_alone(given: str, used: str) -> None:
+    assert _azure(given, None).base_url == used
+
+
+def test_both_keys_of_a_resource_are_one_account() -> None:
+    adapter = _azure("https://r.openai.azure.com/", None)
+    assert isinstance(adapter, AzureAdapter)
+    assert adapter.read_account({}) == "r.openai.azure.com"
+    assert _azure("https://gateway/openai/v1", None).read_account({}) == ""
+
+
+def test_only_azure_has_older_paths() -> None:
+    with pytest.raises(ConfigurationError, match="'groq': api_version is for providers of kind az"):
+        make_adapter("groq", api_version="2024-10-21")
