@@ -247,7 +247,7 @@ class Conversation(msgspec.Struct):
         """Return the user's name, or its hash where it has more than *most* characters."""
         if len(self.user) <= most:
             return self.user
-        return hashlib.sha256(self.user.encode()).hexdigest()[:most]
+        return hashlib.sha256(self.user.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 # -- answers -----------------------------------------------------------------

@@ -94,7 +94,7 @@ CONVERSATIONS = st.builds(
         top_k=st.sampled_from([None, 3]),
     ),
     max_output_tokens=st.integers(1, 64000), stop=st.lists(NAMES, max_size=2),
-    stream=st.booleans(), service_tier=st.sampled_from(["", "auto", "standard_only"]), user=TEXTS,
+    stream=st.booleans(), service_tier=st.sampled_from(["", "auto", "standard_only"]), user=NAMES,
 )  # fmt: skip
 
 

@@ -298,6 +298,10 @@ def test_choice_of_tools_is_written(choice: ToolChoice | None, written: Any, sho
         ({"choices": 2}, "n", None, ["n"]),
         ({"stop": ["a", " \n"]}, "stop_sequences", ["a"], ["stop"]),
         ({"user": "u"}, "metadata", {"user_id": "u"}, []),
+        (
+            {"user": "me@example.org"}, "metadata",
+            {"user_id": "855c94f3498940b241d6b5e78bb6f9293b941953b2799f8b925bd25180571d77"}, [],
+        ),
     ],
 )  # fmt: skip
 def test_wish_is_written_or_named(

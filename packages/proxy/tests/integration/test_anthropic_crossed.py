@@ -221,6 +221,16 @@ def test_agents_request_goes_across_with_all_that_it_says(proxy: Any) -> None:
     assert answer.text.endswith('event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
 
+def test_tokens_of_gpt_are_estimated(proxy: Any) -> None:
+    ask = {"model": "gpt-5", "messages": [{"role": "user", "content": "Hello! " * 100}]}
+    answer = httpx2.post(f"{proxy.url}/v1/messages/count_tokens", json=ask)
+    assert answer.status_code == 200
+    assert 150 < answer.json()["input_tokens"] < 400
+    assert answer.headers["x-token-count"] == "estimated"
+    unknown = httpx2.post(f"{proxy.url}/v1/messages/count_tokens", json={**ask, "model": "none"})
+    assert unknown.status_code == 404
+
+
 def test_provider_that_breaks_off_is_told_as_an_event(
     claude: anthropic.Anthropic, simulated: RunningSimulator
 ) -> None:

@@ -210,6 +210,14 @@ class RouteTable:
             route = self._routes[name] = Route(demand.model, levels, _grounds_of(levels))
         return route
 
+    def serves(self, model: str, endpoint: str) -> bool:
+        """Tell whether anybody serves *model* at *endpoint*, as it is or translated."""
+        try:
+            self.route_for(Demand(model=model, request_id="", endpoint=endpoint))
+        except UnknownModelError:
+            return False
+        return True
+
     def prove(self, pool: CandidatePool) -> None:
         """Note that a call was answered: the model exists, and any key may serve it."""
         pool.has_worked = True

@@ -5,14 +5,17 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from apikeyrouter import Demand
 from apikeyrouter.service import BadBodyError
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
+from apikeyrouter_proxy.dataplane.auth import Client
+from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.front_doors.info import Info
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
+from apikeyrouter_proxy.dataplane.outgoing import Outgoing
 
-#: Endpoints with a model in their JSON, the one whose dialect they are first.
-_WITH_MODEL = ("messages", "messages/count_tokens")
+_MESSAGES, _COUNT = "messages", "messages/count_tokens"
 _USUAL_PAGE, _LONGEST_PAGE = 20, 1000
 #: Nobody here knows when a model was made; clients need some instant.
 _UNKNOWN_INSTANT = "1970-01-01T00:00:00Z"
@@ -21,12 +24,11 @@ _UNKNOWN_INSTANT = "1970-01-01T00:00:00Z"
 def routes(parts: ServiceParts) -> list[Route]:
     """Return what is served of it."""
     models = AnthropicModels(parts.router, parts.clients, parts.models)
-    posts = [
-        Route(("POST",), f"/v1/{name}", parts.forwarder(name, f"v1/{name}"), "anthropic")
-        for name in _WITH_MODEL
-    ]
+    messages = parts.forwarder(_MESSAGES, f"v1/{_MESSAGES}")
+    count = parts.forwarder(_COUNT, f"v1/{_COUNT}", kind=TokenCounter)
     return [
-        *posts,
+        Route(("POST",), f"/v1/{_MESSAGES}", messages, "anthropic"),
+        Route(("POST",), f"/v1/{_COUNT}", count, "anthropic"),
         Route(READ, "/v1/models", models.list_models, "anthropic", is_anthropic),
         Route(READ, "/v1/models/{model...}", models.show_model, "anthropic", is_anthropic),
         # Agents ask whether anybody is there before they send anything.
@@ -48,6 +50,29 @@ async def answer_root(request: Request, receive: Receive, send: Send) -> None:
     del receive
     body = msgspec.json.encode({"service": "apikeyrouter"})
     await request.answer(send, 200, [(b"content-type", b"application/json")], body)
+
+
+class TokenCounter(Forwarder):
+    """Forwards what asks for a count; where a model is served by translation, it is estimated.
+
+    Agents ask before they send; nobody but the provider knows better than an estimate.
+    """
+
+    async def _answer(
+        self,
+        demand: Demand,
+        outgoing: Outgoing,
+        client: Client | None,
+        request: Request,
+        send: Send,
+    ) -> None:
+        routes, model = self._router.routes, demand.model
+        if routes.serves(model, _COUNT) or not routes.serves(model, _MESSAGES):
+            await super()._answer(demand, outgoing, client, request, send)
+            return
+        headers = [(b"content-type", b"application/json"), (b"x-token-count", b"estimated")]
+        body = msgspec.json.encode({"input_tokens": demand.input_tokens})
+        await request.answer(send, 200, headers, body)
 
 
 class AnthropicModels(Info):

@@ -1,5 +1,6 @@
 """The neutral form as a request for a message."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from apikeyrouter.dialects.conversation import (
 )
 
 _LONGEST_USER = 256
+#: Addresses and numbers of people are refused as names of users.
+_PERSONAL = re.compile(r".*@.*|\+?[\d ()./-]{7,}", re.DOTALL)
 _TIERS = {
     "auto": "auto", "priority": "auto", "default": "standard_only", "standard": "standard_only",
     "standard_only": "standard_only",
@@ -129,13 +132,18 @@ def _wishes_of(conversation: Conversation, effort: str, losses: Losses) -> dict[
     if conversation.choices > 1:
         losses.lack("n")
     if conversation.user:
-        body["metadata"] = {"user_id": conversation.user_within(_LONGEST_USER)}
+        body["metadata"] = {"user_id": _user_of(conversation)}
     tier = _TIERS.get(conversation.service_tier)
     if tier is not None:
         body["service_tier"] = tier
     elif conversation.service_tier:
         losses.lack("service_tier")
     return body
+
+
+def _user_of(conversation: Conversation) -> str:
+    is_personal = _PERSONAL.fullmatch(conversation.user)
+    return conversation.user_within(0 if is_personal else _LONGEST_USER)
 
 
 def _format_of(wanted: OutputFormat, losses: Losses) -> dict[str, Any]:
