@@ -41,7 +41,7 @@ HOSTS: Mapping[str, ProviderRow] = {
         calendars={DAY_S: Calendar.DAY_UTC}, dialects=(CHAT, RESPONSES, ANTHROPIC),
         layout=Layout(probe=Probe("key"), balance="key"),
     ),
-    # Both the list and the account's own page are on other hosts than the models.
+    # Its list of models is public; what tells whose a token is has another host.
     "huggingface": ProviderRow(
         "https://router.huggingface.co/v1", dialect="generic", admission=ACTUAL,
         per_model=False, dialects=(CHAT, RESPONSES),
