@@ -193,3 +193,10 @@ def test_mark_calls_the_tool_that_it_names(simulator, path, body, headers) -> No
     text = json.dumps(data).replace("\\", "").replace(" ", "")
     assert (status, '"time"' in text, '{"zone":"Europe/Oslo1"}' in text) == (200, True, True)
     assert '"place"' not in text
+
+
+@pytest.mark.parametrize("more", [{"tools": [None]}, {"tools": ["x"]}, {"system": [3]}])
+def test_message_with_odd_tools_or_system_is_refused(simulator, more) -> None:
+    body = CHAT | {"max_tokens": 5} | more
+    status, _, data = ask(simulator, "babel/v1/messages", body, BEARER | ANTHROPIC)
+    assert (status, data["error"]["type"]) == (400, "invalid_request_error")

@@ -64,6 +64,16 @@ class MessageRequest(msgspec.Struct):
     top_p: float | None = None
     top_k: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse tools and texts that are none, though they are kept as they were written."""
+        try:
+            for tool in self.tools or ():
+                msgspec.json.decode(tool, type=Named)
+            for block in self.system if isinstance(self.system, list) else ():
+                msgspec.json.decode(block, type=Block)
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from None
+
     @property
     def thinks(self) -> bool:
         """Whether thoughts are wanted."""
