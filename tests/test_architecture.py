@@ -38,11 +38,13 @@ LAYERS = {
     "infrastructure": 10,
     "keys": 11,
     "request": 11,
+    "gateway": 12,
     "composition": 12,
     "state_summary": 13,
     "hydration": 13,
     "router": 14,
     "service": 14,
+    "integrations": 15,
     "": 15,
 }
 WAITING = {"aiohttp", "asyncio", "socket", "yarl", "structlog", "cryptography", "yaml", "time"}

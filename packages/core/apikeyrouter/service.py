@@ -25,6 +25,17 @@ from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import EncryptionError, StateStoreError
+from apikeyrouter.gateway.demands import demand_for
+from apikeyrouter.gateway.headers import request_headers, response_headers
+from apikeyrouter.gateway.outgoing import Outgoing
+from apikeyrouter.gateway.refusals import (
+    ErrorAnswer,
+    for_failure,
+    for_no_key,
+    is_clients_fault,
+    refusal,
+    retry_hints,
+)
 from apikeyrouter.infrastructure.adapters.connection_options import DIRECT, ConnectionOptions
 from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
@@ -60,6 +71,7 @@ __all__ = [
     "ConnectionOptions",
     "Dialect",
     "EncryptionError",
+    "ErrorAnswer",
     "Failure",
     "FailureClass",
     "HttpAdapter",
@@ -67,6 +79,7 @@ __all__ = [
     "MeteredStream",
     "ModelLists",
     "OpenAIAdapter",
+    "Outgoing",
     "Peek",
     "ResponsesPeek",
     "StateStore",
@@ -75,11 +88,15 @@ __all__ = [
     "WireRequest",
     "bare",
     "custom_adapter",
+    "demand_for",
     "dialect_of",
     "estimate_tokens",
     "events",
     "explain",
+    "for_failure",
+    "for_no_key",
     "instant",
+    "is_clients_fault",
     "is_loopback",
     "key_file_of",
     "key_in",
@@ -88,6 +105,10 @@ __all__ = [
     "matches",
     "missing_address",
     "readable_of",
+    "refusal",
+    "request_headers",
+    "response_headers",
+    "retry_hints",
     "store_at",
     "unpack",
     "unpacker_of",

@@ -21,10 +21,14 @@ from apikeyrouter.service import (
     Failure,
     FailureClass,
     MeteredStream,
+    Outgoing,
     Peek,
     ToldError,
+    demand_for,
     dialect_of,
-    estimate_tokens,
+    is_clients_fault,
+    request_headers,
+    response_headers,
 )
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
@@ -44,16 +48,12 @@ from apikeyrouter_proxy.dataplane.errors import (
     for_no_key,
     refusal,
 )
-from apikeyrouter_proxy.dataplane.headers import response_headers
 from apikeyrouter_proxy.dataplane.keep_alive import KeepAlive
-from apikeyrouter_proxy.dataplane.outgoing import Outgoing
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 #: A stream ends at its deadline; whose client does not take even that is cut off so much later.
 _CUT_OFF_AFTER_S = 0.5
-#: Names the session of an agent, whose requests share a prompt cache.
-_SESSION = b"x-claude-code-session-id"
 
 
 class Forwarder:
@@ -126,8 +126,11 @@ class Forwarder:
             message = f"client '{client.name}' may not use model '{seen.model}'"
             await send_refusal(send, request, refusal(403, message, code="model_not_allowed"))
             return
+        connection = request.headers.get(b"connection", b"")
         outgoing = Outgoing(
-            self._endpoint, body, seen, request,
+            self._endpoint, body, seen,
+            dialect=request.dialect,
+            headers=request_headers(request.scope["headers"], connection),
             path_for=self.path_for(request), query=self.query_of(request),
         )  # fmt: skip
         watch = DisconnectWatch(receive, self._poller)
@@ -178,7 +181,7 @@ class Forwarder:
             await send_refusal(send, request, for_no_key(error))
             return
         outgoing.release_body()
-        if answer.failure is not None and not _is_clients_fault(answer):
+        if answer.failure is not None and not is_clients_fault(answer):
             told = self._told_of(answer, answer.failure, demand.model, client)
             await send_refusal(send, request, told, answer)
             return
@@ -248,24 +251,13 @@ class Forwarder:
         request: Request,
         client: Client | None,
     ) -> Demand:
-        demand = Demand(
-            model=seen.model,
-            request_id=request.id,
-            endpoint=self._endpoint,
-            input_tokens=estimate_tokens(body),
-            body_bytes=len(body),
-            output_cap=seen.output_cap if self._endpoint in self._dialect.chunked else 0,
-            stream=seen.is_stream,
-        )
-        session = request.headers.get(_SESSION)
-        if session is not None:
-            demand.affinity = session.decode("latin-1")
+        demand = demand_for(
+            self._endpoint, seen, body, request.headers,
+            request_id=request.id, now=self._router.now, settings=self._router.settings,
+        )  # fmt: skip
         if client is not None:
             demand.client, demand.client_weight = client.name, client.weight
             demand.priority = client.priority
-        wait = request.headers.get(b"x-request-timeout")
-        if wait is not None:
-            _apply_timeout(demand, wait, self._router)
         return demand
 
 
@@ -292,23 +284,3 @@ async def _break_off(send: Send, request: Request, headers: HeaderList, told: To
     chunk = b"\n\n" + request.dialect.error_event(told, request.id)
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-
-
-def _is_clients_fault(answer: Answer) -> bool:
-    """Tell whether the provider's own words are what the client should read."""
-    failure = answer.failure
-    if failure is None or not answer.body or answer.translation is not None:
-        return False
-    return failure.kind.is_fault_of_request and answer.status != 401
-
-
-def _apply_timeout(demand: Demand, value: bytes, router: ApiKeyRouter) -> None:
-    """Take `X-Request-Timeout` (seconds) as the client's own deadline."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise BadBodyError("X-Request-Timeout should be seconds above 0", "X-Request-Timeout")
-    demand.max_wait = min(seconds, router.settings.max_queue_wait_seconds)
-    demand.deadline = router.now() + min(seconds, router.settings.request_timeout_seconds)

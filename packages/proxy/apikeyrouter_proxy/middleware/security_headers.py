@@ -4,10 +4,6 @@ from collections.abc import Mapping
 
 HeaderList = list[tuple[bytes, bytes]]
 
-#: Names, so that a provider's own are not passed beside ours.
-SECURITY_HEADER_NAMES = frozenset(
-    {b"x-content-type-options", b"x-frame-options", b"strict-transport-security"}
-)
 _ALWAYS: HeaderList = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 

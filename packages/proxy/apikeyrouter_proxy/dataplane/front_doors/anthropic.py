@@ -6,14 +6,13 @@ from urllib.parse import parse_qs
 import msgspec
 
 from apikeyrouter import Demand
-from apikeyrouter.service import BadBodyError
+from apikeyrouter.service import BadBodyError, Outgoing
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.front_doors.info import Info
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
-from apikeyrouter_proxy.dataplane.outgoing import Outgoing
 
 _MESSAGES, _COUNT = "messages", "messages/count_tokens"
 _USUAL_PAGE, _LONGEST_PAGE = 20, 1000

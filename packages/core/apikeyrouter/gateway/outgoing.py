@@ -1,17 +1,42 @@
 """The request to a provider, made for whichever key and model an attempt uses."""
 
 from collections.abc import Callable
+from typing import Protocol
 
-from apikeyrouter.service import Attempt, Peek, WireRequest
-from apikeyrouter_proxy.dataplane.asgi import Request
-from apikeyrouter_proxy.dataplane.bodies.reader import Body
-from apikeyrouter_proxy.dataplane.headers import request_headers
+from apikeyrouter.dialects.dialect import Dialect, Peek
+from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.interfaces.wire import WireRequest
+
+
+class RequestBody(Protocol):
+    """A client's body, as long as it is held."""
+
+    @property
+    def received(self) -> bytes:
+        """The body as it came."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """The JSON in it: the same, or unpacked."""
+        ...
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it came compressed."""
+        ...
+
+    def release(self) -> None:
+        """Let go of it."""
+        ...
 
 
 class Outgoing:
     """Builds outgoing requests of the bytes that came, as long as the body is held.
 
     Args:
+        endpoint: See `Demand.endpoint`.
+        headers: Of the client, those that go to providers.
         path_for: Where a provider has the endpoint, by its own name of the model.
         query: Of the client's address, without what is for us alone.
     """
@@ -30,22 +55,21 @@ class Outgoing:
     def __init__(
         self,
         endpoint: str,
-        body: Body,
+        body: RequestBody,
         seen: Peek,
-        request: Request,
         *,
+        dialect: Dialect,
+        headers: dict[str, str],
         path_for: Callable[[str], str],
         query: str,
     ) -> None:
-        scope = request.scope
-        self._dialect = dialect = request.dialect
+        self._dialect = dialect
         self._endpoint = endpoint
         self._path_for = path_for
         self._query = query
         self._body = body
         self._seen = seen
-        connection = request.headers.get(b"connection", b"")
-        self._headers = request_headers(scope["headers"], connection)
+        self._headers = headers
         self._splices = endpoint in dialect.chunked and dialect.wants_usage_spliced(seen)
 
     def has_spliced_usage(self, attempt: Attempt) -> bool:

@@ -7,8 +7,8 @@ Credentials, hop-by-hop headers, cookies and what belongs to one of our keys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from apikeyrouter.service import Answer, readable_of
-from apikeyrouter_proxy.middleware.security_headers import SECURITY_HEADER_NAMES
+from apikeyrouter.dialects.streams.unpacking import readable_of
+from apikeyrouter.request.exchange import Answer
 
 _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
@@ -25,8 +25,9 @@ _NOT_TO_PROVIDERS = frozenset(
 )  # fmt: skip
 _NOT_TO_CLIENTS = frozenset(
     _HOP_BY_HOP
-    | SECURITY_HEADER_NAMES
     | {
+        # For a browser that asks the provider itself.
+        b"x-content-type-options", b"x-frame-options", b"strict-transport-security",
         b"content-length", b"set-cookie", b"date", b"server", b"alt-svc", b"x-request-id",
         b"request-id", b"anthropic-organization-id", b"anthropic-workspace-id",
         b"openai-organization", b"openai-project", b"retry-after", b"retry-after-ms",

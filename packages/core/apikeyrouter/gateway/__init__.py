@@ -1,0 +1,1 @@
+"""Between clients that speak a dialect and the router: what passes, and what is told."""
