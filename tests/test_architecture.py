@@ -41,6 +41,7 @@ LAYERS = {
     "gateway": 12,
     "composition": 12,
     "state_summary": 13,
+    "account_keeping": 13,
     "hydration": 13,
     "router": 14,
     "service": 14,

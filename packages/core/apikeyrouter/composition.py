@@ -40,6 +40,7 @@ class RouterParts:
     prober: KeyProber
     context: AttemptContext
     sealer: EncryptionService
+    search: LimitSearch
 
 
 def compose(
@@ -87,7 +88,9 @@ def compose(
         on_invalid=prober.watch,
         keep=outbox.put,
     )
-    return RouterParts(registry, manager, routes, engine, awareness, room, prober, context, sealer)
+    return RouterParts(
+        registry, manager, routes, engine, awareness, room, prober, context, sealer, search
+    )
 
 
 def _noting(outbox: WriteBehind) -> Callable[[KeySlot], None]:

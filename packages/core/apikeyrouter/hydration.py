@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Collection
 
+from apikeyrouter.account_keeping import AccountKeeping
 from apikeyrouter.composition import RouterParts
 from apikeyrouter.domain.interfaces.state_store import Document, StateStore
 from apikeyrouter.domain.models.api_key import KeyState, utc_now
@@ -13,9 +14,12 @@ from apikeyrouter.infrastructure.utils.encryption import SALT_BYTES
 class Hydration:
     """Puts to use what was kept: at once where a provider is registered, else when it is."""
 
-    def __init__(self, parts: RouterParts, store: StateStore) -> None:
+    def __init__(self, parts: RouterParts, store: StateStore, accounts: AccountKeeping) -> None:
         self._parts = parts
         self._store = store
+        self._accounts = accounts
+        if store.keeps_documents:
+            accounts.begin()
         #: Ids that wait to be declared; `None` until the store was read.
         self._claimed: frozenset[str] | None = None
 
@@ -26,6 +30,7 @@ class Hydration:
             salt = await stored_salt(self._store)
             await asyncio.to_thread(self._parts.sealer.unlock, salt)
         await self._parts.manager.kept.load(self._parts.manager.slot_by_id, claimed)
+        await self._accounts.load(self._store)
         self._claimed = frozenset(claimed or ())
         for provider_id in list(self._parts.routes.providers):
             self.adopt(provider_id)

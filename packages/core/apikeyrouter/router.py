@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import aclosing
 from typing import Any, Self
 
+from apikeyrouter.account_keeping import AccountKeeping
 from apikeyrouter.composition import compose
 from apikeyrouter.dialects.translation import Translations
 from apikeyrouter.domain.attempt import Attempt
@@ -95,7 +96,8 @@ class ApiKeyRouter:
             feed=self._feed,
             find_record=self._records.get,
         )
-        self._hydration = Hydration(parts, self.state_store)
+        keeping = AccountKeeping(parts, self._outbox, self._clock, self._note_store_error)
+        self._hydration = Hydration(parts, self.state_store, keeping)
         self.key_manager = parts.manager
         self.routes = parts.routes
         self.routing_engine = parts.engine

@@ -142,6 +142,18 @@ class LimitSearch(PaceSearch):
         """Let go of a scope that is no more."""
         self._search_of.pop(scope, None)
 
+    def state_of(self, scope: QuotaScope) -> SearchState | None:
+        """Return what is being found out of *scope*; `None` if nothing is."""
+        return self._search_of.get(scope)
+
+    def resume(self, scope: QuotaScope, search: SearchState) -> None:
+        """Go on with a search that was kept; its guesses are in force from now on."""
+        self._search_of[scope] = search
+        scope.account.windows += search.windows()
+        if search.explanation is not None:
+            self._shown.setdefault(scope.provider_id, search.explanation)
+        self._note_searched(scope, search)
+
     def _search(self, scope: QuotaScope, now: float) -> SearchState:
         search = self._search_of.get(scope)
         if search is None:

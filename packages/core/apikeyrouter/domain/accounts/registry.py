@@ -57,6 +57,10 @@ class AccountRegistry:
         self.admissions: dict[str, Admission] = {}
         #: What calendars read beyond our own clock, by which everything else is measured.
         self.wall_ahead_s = 0.0
+        #: Brings a scope that is new here to what was kept of it.
+        self.take_up: Callable[[QuotaScope], None] | None = None
+        #: Whose account keys were found to be of before, until they are first asked for.
+        self.kept_members: dict[str, Membership] = {}
         #: Told when a key moved from one account to another.
         self.on_move: Callable[[KeySlot], None] = lambda _: None
         #: Told of a scope that is no more.
@@ -93,10 +97,11 @@ class AccountRegistry:
         member = self._membership.get(slot.id)
         if member is None:
             declared = slot.record.metadata.get("scope")
+            kept = self.kept_members.pop(slot.id, None)
             member = (
                 Membership(str(declared), "configured", 1.0)
                 if declared
-                else Membership(slot.id, "own", 1.0)
+                else kept or Membership(slot.id, "own", 1.0)
             )
             self._enlist(slot, member)
         return member
@@ -206,7 +211,9 @@ class AccountRegistry:
             on_capacity=self._on_capacity,
         )
         self.declare(scope.account, slot.record.metadata.get("limits") or {}, now, slot.provider_id)
-        if not scope.account.windows:
+        if self.take_up is not None:
+            self.take_up(scope)
+        if not scope.account.windows and self._search.state_of(scope) is None:
             self._search.begin(scope, now)
         return scope
 

@@ -6,6 +6,7 @@ from enum import Enum
 from apikeyrouter.domain.accounts.pace import Pace
 from apikeyrouter.domain.accounts.ramp import Ramp
 from apikeyrouter.domain.ledger.algorithms import Concurrent, RollingWindow
+from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension
 
 #: A limit is raised by one call at once no sooner than this after the last time, and later with
@@ -90,6 +91,11 @@ class SearchState:
     gate: Gate | None = None
     is_paced: bool = False
     log: RollingWindow = field(default_factory=_log)
+
+    def windows(self) -> list[Window]:
+        """Return the guesses that are in force."""
+        gate = self.gate.window if self.gate is not None else None
+        return [w for w in (self.ramp, self.pace, self.minute, gate) if w is not None]
 
     def has_guessed_pace(self, served: int, now: float) -> bool:
         """Tell whether a pace was guessed a moment ago that no answer has confirmed."""

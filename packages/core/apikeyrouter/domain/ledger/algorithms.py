@@ -183,6 +183,10 @@ class RollingWindow(Window):
         self.room(now)
         return self._entries[-1][0] + self.period_s - now if self._entries else 0.0
 
+    def charges(self) -> list[list[float]]:
+        """Return copies of what was charged and has not passed, oldest first: when, how much."""
+        return [[at, amount] for at, amount in self._entries]
+
     def copy(self, capacity: float, period_s: float, now: float, label: str) -> "RollingWindow":
         """Return a guessed limit of *capacity* that has counted what this one has."""
         self.room(now)

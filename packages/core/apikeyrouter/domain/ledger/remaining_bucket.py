@@ -98,6 +98,12 @@ class RemainingBucket(TokenBucket):
             self._measured(max(0.0, refilled / elapsed_s), has_climbed=has_climbed)
             self._anchor = here
 
+    def resume(self, per_s: float) -> None:
+        """Go on with a refill that was measured before."""
+        self._is_measured = True
+        self.confidence = 0.8
+        self._refill_at(per_s, self.capacity)
+
     def _has_ended(self, last: _Anchor, here: _Anchor) -> bool:
         rise = here.remaining - last.remaining + here.charged - last.charged
         is_much = rise >= _LEAST_UNITS and rise > _JUMP * self.capacity

@@ -88,6 +88,8 @@ class RouteTable:
         self._names: list[str] | None = None
         #: Called when there may be new capacity: keys moved, names or objectives changed.
         self.on_change: Callable[[], None] = lambda: None
+        #: Brings a pool that is new here to what was kept of it.
+        self.take_up: Callable[[CandidatePool], None] | None = None
         book.on_move = self._on_move
 
     # -- providers and keys -------------------------------------------------
@@ -301,6 +303,8 @@ class RouteTable:
             pools.move_to_end(name)
             return pool
         pool = CandidatePool(entry.id, model, endpoint, admission=entry.admission)
+        if self.take_up is not None:
+            self.take_up(pool)
         pool.pending = entry.slots_for(model)
         pools = self._pools
         if len(pool.pending) > _FEW_KEYS and not entry.lists(model):

@@ -8,7 +8,7 @@ and synced at every commit.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _COLUMNS = tuple(Row.__slots__)
+_columns_of = attrgetter(*_COLUMNS)
 _NAMES = ", ".join(_COLUMNS)
 _VALUES = ", ".join(f":{name}" for name in _COLUMNS)
 _SET = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[2:])
@@ -285,7 +286,7 @@ def _make_private(path: Path) -> None:
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return dict(zip(_COLUMNS, astuple(row), strict=True))
+    return dict(zip(_COLUMNS, _columns_of(row), strict=True))
 
 
 def _row(columns: Sequence[Any]) -> Row:

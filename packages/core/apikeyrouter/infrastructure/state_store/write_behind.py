@@ -63,6 +63,8 @@ class WriteBehind:
         self._batch: list[StoredRecord] = []
         self._task: asyncio.Task[None] | None = None
         self._pause_s = 0.0
+        #: Told of each decision that is about to be written.
+        self.on_decision: Callable[[DecisionRecord], None] = lambda _: None
         self.dropped = 0
         self.trouble = ""
 
@@ -132,21 +134,30 @@ class WriteBehind:
 
     def _fill_batch(self) -> bool:
         """Add what is written next; tell whether there is any."""
-        while len(self._batch) < _BATCH_RECORDS and (tell := self._next()):
-            try:
-                self._batch.append(tell())
-            except Exception as error:  # noqa: BLE001 - one record that cannot be told blocks no other
-                self._give_up(error)
+        while len(self._batch) < _BATCH_RECORDS and (self._moves or self._decisions):
+            self._add(self._next())
+        # After the decisions, each of which may have noted the same again.
+        while len(self._batch) < 2 * _BATCH_RECORDS and self._latest:
+            self._add(self._latest.pop(next(iter(self._latest))))
         return bool(self._batch)
 
-    def _next(self) -> Callable[[], StoredRecord] | None:
-        """Take what is written next: moves, then what is told late, then decisions."""
+    def _next(self) -> Callable[[], StoredRecord]:
+        """Take what is written next: moves before decisions."""
         if self._moves:
             move = self._moves.popleft()
             return lambda: move
-        if self._latest:
-            return self._latest.pop(next(iter(self._latest)))
-        return self._decisions.popleft().decision if self._decisions else None
+        record = self._decisions.popleft()
+        return lambda: self._told(record)
+
+    def _told(self, record: DecisionRecord) -> StoredRecord:
+        self.on_decision(record)
+        return record.decision()
+
+    def _add(self, tell: Callable[[], StoredRecord]) -> None:
+        try:
+            self._batch.append(tell())
+        except Exception as error:  # noqa: BLE001 - one record that cannot be told blocks no other
+            self._give_up(error)
 
     async def _write_batch(self) -> bool:
         """Write the batch; tell whether the store answers. What remains is tried again."""
