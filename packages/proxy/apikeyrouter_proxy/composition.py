@@ -143,7 +143,9 @@ async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
             name, _adapter_of(name, provider), models=_patterns(provider.models)
         )
     limits = {(key.provider, key.scope): key.limits for key in config.keys if key.limits}
-    for name in dict.fromkeys(key.provider for key in config.keys):
+    # Those of stored keys too: whoever added them by hand need not name the provider here.
+    stored = sorted(router.key_manager.kept.providers() & set(CATALOGUE))
+    for name in dict.fromkeys([*(key.provider for key in config.keys), *stored]):
         if name not in config.providers:
             await router.register_provider(name, make_adapter(name))
     for first in range(0, len(config.keys), _AT_ONCE):

@@ -39,6 +39,10 @@ class KeptKeys:
             if key.id not in known and not is_left_out:
                 self._waiting[key.id] = key
 
+    def providers(self) -> set[str]:
+        """Return whose keys wait."""
+        return {key.provider_id for key in self._waiting.values()}
+
     def take(self, provider_id: str, claimed: Collection[str]) -> list[KeySlot]:
         """Return slots of one provider's keys but for those *claimed*; they wait no longer.
 
@@ -68,6 +72,7 @@ class KeptKeys:
         kept = self._waiting.pop(record.id, None)
         if kept is None:
             try:
+                record.key_material = self._sealer.encrypt(secret, record.id)
                 await self._store.swap_key(record, expect=None)
                 return self._slot(record, secret)
             except StateConflictError:

@@ -18,18 +18,26 @@ NEVER_S = 4e9
 ORIGIN, FROM_CONFIGURATION = "origin", "configuration"
 
 
+def check_facts(record: APIKey) -> None:
+    """Raise `KeyRegistrationError` if a limit or the weight is none."""
+    facts = record.metadata
+    try:
+        check_limits(facts.get("limits") or {})
+    except ConfigurationError as error:
+        raise KeyRegistrationError(f"key '{record.id}': {error}") from None
+    if float(facts.get("weight", 1.0)) <= 0:
+        raise KeyRegistrationError(f"weight of key '{record.id}' must be above 0")
+
+
 def slot_for(record: APIKey, secret: str, sealer: Sealer) -> KeySlot:
     """Return the slot of a key as its record describes it.
 
     Raises:
         KeyRegistrationError: A limit or the weight is none.
     """
+    check_facts(record)
     facts = record.metadata
     models = facts.get("models")
-    try:
-        check_limits(facts.get("limits") or {})
-    except ConfigurationError as error:
-        raise KeyRegistrationError(f"key '{record.id}': {error}") from None
     slot = KeySlot(
         record=record,
         secret=secret,
@@ -38,8 +46,6 @@ def slot_for(record: APIKey, secret: str, sealer: Sealer) -> KeySlot:
         priority=int(facts.get("priority", 0)),
         tags=dict(facts.get("tags") or {}),
     )
-    if slot.weight <= 0:
-        raise KeyRegistrationError(f"weight of key '{record.id}' must be above 0")
     record._opener = lambda: sealer.decrypt(record.key_material, record.id)
     slot.failed = record.failure_count
     slot.served = max(0, record.usage_count - record.failure_count)
@@ -87,8 +93,8 @@ def merged(declared: APIKey, secret: str, kept: APIKey, sealer: Sealer) -> APIKe
             "state_updated_at": kept.state_updated_at,
             "cooldown_until": kept.cooldown_until,
         }
-    if opened == secret:
-        changes["key_material"] = kept.key_material
+    same = opened == secret
+    changes["key_material"] = kept.key_material if same else sealer.encrypt(secret, declared.id)
     return declared.model_copy(update=changes)
 
 

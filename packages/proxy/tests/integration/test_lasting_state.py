@@ -40,10 +40,10 @@ class Site:
         self.output = ""
         self.port = 0
 
-    def configure(self, *keys: str, store: str = "sqlite:///router.db") -> None:
+    def configure(self, *keys: str, store: str = "sqlite:///router.db", wait: str = "30s") -> None:
         lines = "".join(f"  - {key}\n" for key in keys)
         (self.folder / "router.yaml").write_text(
-            f"version: 1\nstore: {store}\nserver: {{port: 0}}\n"
+            f"version: 1\nstore: {store}\nserver: {{port: 0, max_queue_wait: {wait}}}\n"
             f"providers:\n  sim: {{kind: openai, base_url: '{self.base_url}'}}\n"
             f"clients: [{{name: team, token: {TOKEN}}}]\nkeys:\n{lines}"
         )
@@ -88,19 +88,36 @@ GOOD, BAD = (
 
 
 def _states(site: Site) -> dict[str, str]:
-    """Read what the store says of the keys, from another process."""
+    """Read what the store says of the keys."""
+    found: dict[str, str] = _read(
+        site, "found = await store.list_keys()", "{key.id: key.state for key in found}"
+    )
+    return found
+
+
+def _read(site: Site, ask: str, tell: str) -> Any:
+    """Ask the store from another process, as the service goes on."""
     read = (
         "import asyncio, json, sys; from apikeyrouter.service import store_at\n"
         "async def main():\n"
-        "    store = store_at(sys.argv[1]); keys = await store.list_keys(); await store.close()\n"
-        "    print(json.dumps({key.id: key.state for key in keys}))\n"
+        f"    store = store_at(sys.argv[1]); {ask}; await store.close()\n"
+        f"    print(json.dumps({tell}))\n"
         "asyncio.run(main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", read, "sqlite:///router.db"], cwd=site.folder,
         capture_output=True, text=True, check=True, timeout=30,
     )  # fmt: skip
-    found: dict[str, str] = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def _used_of(site: Site) -> list[float]:
+    """Read what the store says was used of the limits."""
+    found: list[float] = _read(
+        site,
+        "found = await store.list_documents('Account')",
+        "[window['used'] for one in found for window in one.body['windows']]",
+    )
     return found
 
 
@@ -128,6 +145,37 @@ def test_key_that_was_found_invalid_is_not_tried_again_after_a_kill(
     with site.serving() as client:
         assert client.get("/ready").json() == {"status": "ready", "keys": 2, "usable": 2}
     assert _states(site) == {"good": "available", "bad": "available"}
+
+
+TIGHT = {
+    "providers": {
+        "sim": {
+            "models": ["small"],
+            "headers": "none",
+            "scopes": {"one": {"limits": {"rpm": 30}}},
+            "keys": {"k1": {"secret": "sk-sim-1", "scope": "one"}},
+        }
+    }
+}
+
+
+def test_limit_that_was_used_up_is_not_run_into_after_a_kill(tmp_path: Path) -> None:
+    with RunningSimulator(TIGHT) as simulator:
+        site = Site(tmp_path, simulator.base_url())
+        site.configure(GOOD.replace("}", ", limits: {rpm: 30}}"), wait="0s")
+
+        def ask(client: httpx2.Client, times: int) -> list[int]:
+            return [
+                client.post("/v1/chat/completions", json=CHAT).status_code for _ in range(times)
+            ]
+
+        with site.serving(kill=True) as client:
+            assert ask(client, 40).count(200) >= 25
+            _until(lambda: max(_used_of(site), default=0.0) >= 25.0)
+        with site.serving() as client:
+            assert 429 in ask(client, 20)
+        refused = [call for call in simulator.log() if call["status"] == 429]
+        assert refused == []
 
 
 def test_no_secret_is_in_any_output_or_file(site: Site) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from apikeyrouter import ConfigurationError, RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter.service import OpenAIAdapter
 from apikeyrouter_proxy.app import create_app
 from apikeyrouter_proxy.composition import read_config
 from apikeyrouter_proxy.storage import with_encryption_key
@@ -105,3 +106,15 @@ def test_key_is_not_made_where_none_is_needed(
 ) -> None:
     assert settings(**given) == with_encryption_key(RouterConfig(store=store), settings(**given))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_stored_key_of_a_provider_that_is_not_configured_is_used() -> None:
+    config = RouterConfig(store="sqlite:///some.db")
+    for _ in range(2):
+        app = create_app(config, settings=settings(encryption_key=KEY))
+        await app.start()
+        if "groq" not in app.router.routes.providers:
+            await app.router.register_provider("groq", OpenAIAdapter("http://127.0.0.1:1/v1"))
+            await app.router.register_key("sk-1", "groq", {"id": "by-hand"})
+        assert app.router.count_keys() == (1, 1)
+        await app.stop()

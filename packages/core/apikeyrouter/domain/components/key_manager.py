@@ -17,7 +17,7 @@ from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.kept_keys import KeptKeys
 from apikeyrouter.domain.key_material import Sealer, check_material, derived_id
 from apikeyrouter.domain.key_orders import KeyOrders, Order
-from apikeyrouter.domain.key_records import NEVER_S, opened_secret, slot_for, wait_of
+from apikeyrouter.domain.key_records import NEVER_S, check_facts, opened_secret, wait_of
 from apikeyrouter.domain.key_slot import KeySlot, KeyVersion, Standing
 from apikeyrouter.domain.models.api_key import ALLOWED_MOVES, APIKey, KeyState
 from apikeyrouter.domain.models.routing_decision import instant
@@ -100,11 +100,12 @@ class KeyManager:
         record = APIKey(
             id=key_id,
             provider_id=provider_id,
-            key_material=self._sealer.encrypt(key_material, key_id),
+            # Sealed once it is known whether it is kept already.
+            key_material="",
             created_at=instant(self._clock()),
             metadata=metadata,
         )
-        slot_for(record, key_material, self._sealer)
+        check_facts(record)
         self._reserved.add(key_id)
         try:
             slot = await self.kept.store_declared(record, key_material)
