@@ -48,17 +48,19 @@ async def exchange(
     Returns:
         The answer, or `None` when none came.
     """
-    adapter = attempt.provider.adapter
+    adapter = attempt.provider.wire
     limit = Deadline(_given_up_at(attempt, deadline))
     request: WireRequest | None = None
     translation: Translation | None = None
     response: WireResponse | None = None
     try:
         request, translation = _outgoing(attempt, request_for, translations)
-        assert isinstance(adapter, WireAdapter)  # noqa: S101 - no other has requests built for it
+        assert adapter is not None  # noqa: S101 - no other has requests built for it
         with limit:
             response = await adapter.send(request, attempt.slot.secret)
-            while await is_to_be_reworded(attempt, adapter, request, response):
+            while _may_be_misunderstood(attempt, adapter, response):
+                if not await is_to_be_reworded(attempt, adapter, request, response):
+                    break
                 response.close()
                 withhold_usage = withhold_usage and not request.asks_usage
                 request, translation = _outgoing(attempt, request_for, translations)
@@ -73,7 +75,7 @@ async def exchange(
     except (UntranslatableError, BadBodyError) as error:
         return _untranslated(attempt, error)
     except TRANSPORT_ERRORS as error:
-        assert isinstance(adapter, WireAdapter)  # noqa: S101 - it has sent something
+        assert adapter is not None  # noqa: S101 - it has sent something
         failure = adapter.classify_exception(error)
         attempt.fail(_overdue(attempt, deadline) if limit.is_over else failure)
         return None
@@ -87,14 +89,19 @@ async def exchange(
 
 def _given_up_at(attempt: Attempt, deadline: float) -> float:
     """Return when the first token of a stream is overdue, or else the whole answer."""
-    adapter = attempt.provider.adapter
-    if not attempt.demand.stream or not isinstance(adapter, WireAdapter):
+    adapter = attempt.provider.wire
+    if not attempt.demand.stream or adapter is None:
         return deadline
     patience_s = adapter.first_token_timeout_s
     if patience_s is None:
         health = attempt.grant.candidate.health
         patience_s = health.first_token_timeout_s(FIRST_TOKEN_TIMEOUT_S)
     return min(deadline, asyncio.get_running_loop().time() + patience_s)
+
+
+def _may_be_misunderstood(attempt: Attempt, adapter: WireAdapter, response: WireResponse) -> bool:
+    """Tell whether the answer is to be looked at for that; a fine one rarely is."""
+    return response.status >= 300 or adapter.is_trying(attempt.demand.endpoint)
 
 
 def _overdue(attempt: Attempt, deadline: float) -> Failure:
@@ -116,8 +123,8 @@ def _outgoing(
     """
     request = request_for(attempt)
     request.model = attempt.model
-    adapter = attempt.provider.adapter
-    if translations is None or attempt.is_native or not isinstance(adapter, WireAdapter):
+    adapter = attempt.provider.wire
+    if translations is None or adapter is None or attempt.is_native:
         return request, None
     translation = translations.translate(
         request, DIALECTS[adapter.dialects[0]],
