@@ -101,6 +101,9 @@ class Dialect(ABC):
         chunked: Endpoints whose streams are judged by `judge`, of others any event
             that is no error carries something.
         json_endpoints: Endpoints whose whole answers are JSON objects.
+        keep_alive: Keeps a silent stream of events alive, between two of them.
+        pings_after_s: Its clients count on that after so much silence, because its providers
+            see to it; 0 where they do not.
         rendering: Reads its conversations into the neutral form and writes them from it.
     """
 
@@ -108,6 +111,8 @@ class Dialect(ABC):
     endpoint: ClassVar[str]
     chunked: ClassVar[frozenset[str]]
     json_endpoints: ClassVar[frozenset[str]]
+    keep_alive: ClassVar[bytes] = b": keep-alive\n\n"
+    pings_after_s: ClassVar[float] = 0.0
     rendering: ClassVar[Rendering | None] = None
 
     # -- requests of clients ---------------------------------------------------

@@ -48,7 +48,7 @@ from apikeyrouter_proxy.dataplane.errors import (
     for_no_key,
     refusal,
 )
-from apikeyrouter_proxy.dataplane.keep_alive import KeepAlive
+from apikeyrouter_proxy.dataplane.keep_alive import KeepAlive, gap_of
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
@@ -214,8 +214,11 @@ class Forwarder:
         )
         headers = response_headers(answer)
         keep_alive = None
-        if self._comment_after_s and _is_plain_event_stream(headers):
-            send = keep_alive = KeepAlive(send, self._comment_after_s)
+        gap_s = gap_of(
+            self._comment_after_s, request.dialect, is_translated=answer.translation is not None
+        )
+        if gap_s and _is_plain_event_stream(headers):
+            send = keep_alive = KeepAlive(send, gap_s, request.dialect.keep_alive)
         try:
             await request.begin(send, answer.status, headers)
             async for chunk in stream:

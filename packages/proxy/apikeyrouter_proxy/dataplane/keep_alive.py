@@ -1,13 +1,24 @@
-"""Comments in the silent gaps of an event stream, so that nothing in between closes it."""
+"""Comments in the silent gaps of an event stream, so that nothing in between closes it.
+
+Some dialects have an event for that, which their clients take for a sign of life.
+"""
 
 import asyncio
 from typing import Any
 
+from apikeyrouter.service import Dialect
 from apikeyrouter_proxy.dataplane.asgi import Send
 
-_COMMENT = b": keep-alive\n\n"
 _ENDS_OF_EVENTS = (b"\n\n", b"\n\r\n", b"\r\r")
 _LONGEST_END = 4
+
+
+def gap_of(configured_s: float, dialect: Dialect, *, is_translated: bool) -> float:
+    """Return the silence after which a stream of *dialect* is kept alive; 0 where it is not.
+
+    What a provider does for that is not passed on where its stream is translated.
+    """
+    return configured_s or (dialect.pings_after_s if is_translated else 0.0)
 
 
 class KeepAlive:
@@ -18,9 +29,11 @@ class KeepAlive:
 
     Args:
         gap_s: Silence after which a comment is sent.
+        comment: An event or a comment, with its blank line.
     """
 
-    def __init__(self, send: Send, gap_s: float) -> None:
+    def __init__(self, send: Send, gap_s: float, comment: bytes) -> None:
+        self._comment = comment
         self._send = send
         self._gap_s = gap_s
         self._tail = _ENDS_OF_EVENTS[0]
@@ -46,7 +59,7 @@ class KeepAlive:
             await asyncio.sleep(max(self._silence_left_s(), self._gap_s / 4))
             async with self._turn:
                 if self._silence_left_s() <= 0 and self._tail.endswith(_ENDS_OF_EVENTS):
-                    part = {"type": "http.response.body", "body": _COMMENT, "more_body": True}
+                    part = {"type": "http.response.body", "body": self._comment, "more_body": True}
                     await self._send(part)
                     self._sent_at = self._loop.time()
 

@@ -6,6 +6,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from apikeyrouter.service import DIALECTS
+from apikeyrouter_proxy.dataplane.keep_alive import gap_of
+
 pytestmark = pytest.mark.integration
 
 BODY = b'{"model":"m","stream":true,"messages":[]}'
@@ -69,3 +72,35 @@ async def test_other_streams_get_none(
     async with httpx2.AsyncClient(base_url=serve(config).url) as client:
         told = (await client.post("/v1/chat/completions", content=BODY)).content
     assert told == EVENT + b"\n\n" + LAST
+
+
+DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"x"}}\n\n'
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+async def test_messages_are_kept_alive_by_pings(serve: Any, config_for: Any) -> None:
+    config = config_for(serve(Provider(DELTA, STOP)).url, server={"sse_keepalive": GAP_S})
+    config["providers"]["p1"]["kind"] = "anthropic"
+    async with httpx2.AsyncClient(base_url=serve(config).url) as client:
+        told = (await client.post("/v1/messages", content=BODY)).content
+    assert PING in told
+    assert told.replace(PING, b"") == DELTA + STOP
+
+
+@pytest.mark.parametrize(
+    ("name", "configured_s", "is_translated", "gap_s"),
+    [
+        ("anthropic", 0.0, True, 15.0),
+        ("anthropic", 0.0, False, 0.0),
+        ("anthropic", 7.0, True, 7.0),
+        ("anthropic", 7.0, False, 7.0),
+        ("openai", 0.0, True, 0.0),
+        ("openai", 7.0, False, 7.0),
+    ],
+)
+def test_translated_messages_are_kept_alive_unasked(
+    name: str, configured_s: float, is_translated: bool, gap_s: float
+) -> None:
+    """Whoever serves messages pings; what another dialect's provider does is not passed on."""
+    assert gap_of(configured_s, DIALECTS[name], is_translated=is_translated) == gap_s

@@ -18,6 +18,8 @@ class Anthropic(Dialect):
     endpoint = "messages"
     chunked: ClassVar[frozenset[str]] = frozenset({"messages"})
     json_endpoints: ClassVar[frozenset[str]] = frozenset({"messages", "messages/count_tokens"})
+    keep_alive = b'event: ping\ndata: {"type": "ping"}\n\n'
+    pings_after_s = 15.0
     rendering = MessagesRendering()
 
     def peek(self, body: bytes) -> MessagesPeek:
