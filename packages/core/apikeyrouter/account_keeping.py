@@ -4,6 +4,7 @@ Nothing is done while a request is decided. When its record is written, what it 
 is told as it is then: of many requests between two batches once.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ ACCOUNT, CIRCUIT = "Account", "Circuit"
 _FINE = ("ok", "cancelled", "")
 #: Bases of membership that a configuration does not say again.
 _FOUND_OUT = ("told", "inferred", "alone")
+#: A crash forgets at most what calls that have not ended took within so long.
+_WATCH_S = 1.0
 #: What is not heard of for so long is taken up no more, and forgotten.
 _FORGOTTEN_AFTER_S = 40 * 86_400.0
 
@@ -46,6 +49,7 @@ class AccountKeeping:
         self._outbox = outbox
         self._clock = clock
         self._on_error = on_error
+        self._watching: asyncio.Task[None] | None = None
         self._kept: dict[tuple[str, str, str], Document] = {}
         self._circuits: dict[tuple[str, str, str], Document] = {}
 
@@ -70,6 +74,26 @@ class AccountKeeping:
             self._circuits[body["provider"], body["model"], body["endpoint"]] = document
         self._parts.registry.take_up = self._take_up
         self._parts.routes.take_up = self._take_up_circuit
+
+    def watch(self) -> None:
+        """Have written once a second what calls that are under way have taken."""
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        """Watch no longer."""
+        task, self._watching = self._watching, None
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            if self._parts.context.ledger.open_count:
+                for scope in self._parts.registry:
+                    if scope.account.in_flight:
+                        self._note_scope(scope)
 
     def note(self, record: DecisionRecord) -> None:
         """Have written what one request has touched."""

@@ -31,9 +31,15 @@ class Hydration:
             await asyncio.to_thread(self._parts.sealer.unlock, salt)
         await self._parts.manager.kept.load(self._parts.manager.slot_by_id, claimed)
         await self._accounts.load(self._store)
+        if self._store.keeps_documents:
+            self._accounts.watch()
         self._claimed = frozenset(claimed or ())
         for provider_id in list(self._parts.routes.providers):
             self.adopt(provider_id)
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        await self._accounts.close()
 
     def adopt(self, provider_id: str) -> None:
         """Put a provider's keys to use; nothing before the store was read."""

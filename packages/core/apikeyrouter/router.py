@@ -112,6 +112,7 @@ class ApiKeyRouter:
     async def close(self) -> None:
         """Write what is waiting to be written, and close connections and store."""
         await self._parts.prober.close()
+        await self._hydration.close()
         for entry in self.routes.providers.values():
             if isinstance(entry.adapter, WireAdapter):
                 await entry.adapter.close()

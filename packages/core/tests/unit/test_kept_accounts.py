@@ -1,5 +1,6 @@
 """What traffic taught survives a restart: levels, learned limits, waits, guesses, circuits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,23 @@ async def test_bucket_that_was_empty_is_empty_after_a_restart(site: Site) -> Non
     assert await site.serve_until_refused() == 0
     site.now += 61.0
     assert await site.serve_until_refused() == full
+
+
+async def test_what_calls_under_way_have_taken_is_taken_after_a_crash(site: Site) -> None:
+    await site.start(**LIMITS)
+    running = [await site.attempt() for _ in range(15)]
+    # Once a second, and written a moment later.
+    store = store_at(site.url)
+    async with asyncio.timeout(10):
+        while not await store.list_documents("Account"):
+            pass
+    await store.close()
+    crashed = site.router
+    await site.start(**LIMITS)
+    assert await site.serve_until_refused() in (4, 5)
+    for attempt in running:
+        attempt.cancel()
+    await crashed.close()
 
 
 async def test_level_goes_over_to_a_limit_that_is_declared_anew(site: Site) -> None:
