@@ -12,6 +12,7 @@ from apikeyrouter.errors import (
     ConfigurationError,
     NoEligibleKeysError,
     OwnLimitError,
+    PinnedKeyError,
     UnknownModelError,
 )
 from apikeyrouter.infrastructure.config.settings import RouterSettings
@@ -31,6 +32,7 @@ __all__ = [
     "NoEligibleKeysError",
     "ObjectiveType",
     "OwnLimitError",
+    "PinnedKeyError",
     "ProviderAdapter",
     "RequestIntent",
     "ResponseChunk",

@@ -10,6 +10,7 @@
     ├── InvalidStateTransitionError a key may not move from here to there
     ├── NoEligibleKeysError         nobody can serve this request (in time)
     │   ├── UnknownModelError       nobody serves this model at all
+    │   ├── PinnedKeyError          the key that alone could serve this request cannot
     │   └── OwnLimitError           a limit of the caller's own is used up
     └── BudgetExceededError         a hard budget refuses the spend
 
@@ -96,9 +97,23 @@ class UnknownModelError(NoEligibleKeysError):
         """Say that nobody serves *model*, or at *endpoint* if one is named."""
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         where = f" at {endpoint}" if endpoint else ""
-        super().__init__(f"no key serves model '{model}'{where}{hint}")
+        what = f"model '{model}'{where}" if model else endpoint
+        super().__init__(f"no key serves {what}{hint}")
         self.model = model
         self.nearest = nearest
+
+
+class PinnedKeyError(NoEligibleKeysError):
+    """What is asked for belongs to a key that cannot be used, and to no other one.
+
+    Attributes:
+        key_id: The key's id.
+    """
+
+    def __init__(self, key_id: str, why: str) -> None:
+        """Say what became of the key."""
+        super().__init__(f"what is asked for belongs to a key that cannot be used: {why}")
+        self.key_id = key_id
 
 
 class OwnLimitError(NoEligibleKeysError):

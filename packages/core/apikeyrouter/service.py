@@ -22,6 +22,7 @@ from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.key_slot import matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.models.routing_decision import instant
+from apikeyrouter.domain.object_register import MemoryObjectRegister, ObjectRegister, Owner
 from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import EncryptionError, StateStoreError
@@ -76,10 +77,13 @@ __all__ = [
     "FailureClass",
     "HttpAdapter",
     "LedgerAccount",
+    "MemoryObjectRegister",
     "MeteredStream",
     "ModelLists",
+    "ObjectRegister",
     "OpenAIAdapter",
     "Outgoing",
+    "Owner",
     "Peek",
     "ResponsesPeek",
     "StateStore",

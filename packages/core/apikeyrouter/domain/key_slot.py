@@ -122,8 +122,8 @@ class KeySlot:
             candidate.refusals = None
 
     def serves(self, model: str) -> bool:
-        """Tell whether the key's own patterns admit *model*."""
-        return matches(self.models, model)
+        """Tell whether the key's own patterns admit *model*; without one any key will do."""
+        return not model or matches(self.models, model)
 
     def is_awake(self, now: float) -> bool:
         """Tell whether the key may be called at all now."""

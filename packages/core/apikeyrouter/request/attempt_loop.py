@@ -27,7 +27,12 @@ from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, reason_of
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import NOBODY, PendingRequest
-from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, UnknownModelError
+from apikeyrouter.errors import (
+    NoEligibleKeysError,
+    OwnLimitError,
+    PinnedKeyError,
+    UnknownModelError,
+)
 from apikeyrouter.request.waiting_room import WaitingRoom
 
 RETRIES = 3
@@ -44,6 +49,7 @@ _OUTCOMES: Mapping[type[BaseException], str] = {
     NoEligibleKeysError: "no_capacity",
     OwnLimitError: "own_limit",
     UnknownModelError: "unknown_model",
+    PinnedKeyError: "pinned_key_gone",
     asyncio.CancelledError: "cancelled",
 }
 
@@ -331,7 +337,9 @@ class AttemptLoop:
         )
 
     def _tell(self, refusal: Refusal, now: float) -> str:
-        text = f"no key for model '{self.demand.model}' can take it now"
+        demand = self.demand
+        what = f"model '{demand.model}'" if demand.model else demand.endpoint
+        text = f"no key for {what} can take it now"
         if refusal.why:
             text += f" ({refusal.why})"
         if refusal.retry_at < math.inf:

@@ -32,7 +32,7 @@ from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.ranking import Picked
 from apikeyrouter.domain.routing.route_table import Level, Route, RouteTable
 from apikeyrouter.domain.routing.scoring import Scoring
-from apikeyrouter.errors import NoEligibleKeysError, UnknownModelError
+from apikeyrouter.errors import NoEligibleKeysError, PinnedKeyError, UnknownModelError
 
 __all__ = ["Blocked", "Grant", "NoEligibleKeysError", "RoutingEngine"]
 
@@ -139,7 +139,7 @@ class RoutingEngine:
         """Decide for a request that has waited; its route may have changed meanwhile."""
         try:
             route = self.routes.route_for(request.demand)
-        except UnknownModelError:
+        except (UnknownModelError, PinnedKeyError):
             return Blocked(math.inf, may_free_on_completion=False, excluded=())
         return self.decide(route, request, now)
 
@@ -147,7 +147,7 @@ class RoutingEngine:
         """Return how many requests such as *demand* can begin from now until *at*, on all keys.
 
         Raises:
-            UnknownModelError: Nobody serves the model any more.
+            UnknownModelError, PinnedKeyError: Nobody serves the model any more.
         """
         return sum(
             pool.calls_by(at, demand, now)

@@ -23,7 +23,7 @@ from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.route_table import Route
 from apikeyrouter.domain.routing.scoring import Scoring
-from apikeyrouter.errors import UnknownModelError
+from apikeyrouter.errors import PinnedKeyError, UnknownModelError
 
 __all__ = ["AdmissionQueue", "Refusal", "Ticket"]
 
@@ -41,7 +41,7 @@ _NEAREST_S = 0.1
 #: A forecast that is this fresh is not made again for whoever stands well within it.
 _SURE_FOR_S = 0.1
 LineName = tuple[
-    str, str | None, str, Scoring,
+    str, str | None, str, str | None, bool, Scoring,
     frozenset[KeySlot], frozenset[object], tuple[LedgerAccount, ...],
 ]  # fmt: skip
 
@@ -164,7 +164,7 @@ class AdmissionQueue:
             return None
         try:
             possible = self._engine.calls_by(deadline, line.typical(demand), now)
-        except UnknownModelError:
+        except (UnknownModelError, PinnedKeyError):
             return None
         line.sure, line.sure_by, line.sure_until = possible, deadline, now + _SURE_FOR_S
         if before <= _MARGIN * possible:
@@ -278,7 +278,9 @@ class AdmissionQueue:
         """Name the line of those who may be served by the same candidates in the same order."""
         demand = request.demand
         scoring = self._engine.routes.scorings.scoring_of(demand.objective)
-        name = demand.model, demand.provider_id, demand.endpoint
+        name = (
+            demand.model, demand.provider_id, demand.endpoint, demand.key_id, demand.may_leave_key,
+        )  # fmt: skip
         return *name, scoring, request.avoid, request.skipped, request.accounts
 
     def _client(self, name: str) -> ClientShare:

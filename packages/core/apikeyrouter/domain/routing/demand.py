@@ -14,11 +14,16 @@ class Demand(msgspec.Struct, eq=False):
     """One request as the router sees it: sizes and wishes, no content.
 
     Attributes:
-        model: As asked: a model, an alias, or `provider/model`.
+        model: As asked: a model, an alias, or `provider/model`; empty where none is used, such
+            as for a list of files.
         request_id: Names the request in records and headers.
         endpoint: What is asked for, named by its path in the dialect of the request, such as
             `chat/completions` or `messages/count_tokens`.
         provider_id: Only this provider may serve it.
+        key_id: Only this key may, or others of its account once it is out of use: what is asked
+            for belongs to them.
+        may_leave_key: Every other key may serve it too when that one has no room.
+        is_opaque: The answer is bytes that nothing is read of, such as a file's content.
         input_tokens: Our estimate.
         body_bytes: Length of its body; 0 when that is not known.
         output_cap: The caller's own `max_tokens`; `None` when unset.
@@ -36,6 +41,9 @@ class Demand(msgspec.Struct, eq=False):
     request_id: str
     endpoint: str = "chat/completions"
     provider_id: str | None = None
+    key_id: str | None = None
+    may_leave_key: bool = False
+    is_opaque: bool = False
     input_tokens: int = 0
     body_bytes: int = 0
     output_cap: int | None = None

@@ -55,7 +55,7 @@ class ProviderEntry:
 
     def serves(self, model: str) -> bool:
         """Tell whether its patterns admit *model*; what it lists excludes nothing."""
-        return matches(self.models, model)
+        return not model or matches(self.models, model)
 
     def may_serve(self, model: str) -> bool:
         """Tell whether its patterns and those of any of its keys admit *model*."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
@@ -18,10 +18,11 @@ from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.demand import Demand
+from apikeyrouter.domain.routing.pinned_pools import PinnedPools
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.domain.routing.ranking import SMALL_POOL
 from apikeyrouter.domain.routing.scoring import RANKS, Scoring, ScoringTable
-from apikeyrouter.errors import UnknownModelError
+from apikeyrouter.errors import PinnedKeyError, UnknownModelError
 
 #: Pools at once; beyond it the one unused for longest goes, those that never worked first.
 _POOLS_KEPT, _UNPROVEN_KEPT = 1024, 128
@@ -85,6 +86,8 @@ class RouteTable:
         self._pools: OrderedDict[PoolName, CandidatePool] = OrderedDict()
         #: Those of them whose model nobody lists and nobody has seen working.
         self._unproven: OrderedDict[PoolName, CandidatePool] = OrderedDict()
+        #: Those of requests that are bound to a key.
+        self._pinned = PinnedPools(book, clock)
         self._names: list[str] | None = None
         #: Called when there may be new capacity: keys moved, names or objectives changed.
         self.on_change: Callable[[], None] = lambda: None
@@ -106,7 +109,7 @@ class RouteTable:
         """Let a key serve from now on."""
         entry = self.providers[slot.provider_id]
         entry.slots[slot.id] = slot
-        for pool in self._all_pools():
+        for pool in (*self._pools.values(), *self._unproven.values()):
             model = pool.model
             if pool.provider_id == entry.id and slot.serves(model) and entry.serves(model):
                 if (pool.provider_id, model, pool.endpoint) in self._unproven and pool.pending:
@@ -202,7 +205,11 @@ class RouteTable:
 
         Raises:
             UnknownModelError: Nobody serves it; names the nearest.
+            PinnedKeyError: It is bound to a key that cannot be used.
         """
+        if demand.key_id is not None:
+            levels = self._compile_pinned(demand)
+            return Route(demand.model, levels, _grounds_of(levels))
         name = (demand.model, demand.provider_id, demand.endpoint)
         route = self._routes.get(name)
         if route is None:
@@ -240,6 +247,17 @@ class RouteTable:
             self._admit(pool, slot, entry)
         return bool(chosen)
 
+    def _compile_pinned(self, demand: Demand) -> tuple[Level, ...]:
+        """Put the key first that *demand* is bound to; others only follow if it may leave it."""
+        targets = chain.from_iterable(self._targets(demand.model, demand.provider_id))
+        try:
+            first = Level((self._pinned.pool_for(demand, self.providers, targets),))
+        except PinnedKeyError:
+            if not demand.may_leave_key:
+                raise
+            return self._compile(demand)
+        return (first, *self._compile(demand)) if demand.may_leave_key else (first,)
+
     def _compile(self, demand: Demand) -> tuple[Level, ...]:
         endpoint, levels = demand.endpoint, []
         targets = self._targets(demand.model, demand.provider_id)
@@ -252,7 +270,7 @@ class RouteTable:
             if pools:
                 levels.append(Level(pools))
         if not levels:
-            if any(targets):
+            if any(targets) or not demand.model:
                 raise UnknownModelError(demand.model, endpoint=endpoint)
             raise UnknownModelError(demand.model, self.nearest(demand.model))
         return tuple(levels)
@@ -265,6 +283,9 @@ class RouteTable:
 
     def _targets(self, model: str, provider_id: str | None) -> list[list[_Target]]:
         """Say who may serve *model*: levels of provider and its own name of the model."""
+        if not model:
+            served = [entry for entry in self.providers.values() if entry.slots]
+            return [[(entry, "") for entry in served if provider_id in (None, entry.id)]]
         if provider_id is not None:
             entry = self.providers.get(provider_id)
             return [[(entry, model)]] if entry is not None and entry.serves(model) else []
@@ -323,7 +344,7 @@ class RouteTable:
         pool.add(slot, self._book.scope_for(slot, group), self._clock())
 
     def _all_pools(self) -> list[CandidatePool]:
-        return [*self._pools.values(), *self._unproven.values()]
+        return [*self._pools.values(), *self._unproven.values(), *self._pinned]
 
     def _make_space(self) -> None:
         """Drop the pools that were unused for longest when there are too many."""
@@ -350,6 +371,7 @@ class RouteTable:
             self._dissolve(pool)
         self._pools.clear()
         self._unproven.clear()
+        self._pinned.clear()
         self._forget_routes()
 
     def _drop_rankings(self, scoring: Scoring) -> None:
