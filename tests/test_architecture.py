@@ -14,6 +14,7 @@ LAYERS = {
     "domain.limits": 1,
     "domain.failures.failure": 1,
     "domain.feed.events": 1,
+    "domain.object_register": 1,
     "domain.routing.demand": 2,
     "domain.interfaces": 2,
     "domain.cooldown": 3,

@@ -5,8 +5,9 @@ passes the `Answer` on. Names that are listed here stay where they are; whatever
 is made of may move.
 """
 
-from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, dialect_of
+from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, RAW, dialect_of
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek, ToldError
+from apikeyrouter.dialects.openai_chat.peek import peek_media
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek
 from apikeyrouter.dialects.streams.unpacking import (
     READABLE_CODINGS,
@@ -64,6 +65,7 @@ __all__ = [
     "KINDS",
     "MOST_OUTPUT_TOKENS",
     "OPENAI_CHAT",
+    "RAW",
     "READABLE_CODINGS",
     "UNTRUSTED",
     "Answer",
@@ -108,6 +110,7 @@ __all__ = [
     "make_key_in",
     "matches",
     "missing_address",
+    "peek_media",
     "readable_of",
     "refusal",
     "request_headers",

@@ -36,6 +36,7 @@ class ProxyApp:
     Attributes:
         router: What decides and forwards; its providers and keys are registered at the start.
         bodies: Reads request bodies, and counts those that are held.
+        parts: What its endpoints share.
         ending: Set when the service stops and waits no longer for what runs.
     """
 
@@ -52,16 +53,16 @@ class ProxyApp:
             most_held_bytes=server.max_inflight_body,
             patience_s=server.request_timeout,
         )
-        parts = ServiceParts(
+        self.parts = ServiceParts(
             router, clients, self.models, self.bodies, self.ending,
             comment_after_s=server.sse_keepalive,
         )  # fmt: skip
         self._dispatcher = Dispatcher(
-            route_table(parts),
+            route_table(self.parts),
             # Without clients anybody may call, so nobody from elsewhere.
             is_open=not config.clients,
             cors=Cors(settings.origins), security=SecurityHeaders(hsts=settings.enable_hsts),
-            most_bytes=2 * server.max_body_bytes,
+            most_bytes=2 * server.max_body_bytes, providers=router.routes.providers,
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,6 +17,8 @@ OPENAI_RESPONSES = OpenAIResponses()
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, Anthropic())
 }
+#: The endpoint of whatever is forwarded as it is, to a provider that its caller has named.
+RAW = "raw"
 #: Dialect by the first part of an endpoint's path; whatever is in no row is OpenAI's.
 _BY_ENDPOINT: dict[str, Dialect] = {dialect.endpoint: dialect for dialect in DIALECTS.values()}
 
@@ -33,7 +35,7 @@ def serving_of(endpoint: str, spoken: tuple[str, ...]) -> Serving:
     Only conversations are translated.
     """
     dialect = dialect_of(endpoint)
-    if dialect.name in spoken:
+    if dialect.name in spoken or endpoint == RAW:
         return Serving.NATIVE
     target = DIALECTS[spoken[0]]
     if dialect.endpoint != endpoint or not dialect.rendering or not target.rendering:

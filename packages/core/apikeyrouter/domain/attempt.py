@@ -103,6 +103,11 @@ class Attempt:
         """The provider's own name of the model."""
         return self.grant.pool.model
 
+    @property
+    def account(self) -> str:
+        """Whose its key is, as far as that is known."""
+        return self.grant.scope().membership.account
+
     def now(self) -> float:
         """Return the instant by the router's clock."""
         return self._context.clock()

@@ -33,8 +33,14 @@ class ObjectRegister(ABC):
         """Return whose the object is; `None` if that is not known."""
 
     @abstractmethod
-    def note(self, client: str, kind: str, object_id: str, owner: Owner) -> None:
-        """Remember whose the object is."""
+    def note(
+        self, client: str, kind: str, object_id: str, owner: Owner, *, is_new: bool = True
+    ) -> None:
+        """Remember whose the object is.
+
+        Args:
+            is_new: It was made just now, and what the client makes next should stand beside it.
+        """
 
     @abstractmethod
     def forget(self, client: str, kind: str, object_id: str) -> None:
@@ -73,13 +79,16 @@ class MemoryObjectRegister(ObjectRegister):
             owners.move_to_end((kind, object_id))
         return owner
 
-    def note(self, client: str, kind: str, object_id: str, owner: Owner) -> None:
+    def note(
+        self, client: str, kind: str, object_id: str, owner: Owner, *, is_new: bool = True
+    ) -> None:
         """Remember whose the object is."""
         owner = self._known.setdefault(owner, owner)
         owners = self._owners.setdefault(client, OrderedDict())
         name = (kind, object_id)
         if name not in owners:
             self._count += 1
+        if is_new:
             self._homes[client] = owner
         owners[name] = owner
         owners.move_to_end(name)

@@ -20,7 +20,8 @@ _NOT_TO_PROVIDERS = frozenset(
         b"host", b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key", b"cookie",
         b"content-length", b"expect", b"forwarded", b"x-forwarded-for",
         b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"openai-organization",
-        b"openai-project", b"x-request-timeout", b"x-request-id", b"origin", b"referer",
+        b"openai-project", b"x-request-timeout", b"x-provider", b"x-request-id",
+        b"origin", b"referer",
     }
 )  # fmt: skip
 _NOT_TO_CLIENTS = frozenset(
@@ -76,6 +77,8 @@ def response_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     """Return what of a provider's headers goes to the client, and who served it."""
     name_of = _TO_CLIENT
     passed = [(known, value) for name, value in answer.raw_headers if (known := name_of[name])]
+    if answer.is_opaque:
+        passed += [pair for pair in answer.raw_headers if pair[0].lower() == b"content-length"]
     passed.append((b"x-key-used", answer.attempt.slot.record.id.encode()))
     passed.append((b"x-provider-used", answer.attempt.provider.id.encode()))
     translation = answer.translation

@@ -46,10 +46,11 @@ class Outgoing:
         "_dialect",
         "_endpoint",
         "_headers",
+        "_method",
         "_path_for",
-        "_query",
         "_seen",
         "_splices",
+        "query",
     )
 
     def __init__(
@@ -62,11 +63,13 @@ class Outgoing:
         headers: dict[str, str],
         path_for: Callable[[str], str],
         query: str,
+        method: str = "POST",
     ) -> None:
         self._dialect = dialect
         self._endpoint = endpoint
+        self._method = method
         self._path_for = path_for
-        self._query = query
+        self.query = query
         self._body = body
         self._seen = seen
         self._headers = headers
@@ -97,7 +100,7 @@ class Outgoing:
             headers = _without(headers, "accept-encoding")
         return WireRequest(
             self._path_for(attempt.model), body, headers,
-            query=self._query, asks_usage=asks_usage, endpoint=self._endpoint,
+            query=self.query, asks_usage=asks_usage, endpoint=self._endpoint,
         )  # fmt: skip
 
     def release_body(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter.dialects.dialect import ToldError
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
-from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, UnknownModelError
+from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, PinnedKeyError, UnknownModelError
 from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
 from apikeyrouter.request.exchange import Answer
 
@@ -27,6 +27,7 @@ _TOLD: dict[FailureClass, tuple[int, str, str]] = {
     _F.KEY_BUDGET: (429, "insufficient_quota", "insufficient_quota"),
     _F.ZERO_ALLOWANCE: (429, "insufficient_quota", "insufficient_quota"),
     _F.UNTRANSLATABLE: (400, "invalid_request_error", "untranslatable"),
+    _F.NOT_FOUND: (404, "invalid_request_error", "not_found"),
     _F.MODEL_UNAVAILABLE: (404, "invalid_request_error", "model_not_found"),
     _F.TIMEOUT: (504, "server_error", "timeout"),
     _F.OUT_OF_TIME: (504, "server_error", "timeout"),
@@ -68,6 +69,10 @@ def refusal(
 
 def for_no_key(error: NoEligibleKeysError) -> ErrorAnswer:
     """Tell that nobody has room, and when somebody will."""
+    if isinstance(error, PinnedKeyError):
+        return refusal(409, str(error), code="key_of_object_unavailable")
+    if isinstance(error, UnknownModelError) and not error.model:
+        return refusal(404, f"{error}: no provider of this service has it", code="unknown_url")
     if isinstance(error, UnknownModelError):
         return refusal(404, str(error), code="model_not_found", param="model")
     if error.cause in _CLASSES and not FailureClass(error.cause).is_passing:

@@ -6,9 +6,11 @@ a piece carries something. Until then another provider can take over.
 
 import msgspec
 
+from apikeyrouter.dialects.catalogue import RAW
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Tap, Verdict
 from apikeyrouter.dialects.streams.content_coding import (
     BlindTap,
+    OpaqueTap,
     PackedTap,
     is_plain,
     unpacked,
@@ -43,6 +45,7 @@ class Answer(msgspec.Struct, eq=False):
         failure: Why the last attempt failed; the body is the provider's words then.
         translation: How it was read, where the provider speaks another dialect than its client;
             the body of a failure is in the provider's.
+        is_opaque: Nothing is read of the stream, and nothing can be told in it.
     """
 
     status: int
@@ -52,6 +55,7 @@ class Answer(msgspec.Struct, eq=False):
     stream: MeteredStream | None = None
     failure: Failure | None = None
     translation: Translation | None = None
+    is_opaque: bool = False
 
 
 class Arrival(msgspec.Struct, eq=False):
@@ -88,6 +92,18 @@ class Arrival(msgspec.Struct, eq=False):
         is_wanted = self.attempt.demand.stream
         return is_wanted and (self.is_chunked or not kind.startswith(_WHOLE))
 
+    def is_opaque(self) -> bool:
+        """Tell whether it is passed on unread: a file, sounds, a picture."""
+        demand = self.attempt.demand
+        if demand.is_opaque:
+            return True
+        if self.endpoint in self.dialect.json_endpoints or self.is_chunked:
+            return False
+        kind = self.response.content_type.lower()
+        if kind.startswith(_EVENT_STREAM):
+            return self.endpoint == RAW
+        return bool(kind) and "json" not in kind and not kind.startswith(_WHOLE)
+
     def note(self, *, is_whole: bool = False) -> None:
         """Tell the attempt that the provider let the request in."""
         attempt, headers = self.attempt, self.response.headers
@@ -118,6 +134,8 @@ async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> 
         The answer; its attempt has ended, well or badly, unless it streams.
     """
     attempt, response = arrival.attempt, arrival.response
+    if arrival.is_opaque():
+        return _pass_unread(arrival, deadline)
     if not arrival.may_stream():
         return await _accept_whole(arrival, await response.read())
     head = HeldHead(response, judge=arrival.dialect.judge, is_chunked=arrival.is_chunked)
@@ -140,6 +158,19 @@ async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> 
     return Answer(response.status, headers, attempt, stream=stream, translation=translation)
 
 
+def _pass_unread(arrival: Arrival, deadline: float) -> Answer:
+    attempt, response = arrival.attempt, arrival.response
+    arrival.note()
+    is_read = response.content_type.lower().startswith(_EVENT_STREAM)
+    tap = OpaqueTap(arrival.dialect.tap() if is_read else None)
+    stream = MeteredStream(
+        attempt, response,
+        first=b"", tap=tap, deadline=deadline, stall_s=arrival.adapter.stall_timeout_s,
+    )  # fmt: skip
+    attempt.is_streaming = True
+    return Answer(response.status, response.raw_headers, attempt, stream=stream, is_opaque=True)
+
+
 def without_coding(headers: RawHeaders) -> RawHeaders:
     """Return the headers of a body that was unpacked."""
     return tuple(pair for pair in headers if pair[0].lower() != b"content-encoding")
@@ -157,7 +188,8 @@ async def _accept_whole(arrival: Arrival, body: bytes) -> Answer:
     usage = None
     if plain is not None:
         usage, is_fine = arrival.dialect.read_body(plain)
-        if not is_fine:
+        # An object may tell of an error of its own, and a deletion nothing at all.
+        if not is_fine and attempt.demand.model:
             failure = _failure_in(arrival, plain)
             if failure is not None:
                 return arrival.failed(failure, plain)
@@ -186,6 +218,9 @@ def _translate_whole(
 def _failure_in(arrival: Arrival, body: bytes) -> Failure | None:
     """Find what failed though the status says that all is well."""
     if not body.strip():
+        if arrival.response.content_type.lower().startswith("text/plain"):
+            # A transcript of silence.
+            return None
         return _empty("the provider answered with nothing")
     if arrival.response.content_type.lower().startswith("text/html"):
         return _empty("the provider answered with a page")

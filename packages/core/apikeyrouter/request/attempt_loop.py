@@ -42,6 +42,8 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 #: So many accounts of a provider are asked for a model that nobody has seen working there.
 _ACCOUNTS_ASKED = 2
+#: And so many of them for an object of which nobody knows who has it.
+_ACCOUNTS_SEARCHED = 8
 #: Who is at its own limit of calls at once should ask again so soon: one of them will end.
 _CALL_ENDS_S = 0.25
 #: How a request ends that no key took, by what its caller is told.
@@ -236,13 +238,16 @@ class AttemptLoop:
     def _note_lacking(self, last: Attempt) -> None:
         """Ask a provider no further for a model that several of its accounts do not have."""
         failure, pool = last.failure, last.grant.pool
-        if failure is None or failure.kind not in MODEL_REFUSED:
+        is_search = failure is not None and failure.kind is FailureClass.NOT_FOUND
+        if failure is None or not (is_search or failure.kind in MODEL_REFUSED):
             return
         lacking = self._lacking.setdefault(pool, set())
         lacking.add(last.grant.scope())
         # What nobody explains may be the request's own fault: it is not taken to all of them.
         is_own = failure.kind is FailureClass.UNEXPLAINED
-        if len(lacking) >= _ACCOUNTS_ASKED and (is_own or not pool.has_worked):
+        if is_search:
+            self.request.skipped |= {pool} if len(lacking) >= _ACCOUNTS_SEARCHED else frozenset()
+        elif len(lacking) >= _ACCOUNTS_ASKED and (is_own or not pool.has_worked):
             self.request.skipped |= {pool}
 
     def _grant_now(self, avoid: frozenset[KeySlot]) -> Grant | None:

@@ -6,6 +6,7 @@ goes on; after it the stream itself has to tell.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of
 from apikeyrouter.dialects.conversation import UntranslatableError
@@ -26,6 +27,8 @@ __all__ = ["Answer", "exchange"]
 #: What is shorter is no secret that a body could repeat by more than chance.
 _SHORTEST_SECRET = 6
 _BAD_REQUEST = 400
+#: How an object, a path or a method is refused that there is not.
+_NOT_THERE = (404, 405, 501)
 
 
 async def exchange(
@@ -152,10 +155,21 @@ async def _refused(
         body, raw_headers = plain, without_coding(raw_headers)
     body = _without_secret(body, attempt.slot.secret)
     failure = adapter.classify(response.status, response.headers, body, attempt.wall())
+    if not attempt.demand.model:
+        failure = _of_object(failure)
     attempt.fail(failure)
     return Answer(
         response.status, raw_headers, attempt, body, failure=failure, translation=translation
     )
+
+
+def _of_object(failure: Failure) -> Failure:
+    """Read a refusal where no model is used: it is about an object, and no key's fault."""
+    if failure.status in _NOT_THERE:
+        return replace(failure, kind=FailureClass.NOT_FOUND)
+    if failure.kind is FailureClass.CONFLICT:
+        return replace(failure, kind=FailureClass.BAD_REQUEST)
+    return failure
 
 
 def _without_secret(body: bytes, secret: str) -> bytes:

@@ -41,6 +41,7 @@ EXPECTED = {
     F.UNEXPLAINED: (B.MODEL_IN_SCOPE, None, True, False, False, False),
     F.CONTENT_FILTER: (B.REQUEST, None, False, False, False, False),
     F.BAD_REQUEST: (B.REQUEST, None, False, False, False, False),
+    F.NOT_FOUND: (B.NOBODY, None, True, False, False, False),
     F.CONFLICT: (B.NOBODY, None, True, True, True, False),
     F.MID_STREAM: (B.PROVIDER, None, False, False, False, False),
 }

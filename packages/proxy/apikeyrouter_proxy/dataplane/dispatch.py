@@ -5,6 +5,7 @@ other path is corrected where that is possible (a base URL with one `/v1` too ma
 else the refusal says what would be right, in the dialect of the path.
 """
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -30,6 +31,7 @@ class Dispatcher:
     Args:
         is_open: Nobody is asked for a token, so only this machine is answered.
         most_bytes: So much is read of the body of a refused request.
+        providers: Those with a raw way; they are told where nobody needs a token.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Dispatcher:
         cors: Cors,
         security: SecurityHeaders,
         most_bytes: int,
+        providers: Collection[str] = (),
     ) -> None:
+        self._providers = providers
         self._routes = routes
         self._posts = routes.posts
         self._guard = OriginGuard(cors) if is_open else None
@@ -113,16 +117,24 @@ class Dispatcher:
             del parts[0]
         bare = "/".join(parts)
         for meant in (f"/v1/{bare}", f"/{bare}"):
-            if self._routes.methods_of(request, meant):
+            if bare and self._routes.methods_of(request, meant):
                 return meant
         return path
 
     def _unknown(self, path: str) -> ErrorAnswer:
         known, path = self._routes.paths, path[:_LONGEST_SHOWN]
         # A base URL that ends with the endpoint has it twice.
-        nearest = [name for name in known if path.rstrip("/").endswith(name.removeprefix("/v1"))]
-        nearest = nearest[:1] or get_close_matches(path, known, 1, cutoff=0.5)
-        hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {_some_of(known)}"
+        by_rest = {name.removeprefix("/v1"): name for name in known}
+        nearest = [rest for rest in by_rest if path.rstrip("/").endswith(rest)]
+        nearest = nearest[:1] or get_close_matches(path.removeprefix("/v1"), by_rest, 1, 0.5)
+        hint = (
+            f"; did you mean {by_rest[nearest[0]]}?"
+            if nearest
+            else f"; known are {_some_of(known)}"
+        )
+        if self._guard is not None and self._providers:
+            raw = _some_of([f"/{name}/" for name in self._providers])
+            hint += f"; forwarded as it is: what is below {raw}"
         return refusal(404, f"there is nothing at {path}{hint}", code="unknown_url")
 
     def _refusing(self, request: Request, error: ErrorAnswer) -> Endpoint:

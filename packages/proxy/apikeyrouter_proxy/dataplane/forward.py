@@ -21,6 +21,7 @@ from apikeyrouter.service import (
     Failure,
     FailureClass,
     MeteredStream,
+    ObjectRegister,
     Outgoing,
     Peek,
     ToldError,
@@ -62,6 +63,7 @@ class Forwarder:
     Args:
         endpoint: See `Demand.endpoint`.
         path: Below a provider's base URL; the endpoint's own name if empty.
+        objects: Who has the objects that clients made.
         comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
         on_unknown: Called when a client wants a model that nobody serves.
     """
@@ -73,6 +75,7 @@ class Forwarder:
         *,
         endpoint: str,
         path: str = "",
+        objects: ObjectRegister,
         bodies: BodyReader,
         ending: ShutdownState,
         comment_after_s: float,
@@ -83,6 +86,7 @@ class Forwarder:
         self._endpoint = endpoint
         self._dialect = dialect_of(endpoint)
         self._path = path or endpoint
+        self._objects = objects
         self._poller = DisconnectPoller()
         self._bodies = bodies
         self._ending = ending
@@ -122,17 +126,10 @@ class Forwarder:
     ) -> None:
         seen = self.peek(request, body.content)
         demand = self._demand_of(seen, body.content, request, client)
-        if client is not None and not client.may_use(seen.model):
-            message = f"client '{client.name}' may not use model '{seen.model}'"
-            await send_refusal(send, request, refusal(403, message, code="model_not_allowed"))
+        if client is not None and not self.may_ask(client, seen, request):
+            await send_refusal(send, request, _not_allowed(client, seen.model))
             return
-        connection = request.headers.get(b"connection", b"")
-        outgoing = Outgoing(
-            self._endpoint, body, seen,
-            dialect=request.dialect,
-            headers=request_headers(request.scope["headers"], connection),
-            path_for=self.path_for(request), query=self.query_of(request),
-        )  # fmt: skip
+        outgoing = self.outgoing(request, body, seen)
         watch = DisconnectWatch(receive, self._poller)
         try:
             await self._answer(demand, outgoing, client, request, send)
@@ -150,6 +147,27 @@ class Forwarder:
         """
         del request
         return self._dialect.peek(body)
+
+    def may_ask(self, client: Client, seen: Peek, request: Request) -> bool:
+        """Tell whether *client* may ask for it."""
+        del request
+        return client.may_use(seen.model)
+
+    def outgoing(self, request: Request, body: Body, seen: Peek) -> Outgoing:
+        """Return what builds the requests to providers."""
+        return self.outgoing_as(Outgoing, request, body, seen)
+
+    def outgoing_as(
+        self, kind: type[Outgoing], request: Request, body: Body, seen: Peek
+    ) -> Outgoing:
+        """Return what builds the requests to providers, of this kind."""
+        connection = request.headers.get(b"connection", b"")
+        return kind(
+            self._endpoint, body, seen,
+            dialect=request.dialect,
+            headers=request_headers(request.scope["headers"], connection),
+            path_for=self.path_for(request), query=self.query_of(request), method=request.method,
+        )  # fmt: skip
 
     def path_for(self, request: Request) -> Callable[[str], str]:
         """Return what says where a provider has the endpoint, by its own name of the model."""
@@ -181,6 +199,11 @@ class Forwarder:
             await send_refusal(send, request, for_no_key(error))
             return
         outgoing.release_body()
+        await self._pass_on(answer, demand, client, request, send)
+
+    async def _pass_on(
+        self, answer: Answer, demand: Demand, client: Client | None, request: Request, send: Send
+    ) -> None:
         if answer.failure is not None and not is_clients_fault(answer):
             told = self._told_of(answer, answer.failure, demand.model, client)
             await send_refusal(send, request, told, answer)
@@ -224,6 +247,8 @@ class Forwarder:
             async for chunk in stream:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SystemError as error:
+            if answer.is_opaque and request.abort():
+                return
             told = ToldError(502, error.message, "server_error", "stream_interrupted")
             await _break_off(send, request, headers, told)
             return
@@ -262,6 +287,13 @@ class Forwarder:
             demand.client, demand.client_weight = client.name, client.weight
             demand.priority = client.priority
         return demand
+
+
+def _not_allowed(client: Client, model: str) -> ErrorAnswer:
+    message = f"client '{client.name}' may not use model '{model}'"
+    if not model:
+        message = f"client '{client.name}' may use certain models only, and the request names none"
+    return refusal(403, message, code="model_not_allowed")
 
 
 def _cut_off(request: Request, serving: "asyncio.Task[None] | None") -> None:

@@ -35,6 +35,26 @@ class ChatPeek(msgspec.Struct):
         return min(cap * (count_in(self.n) or 1), MOST_OUTPUT_TOKENS) if cap else None
 
 
+class MediaPeek(msgspec.Struct):
+    """What a decision needs of a request for pictures, sounds or a judgement of a text."""
+
+    model: str = ""
+    stream: msgspec.Raw = ABSENT
+    stream_format: msgspec.Raw = ABSENT
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the caller asks for events."""
+        return is_true(self.stream) or bytes(self.stream_format) == b'"sse"'
+
+    @property
+    def output_cap(self) -> int | None:
+        """Nothing: what it costs is not told in tokens of text."""
+        return 0
+
+
+#: Reads what a decision needs of a body that may name a model.
+peek_media = PeekReader(MediaPeek, needs_model=False).read
 #: Reads what a decision needs of a body.
 peek = PeekReader(ChatPeek).read
 

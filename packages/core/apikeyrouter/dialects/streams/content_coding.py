@@ -96,6 +96,39 @@ class PackedTap:
         return b"".join(passed)
 
 
+class OpaqueTap:
+    """Stands where nothing is judged: all of it passes, and it is complete at its end.
+
+    Args:
+        reader: Reads usage of it, if it is a stream of events.
+    """
+
+    __slots__ = ("_reader", "complete", "error")
+
+    def __init__(self, reader: Tap | None = None) -> None:
+        self._reader = reader
+        self.complete = False
+        self.error: bytes | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last usage that was told so far."""
+        return self._reader.usage if self._reader is not None else None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return *chunk* itself."""
+        if self._reader is not None:
+            self._reader.feed(chunk)
+        return chunk
+
+    def finish(self) -> bytes:
+        """Note that the end came as it should; nothing was kept back."""
+        self.complete = True
+        if self._reader is not None:
+            self._reader.finish()
+        return b""
+
+
 class BlindTap:
     """Stands where a stream's bytes cannot be read: all of it passes."""
 

@@ -43,6 +43,8 @@ class FailureClass(StrEnum):
     CONTENT_FILTER = "content_filter"
     BAD_REQUEST = "bad_request"
     CONFLICT = "conflict"
+    #: There is no such object, or no such endpoint, where it was asked; elsewhere there may be.
+    NOT_FOUND = "not_found"
     MID_STREAM = "mid_stream"
 
     @property
@@ -63,6 +65,7 @@ _OF_THE_REQUEST = frozenset(
         FailureClass.BAD_REQUEST,
         FailureClass.UNFIT_MODEL,
         FailureClass.UNTRANSLATABLE,
+        FailureClass.NOT_FOUND,
     }
 )
 _PASSING = frozenset(

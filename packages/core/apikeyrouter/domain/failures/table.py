@@ -130,6 +130,7 @@ CONSEQUENCES: Mapping[FailureClass, Consequence] = {
     _F.UNTRANSLATABLE: UNFIT,
     _F.CONTENT_FILTER: _FINAL,
     _F.BAD_REQUEST: _FINAL,
+    _F.NOT_FOUND: Consequence(_B.NOBODY, same_key_retry=False, whole_account=True),
     _F.CONFLICT: Consequence(_B.NOBODY, spends_retry=True),
     # The client has seen a beginning: nobody can take over.
     _F.MID_STREAM: Consequence(_B.PROVIDER, try_next=False, same_key_retry=False),

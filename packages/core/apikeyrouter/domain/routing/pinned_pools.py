@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.object_register import Owner
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
@@ -51,7 +52,7 @@ class PinnedPools:
         if model is None or entry.serving(endpoint) is Serving.NONE:
             what = endpoint if model is not None or not demand.model else f"model '{demand.model}'"
             raise PinnedKeyError(key_id, f"its provider '{entry.id}' does not serve {what}")
-        group = entry.group(model)
+        group = entry.group(model, endpoint)
         slots = self._slots_for(entry.slots[key_id], model, entry)
         name = (key_id, model, endpoint)
         pool = self._pools.pop(name, None)
@@ -98,3 +99,22 @@ class PinnedPools:
             why = f"key '{slot.id}' is {slot.record.state.value}, and its account has no other key"
             raise PinnedKeyError(slot.id, why)
         return found
+
+
+def accounts_at(
+    endpoint: str, providers: Iterable[ProviderEntry], book: AccountRegistry, key_id: str | None
+) -> list[Owner]:
+    """List the accounts that serve *endpoint* as it is, each with a key of it that is in use.
+
+    Args:
+        key_id: Stands for its account, if it is in use.
+    """
+    found: dict[tuple[str, str], Owner] = {}
+    for entry in providers:
+        if entry.serving(endpoint) is not Serving.NATIVE:
+            continue
+        for slot in entry.slots.values():
+            account = book.membership(slot).account
+            if slot.is_in_use and (slot.id == key_id or (entry.id, account) not in found):
+                found[entry.id, account] = Owner(entry.id, slot.id, account)
+    return list(found.values())

@@ -74,6 +74,7 @@ CATEGORIES: Mapping[FailureClass, tuple[ErrorCategory, bool]] = {
     _F.CONTEXT_LENGTH: (_E.ValidationError, False),
     _F.CONTENT_FILTER: (_E.ValidationError, False),
     _F.BAD_REQUEST: (_E.ValidationError, False),
+    _F.NOT_FOUND: (_E.ValidationError, False),
     _F.CONFLICT: (_E.ProviderError, True),
     _F.MID_STREAM: (_E.ProviderError, True),
 }

@@ -31,7 +31,7 @@ def routes(parts: ServiceParts) -> list[Route]:
         Route(READ, "/v1/models", models.list_models, "anthropic", is_anthropic),
         Route(READ, "/v1/models/{model...}", models.show_model, "anthropic", is_anthropic),
         # Agents ask whether anybody is there before they send anything.
-        Route(READ, "/", answer_root, "anthropic"),
+        Route(READ, "/", answer_root),
     ]
 
 

@@ -6,7 +6,7 @@ To add a dialect's endpoints, add a file beside this one and its row here.
 from collections.abc import Callable
 
 from apikeyrouter_proxy.dataplane.asgi import Request
-from apikeyrouter_proxy.dataplane.front_doors import anthropic, gemini, info, openai, responses
+from apikeyrouter_proxy.dataplane.front_doors import anthropic, gemini, info, openai, raw, responses
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import Route, RouteTable
 
@@ -17,6 +17,7 @@ _TABLES: tuple[Callable[[ServiceParts], list[Route]], ...] = (
     anthropic.routes,
     gemini.routes,
     info.routes,
+    raw.routes,
 )
 #: Beginning of a path -> name of the dialect that is spoken below it.
 _DIALECT_BELOW = {

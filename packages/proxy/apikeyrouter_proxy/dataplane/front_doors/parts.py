@@ -1,9 +1,9 @@
 """What endpoints are made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
-from apikeyrouter.service import ModelLists
+from apikeyrouter.service import MemoryObjectRegister, ModelLists, ObjectRegister
 from apikeyrouter_proxy.dataplane.asgi import ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
@@ -15,6 +15,7 @@ class ServiceParts:
     """What the endpoints of one service share.
 
     Attributes:
+        objects: Who has what clients made.
         comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
     """
 
@@ -24,6 +25,7 @@ class ServiceParts:
     bodies: BodyReader
     ending: ShutdownState
     comment_after_s: float
+    objects: ObjectRegister = field(default_factory=MemoryObjectRegister)
 
     def forwarder(
         self, endpoint: str, path: str = "", *, kind: type[Forwarder] = Forwarder
@@ -37,6 +39,7 @@ class ServiceParts:
         """
         return kind(
             self.router, self.clients,
-            endpoint=endpoint, path=path, bodies=self.bodies, ending=self.ending,
-            comment_after_s=self.comment_after_s, on_unknown=self.models.refresh,
+            endpoint=endpoint, path=path, objects=self.objects, bodies=self.bodies,
+            ending=self.ending, comment_after_s=self.comment_after_s,
+            on_unknown=self.models.refresh,
         )  # fmt: skip

@@ -70,6 +70,8 @@ class RouteTable:
             if route is not None and route.when is None
         }
         self.paths = [*self.posts, *(path for path in self._exact if path not in self.posts)]
+        # Everything is like it.
+        self.paths = [path for path in self.paths if path != "/"]
 
     def find(self, request: Request, path: str) -> Match | None:
         """Return what *request* means if its path is *path*; `None` if nothing is there."""

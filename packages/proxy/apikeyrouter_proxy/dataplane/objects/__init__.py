@@ -1,0 +1,1 @@
+"""Endpoints beside conversations: what they make is kept with the account that made it."""

@@ -1,0 +1,239 @@
+"""Endpoints beside conversations: media, and objects that stay where they were made.
+
+The path goes to the provider as it came. What a request names is looked up, so that it reaches
+the account that has it; what an answer tells of is remembered. An id that nobody knows is looked
+for: where one account does not have it, the next is asked.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from apikeyrouter import Demand
+from apikeyrouter.service import Answer, Attempt, Outgoing, Owner, Peek, WireRequest, peek_media
+from apikeyrouter_proxy.dataplane.asgi import Request, Send
+from apikeyrouter_proxy.dataplane.auth import Client
+from apikeyrouter_proxy.dataplane.bodies.reader import Body, RefusedBodyError
+from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
+from apikeyrouter_proxy.dataplane.forward import Forwarder
+from apikeyrouter_proxy.dataplane.objects import forms
+from apikeyrouter_proxy.dataplane.objects.ids import (
+    KINDS,
+    ObjectName,
+    names_in_answer,
+    names_in_body,
+    names_in_path,
+)
+
+_SAFE_IN_PATH = "/:@!$&'()*+,;=~"
+_STEPS = frozenset({".", ".."})
+#: Of a list: the object after or before which it goes on.
+CURSORS = frozenset({"after", "before", "after_id", "before_id"})
+
+
+class NoPeek(msgspec.Struct, frozen=True):
+    """What is known of a body that is not looked into, or of a form.
+
+    Attributes:
+        place: Where a form names its model.
+    """
+
+    model: str = ""
+    is_stream: bool = False
+    output_cap: int | None = 0
+    place: tuple[int, int] | None = None
+
+
+NOTHING = NoPeek()
+
+
+class MediaForwarder(Forwarder):
+    """Forwards requests with a model in JSON or in a form, or with none."""
+
+    #: Whether bodies are looked into for a model.
+    reads_model = True
+
+    def peek(self, request: Request, body: bytes) -> Peek:
+        """Read the model, where there is one.
+
+        Raises:
+            BadBodyError: It is none of what it says that it is.
+        """
+        kind = request.headers.get(b"content-type", b"")
+        if not body or not self.reads_model:
+            return NOTHING
+        if forms.is_form(kind):
+            places = forms.places_in(body, kind)
+            place = places.get("model")
+            is_stream = forms.text_at(body, places.get("stream")).lower() == "true"
+            return NoPeek(forms.text_at(body, place), is_stream, 0, place)
+        return peek_media(body)
+
+    def may_ask(self, client: Client, seen: Peek, request: Request) -> bool:
+        """Tell whether *client* may ask for it: whose models are named must name one."""
+        del request
+        return client.models is None or (bool(seen.model) and client.may_use(seen.model))
+
+    def path_for(self, request: Request) -> Callable[[str], str]:
+        """Return where providers have it: where the client asked, below the version."""
+        path = path_below(request, "/v1/")
+        return lambda _: path
+
+    def outgoing(self, request: Request, body: Body, seen: Peek) -> Outgoing:
+        """Return what builds the requests to providers."""
+        return self.outgoing_as(PlainOutgoing, request, body, seen)
+
+    def _demand_of(
+        self, seen: Peek, body: bytes, request: Request, client: Client | None
+    ) -> Demand:
+        demand = super()._demand_of(seen, body, request, client)
+        demand.output_cap = 0
+        wanted = request.headers.get(b"x-provider")
+        if wanted is not None:
+            demand.provider_id = self._provider_named(wanted.decode("latin-1"))
+        if not seen.model or isinstance(seen, NoPeek):
+            # Bytes of files are no tokens.
+            demand.input_tokens = demand.body_bytes = 0
+        return demand
+
+    def _provider_named(self, name: str) -> str:
+        known = self._router.routes.providers
+        if name in known:
+            return name
+        message = f"X-Provider names '{name[:100]}'; known are {', '.join(known)}"
+        raise RefusedBodyError(refusal(400, message, param="X-Provider"), is_unread=False)
+
+
+class ObjectForwarder(MediaForwarder):
+    """Forwards what makes, shows, lists, changes and deletes objects."""
+
+    #: Kinds that make use of a model which cannot be seen.
+    _uses_unseen_models = frozenset({"batches", "fine_tuning", "videos", "interactions"})
+
+    @property
+    def reads_model(self) -> bool:  # type: ignore[override] # by endpoint here
+        """Whether bodies are looked into for a model."""
+        return self._endpoint in ("videos", "fine_tuning", "interactions")
+
+    def may_ask(self, client: Client, seen: Peek, request: Request) -> bool:
+        """Tell whether *client* may ask for it."""
+        if request.method != "POST" or self._endpoint not in self._uses_unseen_models:
+            return True
+        return super().may_ask(client, seen, request)
+
+    def _demand_of(
+        self, seen: Peek, body: bytes, request: Request, client: Client | None
+    ) -> Demand:
+        demand = super()._demand_of(seen, body, request, client)
+        demand.is_opaque = request.method == "GET" and request.path.endswith("/content")
+        self.bind(demand, request, body)
+        return demand
+
+    def bind(self, demand: Demand, request: Request, body: bytes) -> None:
+        """Bind *demand* to the key that has what it names.
+
+        Raises:
+            RefusedBodyError: What it names is not all in one account.
+        """
+        owners: dict[tuple[str, str], tuple[ObjectName, Owner]] = {}
+        for name in self.names_in(request, body):
+            owner = self._objects.find(demand.client, *name)
+            if owner is not None:
+                account = owner.provider_id, owner.account or owner.key_id
+                owners.setdefault(account, (name, owner))
+        if len(owners) > 1:
+            raise RefusedBodyError(_scattered(list(owners.values())), is_unread=False)
+        for _, owner in owners.values():
+            demand.key_id = owner.key_id
+        if not owners and request.method == "POST" and not any(names_in_path(request.path)):
+            home = self._objects.home_of(demand.client)
+            if home is not None:
+                demand.key_id, demand.may_leave_key = home.key_id, True
+
+    def names_in(self, request: Request, body: bytes) -> Iterator[ObjectName]:
+        """Yield what a request may name."""
+        kind = kind_of(request.path)
+        query = parse_qsl(request.scope["query_string"].decode("latin-1"))
+        cursors = ((kind, value) for name, value in query if name in CURSORS)
+        is_json = b"json" in request.headers.get(b"content-type", b"")
+        return chain(names_in_path(request.path), cursors, names_in_body(body) if is_json else ())
+
+    async def _pass_on(
+        self, answer: Answer, demand: Demand, client: Client | None, request: Request, send: Send
+    ) -> None:
+        if answer.failure is None and answer.stream is None:
+            self.remember(answer, demand, request)
+        await super()._pass_on(answer, demand, client, request, send)
+
+    def remember(self, answer: Answer, demand: Demand, request: Request) -> None:
+        """Note what an answer tells of objects."""
+        attempt, named = answer.attempt, list(names_in_path(request.path))
+        if request.method == "DELETE":
+            if named and request.path.endswith(f"{named[0][0]}/{named[0][1]}"):
+                self._objects.forget(demand.client, *named[0])
+            return
+        owner = Owner(attempt.provider.id, attempt.slot.id, attempt.account)
+        is_new = request.method == "POST"
+        kind = "" if named else kind_of(request.path)
+        for name in names_in_answer(answer.body, kind):
+            self._objects.note(demand.client, *name, owner, is_new=is_new)
+
+
+class PlainOutgoing(Outgoing):
+    """Builds requests of any method, of bytes that need not be a conversation."""
+
+    __slots__ = ()
+
+    def request_for(self, attempt: Attempt) -> WireRequest:
+        """Return the same bytes, with another name of the model where the provider has one."""
+        body, seen, headers = self._body.content, self._seen, self._headers
+        if attempt.model and attempt.model != seen.model:
+            if isinstance(seen, NoPeek) and seen.place is not None:
+                start, end = seen.place
+                body = b"".join((body[:start], attempt.model.encode(), body[end:]))
+            else:
+                body = self._dialect.with_model(body, attempt.model)
+        if self._body.is_packed:
+            if body is self._body.content:
+                body = self._body.received
+            else:
+                headers = {k: v for k, v in headers.items() if k != "content-encoding"}
+        return WireRequest(
+            self._path_for(attempt.model), body, headers,
+            method=self._method, query=self.query, endpoint=self._endpoint,
+        )  # fmt: skip
+
+
+def path_below(request: Request, beginning: str) -> str:
+    """Return the path of *request* without its *beginning*, encoded.
+
+    Raises:
+        RefusedBodyError: It leads elsewhere.
+    """
+    path = request.path.removeprefix(beginning)
+    if not _STEPS.isdisjoint(path.split("/")) or "\\" in path:
+        raise RefusedBodyError(_LEADS_ELSEWHERE, is_unread=False)
+    return quote(path, safe=_SAFE_IN_PATH)
+
+
+def kind_of(path: str) -> str:
+    """Return which objects a path is about that ends with their kind; empty if none."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return last if last in KINDS else ""
+
+
+def _scattered(named: list[tuple[ObjectName, Owner]]) -> ErrorAnswer:
+    told = " and ".join(f"{name[1]} to key '{owner.key_id}'" for name, owner in named[:3])
+    return refusal(
+        409,
+        f"what is used together has to be of one account, but {told} belongs: "
+        "make one of them again, and it will stand beside the last one made",
+        code="objects_of_different_accounts",
+    )
+
+
+_LEADS_ELSEWHERE = refusal(
+    400, "the path has '.' or '..' as a part; send the path that is meant", code="invalid_path"
+)

@@ -1,0 +1,91 @@
+"""Ids of objects: which ones a request names, and which ones an answer tells of.
+
+An object is named in a path by its kind and its id (`files/file-1`). In a body ids stand
+anywhere, and are told from other words by being known.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+import msgspec
+
+#: What has ids of its own, as paths name it.
+KINDS = (
+    "files", "batches", "vector_stores", "conversations", "responses", "videos", "uploads",
+    "jobs", "containers", "interactions", "cachedContents",
+)  # fmt: skip
+#: What an answer calls itself -> its kind.
+_KIND_BY_OBJECT = {
+    "file": "files", "batch": "batches", "vector_store": "vector_stores",
+    "conversation": "conversations", "response": "responses", "video": "videos",
+    "upload": "uploads", "fine_tuning.job": "jobs", "container": "containers",
+    "message_batch": "batches",
+}  # fmt: skip
+_WORD = re.compile(rb'"(?:files/|cachedContents/)?([\w.-]{4,128})"')
+_LONGEST_READ_BYTES = 2**20
+_MOST_WORDS = 512
+_MOST_LISTED = 1000
+
+ObjectName = tuple[str, str]
+
+
+def names_in_path(path: str) -> Iterator[ObjectName]:
+    """Yield what *path*, decoded, names."""
+    parts = path.split("/")
+    for kind, object_id in pairwise(parts):
+        if kind in KINDS and object_id:
+            # `models/x:generateContent` and its like act on what stands before the colon.
+            yield kind, object_id.partition(":")[0]
+
+
+def names_in_body(body: bytes) -> Iterator[ObjectName]:
+    """Yield what a JSON body may name: each word in quotes, as an object of every kind."""
+    words = _WORD.finditer(body[:_LONGEST_READ_BYTES])
+    for number, found in enumerate(words):
+        if number == _MOST_WORDS:
+            return
+        for kind in KINDS:
+            yield kind, found[1].decode()
+
+
+def names_in_answer(body: bytes, kind: str) -> Iterator[ObjectName]:
+    """Yield the objects that an answer tells of.
+
+    Args:
+        kind: What is asked of a path that names no single object; empty if another is.
+    """
+    answer = _object_in(body)
+    yield from _names_of(answer, kind)
+    for listed in ("data", kind):
+        entries = answer.get(listed)
+        if listed and isinstance(entries, list):
+            for entry in entries[:_MOST_LISTED]:
+                if isinstance(entry, dict):
+                    yield from _names_of(entry, kind)
+
+
+def _names_of(told: dict[str, object], kind: str) -> Iterator[ObjectName]:
+    own = told.get("object") or told.get("type")
+    kind = _KIND_BY_OBJECT.get(own, kind) if isinstance(own, str) else kind
+    # Google's objects are named by their path.
+    name = told.get("id") or told.get("name")
+    if kind and isinstance(name, str):
+        yield kind, name.rpartition("/")[2]
+    for member, value in told.items():
+        if member.endswith("file_id") and isinstance(value, str):
+            yield "files", value
+        elif member == "result_files" and isinstance(value, list):
+            yield from (("files", each) for each in value if isinstance(each, str))
+        elif member == "file" and isinstance(value, dict):
+            yield from _names_of(value, "files")
+
+
+def _object_in(body: bytes) -> dict[str, object]:
+    if len(body) > _LONGEST_READ_BYTES or not body.lstrip().startswith(b"{"):
+        return {}
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

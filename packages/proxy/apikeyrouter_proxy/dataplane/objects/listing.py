@@ -1,0 +1,140 @@
+"""Lists of objects: of every account, one after the other.
+
+Each account lists what it has, and no provider knows of the others. A page goes on where the one
+before ended, in the account that has the object it ended with, and ends with the last account.
+"""
+
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from apikeyrouter import Demand, NoEligibleKeysError
+from apikeyrouter.service import Answer, FailureClass, Outgoing, Owner
+from apikeyrouter_proxy.dataplane.asgi import Request, Send
+from apikeyrouter_proxy.dataplane.auth import Client
+from apikeyrouter_proxy.dataplane.errors import for_no_key
+from apikeyrouter_proxy.dataplane.forward import Forwarder
+from apikeyrouter_proxy.dataplane.objects.forwarder import CURSORS, ObjectForwarder
+from apikeyrouter_proxy.dataplane.refusals import send_refusal
+
+#: A page that has anything ends with this account at the latest.
+_MOST_ACCOUNTS = 32
+_NOT_FOUND = FailureClass.NOT_FOUND
+
+
+class Page:
+    """One page, put together of what several accounts list.
+
+    Args:
+        query: As the client sent it.
+    """
+
+    def __init__(self, query: bytes) -> None:
+        self._query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        told = next((value for name, value in self._query if name == "limit"), "")
+        self._limit = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else None
+        self._answer: dict[str, object] = {}
+        self._entries: list[object] = []
+        self.has_more = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more has a place in it."""
+        return self.has_more or (self._limit is not None and len(self._entries) >= self._limit)
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._entries)
+
+    def query_for(self, *, is_first: bool) -> str:
+        """Return the query for the next account; only the first goes on in the middle of a list."""
+        query = [(n, v) for n, v in self._query if is_first or n not in CURSORS]
+        if self._limit is not None:
+            left = str(self._limit - len(self._entries))
+            query = [(name, left if name == "limit" else value) for name, value in query]
+        return urlencode(query)
+
+    def take(self, body: bytes) -> bool:
+        """Add what an account lists; tell whether it is a list."""
+        try:
+            listed = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        if not isinstance(listed, dict) or not isinstance(listed.get("data"), list):
+            return False
+        self._answer = self._answer or listed
+        self._entries += listed["data"]
+        self.has_more = listed.get("has_more") is True
+        return True
+
+    def body(self, *, has_more: bool) -> bytes:
+        """Return the page."""
+        ids = [entry.get("id") for entry in self._entries if isinstance(entry, dict)]
+        ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+        known = {name: ends[name] for name in ends if name in self._answer}
+        return msgspec.json.encode(
+            {**self._answer, "data": self._entries, "has_more": has_more, **known}
+        )
+
+
+class ListForwarder(ObjectForwarder):
+    """Lists the objects of all accounts."""
+
+    async def _answer(
+        self,
+        demand: Demand,
+        outgoing: Outgoing,
+        client: Client | None,
+        request: Request,
+        send: Send,
+    ) -> None:
+        accounts = self._router.accounts_of(self._endpoint, key_id=demand.key_id)
+        owners = [o for o in accounts if demand.provider_id in (None, o.provider_id)]
+        if len(owners) < 2:
+            await super()._answer(demand, outgoing, client, request, send)
+            return
+        places = [n for n, owner in enumerate(owners) if owner.key_id == demand.key_id]
+        first = places[0] if places else 0
+        try:
+            answer = await self._gather(demand, owners[first:], outgoing, client, request)
+        except NoEligibleKeysError as error:
+            await send_refusal(send, request, for_no_key(error))
+            return
+        # What it tells of is noted by account already.
+        await Forwarder._pass_on(self, answer, demand, client, request, send)
+
+    async def _gather(
+        self,
+        demand: Demand,
+        owners: list[Owner],
+        outgoing: Outgoing,
+        client: Client | None,
+        request: Request,
+    ) -> Answer:
+        """Return one page of what *owners* list; the answer of whoever fails in its place."""
+        page = Page(request.scope["query_string"])
+        found: Answer | None = None
+        if demand.deadline is None:
+            demand.deadline = self._router.now() + self._router.settings.request_timeout_seconds
+        for number, owner in enumerate(owners, 1):
+            outgoing.query = page.query_for(is_first=number == 1)
+            answer = await self._router.forward(
+                msgspec.structs.replace(demand, key_id=owner.key_id, may_leave_key=False),
+                outgoing.request_for,
+                accounts=client.accounts if client is not None else (),
+            )
+            is_missing = answer.failure is not None and answer.failure.kind is _NOT_FOUND
+            if is_missing and number < len(owners):
+                continue
+            if is_missing and found is not None:
+                break
+            if answer.failure is not None or not page.take(answer.body):
+                return answer
+            self.remember(answer, demand, request)
+            found = answer
+            if page.is_full or (page.has_entries and number >= _MOST_ACCOUNTS):
+                break
+        assert found is not None  # noqa: S101 - the last account's answer is returned otherwise
+        found.body = page.body(has_more=page.has_more or number < len(owners))
+        return found

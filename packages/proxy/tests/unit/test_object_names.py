@@ -1,0 +1,73 @@
+"""Which objects a path, a body and an answer name."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apikeyrouter_proxy.dataplane.objects.ids import (
+    names_in_answer,
+    names_in_body,
+    names_in_path,
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/v1/files", []),
+        ("/v1/files/", []),
+        ("/v1/files/f-1/content", [("files", "f-1")]),
+        ("/v1/vector_stores/vs-1/files/f-1", [("vector_stores", "vs-1"), ("files", "f-1")]),
+        ("/v1/fine_tuning/jobs/j-1/cancel", [("jobs", "j-1")]),
+        ("/p/v1beta/files/abc:download", [("files", "abc")]),
+    ],
+)
+def test_path_names_its_objects(path: str, names: list[Any]) -> None:
+    assert list(names_in_path(path)) == names
+
+
+def test_body_names_what_it_quotes() -> None:
+    body = b'{"input":[{"file_id":"file-1"},"files/abcd"],"conversation":"conv_1"}'
+    found = set(names_in_body(body))
+    assert {("files", "file-1"), ("files", "abcd"), ("conversations", "conv_1")} <= found
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "names"),
+    [
+        ({"id": "f-1", "object": "file"}, "files", [("files", "f-1")]),
+        ({"id": "f-1"}, "files", [("files", "f-1")]),
+        ({"id": "i-1", "object": "conversation.item"}, "", []),
+        (
+            {"id": "b-1", "object": "batch", "input_file_id": "f-1", "error_file_id": None},
+            "batches",
+            [("batches", "b-1"), ("files", "f-1")],
+        ),
+        (
+            {"object": "list", "data": [{"id": "v-1", "object": "video"}, {"id": "v-2"}, 5]},
+            "videos",
+            [("videos", "v-1"), ("videos", "v-2")],
+        ),
+        ({"id": "u", "object": "upload", "file": {"id": "f-2"}}, "",
+         [("uploads", "u"), ("files", "f-2")]),
+        ({"id": "j", "object": "fine_tuning.job", "result_files": ["f-3", 4]}, "",
+         [("jobs", "j"), ("files", "f-3")]),
+        ({"name": "files/abc", "uri": "x"}, "files", [("files", "abc")]),
+        ({"id": "msgbatch_1", "type": "message_batch"}, "", [("batches", "msgbatch_1")]),
+        ([1], "files", []),
+        ("x", "files", []),
+    ],
+)  # fmt: skip
+def test_answer_names_its_objects(answer: Any, kind: str, names: list[Any]) -> None:
+    assert list(names_in_answer(json.dumps(answer).encode(), kind)) == names
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+def test_any_bytes_name_something_or_nothing(body: bytes) -> None:
+    for content in (body, b'{"id":' + body, b'{"data":[{"id":"' + body):
+        list(names_in_answer(content, "files"))
+        list(names_in_body(content))
