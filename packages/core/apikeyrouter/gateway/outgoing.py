@@ -103,6 +103,10 @@ class Outgoing:
             query=self.query, asks_usage=asks_usage, endpoint=self._endpoint,
         )  # fmt: skip
 
+    def accept_plain(self) -> None:
+        """Ask for answers that are not compressed, whatever the client would take."""
+        self._headers = _without(self._headers, "accept-encoding")
+
     def release_body(self) -> None:
         """Let go of the body: a provider's answer is there, so that nothing is sent any more."""
         self._body.release()

@@ -1,16 +1,20 @@
 """A provider of files, batches and media for tests: what an account makes, no other one has."""
 
+import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 _PART = re.compile(rb'name="(\w+)"(?:; filename="([^"]*)")?.*?\r\n\r\n(.*?)\r\n--', re.DOTALL)
 _KINDS = {
     "files": "file", "batches": "batch", "vector_stores": "vector_store", "uploads": "upload",
     "conversations": "conversation", "videos": "video", "containers": "container",
-    "fine_tuning/jobs": "fine_tuning.job",
+    "fine_tuning/jobs": "fine_tuning.job", "messages/batches": "message_batch",
 }  # fmt: skip
+#: Whether answers are compressed: where the request lets them be.
+PACKS: ContextVar[bool] = ContextVar("packs", default=False)
 #: 300 kB that are no text.
 SOUND = bytes(range(256)) * 1200
 
@@ -46,7 +50,8 @@ class ObjectProvider:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
-        key = headers.get("authorization", "").removeprefix("Bearer ")
+        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        PACKS.set("gzip" in headers.get("accept-encoding", ""))
         query = scope["query_string"].decode()
         path = scope["path"].removeprefix("/v1/")
         whole = path + (f"?{query}" if query else "")
@@ -106,6 +111,8 @@ class ObjectProvider:
             await _answer(send, 200, _listed(kind, own, query))
         elif rest[0] not in own:
             await _answer(send, 404, _error(f"No such {_KINDS[kind]}: {rest[0]}", None))
+        elif rest[1:] == ["results"]:
+            await self._bytes(send, b"application/x-jsonl", b'{"custom_id":"a","error":{}}\n' * 3)
         elif rest[1:] == ["content"]:
             await self._bytes(send, b"application/octet-stream", self._contents[rest[0]])
         elif rest[1:]:
@@ -121,6 +128,9 @@ class ObjectProvider:
         self._number += 1
         name = f"{_KINDS[kind].split('.')[0]}-{self._number:06}"
         made = {"id": name, "object": _KINDS[kind], "created_at": self._number, "error": None}
+        if kind == "messages/batches":
+            results = f"https://api.example.com/v1/{kind}/{name}/results"
+            made |= {"type": "message_batch", "processing_status": "ended", "results_url": results}
         if kind == "files":
             form = {m[1].decode(): m[3] for m in _PART.finditer(body)}
             self._contents[name] = form["file"]
@@ -141,8 +151,9 @@ def _listed(kind: str, own: dict[str, Any], query: str) -> dict[str, Any]:
     asked = dict(pair.split("=") for pair in query.split("&") if pair)
     found = [each for each in own.values() if each["object"] == _KINDS[kind]]
     names = [each["id"] for each in found]
-    if "after" in asked:
-        found = found[names.index(asked["after"]) + 1 :] if asked["after"] in names else []
+    after = asked.get("after") or asked.get("after_id")
+    if after is not None:
+        found = found[names.index(after) + 1 :] if after in names else []
     limit = int(asked.get("limit", 100))
     return {"object": "list", "data": found[:limit], "has_more": len(found) > limit,
             "first_id": None, "last_id": None}  # fmt: skip
@@ -155,6 +166,10 @@ def _error(message: str, code: str | None) -> dict[str, Any]:
 
 async def _answer(send: Callable[[Any], Awaitable[None]], status: int, told: Any) -> None:
     body = json.dumps(told).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", b"application/json")]
+    if PACKS.get():
+        body = gzip.compress(body)
+        headers.append((b"content-encoding", b"gzip"))
+    headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -38,7 +38,7 @@ def test_home_is_where_the_last_new_object_was_made() -> None:
     assert register.home_of("") is None
     register.note("", "files", "f-1", ONE)
     register.note("", "files", "f-2", TWO)
-    register.note("", "files", "f-1", ONE)
+    register.note("", "files", "f-1", ONE, is_new=False)
     assert (register.home_of(""), register.home_of("x")) == (TWO, None)
 
 

@@ -292,7 +292,10 @@ class Forwarder:
 def _not_allowed(client: Client, model: str) -> ErrorAnswer:
     message = f"client '{client.name}' may not use model '{model}'"
     if not model:
-        message = f"client '{client.name}' may use certain models only, and the request names none"
+        message = (
+            f"client '{client.name}' may use certain models only, "
+            "and what this request uses cannot be seen"
+        )
     return refusal(403, message, code="model_not_allowed")
 
 

@@ -6,7 +6,15 @@ To add a dialect's endpoints, add a file beside this one and its row here.
 from collections.abc import Callable
 
 from apikeyrouter_proxy.dataplane.asgi import Request
-from apikeyrouter_proxy.dataplane.front_doors import anthropic, gemini, info, openai, raw, responses
+from apikeyrouter_proxy.dataplane.front_doors import (
+    anthropic,
+    anthropic_objects,
+    gemini,
+    info,
+    openai,
+    raw,
+    responses,
+)
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import Route, RouteTable
 
@@ -15,6 +23,7 @@ _TABLES: tuple[Callable[[ServiceParts], list[Route]], ...] = (
     openai.routes,
     responses.routes,
     anthropic.routes,
+    anthropic_objects.routes,
     gemini.routes,
     info.routes,
     raw.routes,

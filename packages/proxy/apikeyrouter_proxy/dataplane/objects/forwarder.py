@@ -5,8 +5,10 @@ the account that has it; what an answer tells of is remembered. An id that nobod
 for: where one account does not have it, the next is asked.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import ClassVar
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -28,6 +30,9 @@ from apikeyrouter_proxy.dataplane.objects.ids import (
 )
 
 _SAFE_IN_PATH = "/:@!$&'()*+,;=~"
+#: Ends of paths of files, and of the results of a batch.
+_CONTENTS = ("/content", "/results", ":download")
+_IS_HOST = re.compile(rb"[\w.:\[\]-]{1,255}")
 _STEPS = frozenset({".", ".."})
 #: Of a list: the object after or before which it goes on.
 CURSORS = frozenset({"after", "before", "after_id", "before_id"})
@@ -50,9 +55,14 @@ NOTHING = NoPeek()
 
 
 class MediaForwarder(Forwarder):
-    """Forwards requests with a model in JSON or in a form, or with none."""
+    """Forwards requests with a model in JSON or in a form, or with none.
 
-    #: Whether bodies are looked into for a model.
+    Attributes:
+        beginning: Of a path, which providers' base URLs have already.
+        reads_model: Whether bodies are looked into for a model.
+    """
+
+    beginning: ClassVar[str] = "/v1/"
     reads_model = True
 
     def peek(self, request: Request, body: bytes) -> Peek:
@@ -77,8 +87,8 @@ class MediaForwarder(Forwarder):
         return client.models is None or (bool(seen.model) and client.may_use(seen.model))
 
     def path_for(self, request: Request) -> Callable[[str], str]:
-        """Return where providers have it: where the client asked, below the version."""
-        path = path_below(request, "/v1/")
+        """Return where providers have it: where the client asked."""
+        path = path_below(request, self.beginning)
         return lambda _: path
 
     def outgoing(self, request: Request, body: Body, seen: Peek) -> Outgoing:
@@ -110,7 +120,9 @@ class ObjectForwarder(MediaForwarder):
     """Forwards what makes, shows, lists, changes and deletes objects."""
 
     #: Kinds that make use of a model which cannot be seen.
-    _uses_unseen_models = frozenset({"batches", "fine_tuning", "videos", "interactions"})
+    _uses_unseen_models = frozenset(
+        {"batches", "messages/batches", "fine_tuning", "videos", "interactions"}
+    )
 
     @property
     def reads_model(self) -> bool:  # type: ignore[override] # by endpoint here
@@ -127,9 +139,16 @@ class ObjectForwarder(MediaForwarder):
         self, seen: Peek, body: bytes, request: Request, client: Client | None
     ) -> Demand:
         demand = super()._demand_of(seen, body, request, client)
-        demand.is_opaque = request.method == "GET" and request.path.endswith("/content")
+        demand.is_opaque = _is_content(request)
         self.bind(demand, request, body)
         return demand
+
+    def outgoing(self, request: Request, body: Body, seen: Peek) -> Outgoing:
+        """Return what builds the requests to providers: answers that are read come unpacked."""
+        outgoing = super().outgoing(request, body, seen)
+        if not _is_content(request):
+            outgoing.accept_plain()
+        return outgoing
 
     def bind(self, demand: Demand, request: Request, body: bytes) -> None:
         """Bind *demand* to the key that has what it names.
@@ -165,7 +184,13 @@ class ObjectForwarder(MediaForwarder):
     ) -> None:
         if answer.failure is None and answer.stream is None:
             self.remember(answer, demand, request)
+            answer.body = self.retold(answer.body, request)
         await super()._pass_on(answer, demand, client, request, send)
+
+    def retold(self, body: bytes, request: Request) -> bytes:
+        """Return what a client is told, as far as that is not what the provider tells."""
+        del request
+        return body
 
     def remember(self, answer: Answer, demand: Demand, request: Request) -> None:
         """Note what an answer tells of objects."""
@@ -175,7 +200,7 @@ class ObjectForwarder(MediaForwarder):
                 self._objects.forget(demand.client, *named[0])
             return
         owner = Owner(attempt.provider.id, attempt.slot.id, attempt.account)
-        is_new = request.method == "POST"
+        is_new = request.method == "POST" and not named
         kind = "" if named else kind_of(request.path)
         for name in names_in_answer(answer.body, kind):
             self._objects.note(demand.client, *name, owner, is_new=is_new)
@@ -206,6 +231,11 @@ class PlainOutgoing(Outgoing):
         )  # fmt: skip
 
 
+def _is_content(request: Request) -> bool:
+    """Tell whether the answer is what somebody has put there, which is not looked at."""
+    return request.method == "GET" and request.path.endswith(_CONTENTS)
+
+
 def path_below(request: Request, beginning: str) -> str:
     """Return the path of *request* without its *beginning*, encoded.
 
@@ -216,6 +246,16 @@ def path_below(request: Request, beginning: str) -> str:
     if not _STEPS.isdisjoint(path.split("/")) or "\\" in path:
         raise RefusedBodyError(_LEADS_ELSEWHERE, is_unread=False)
     return quote(path, safe=_SAFE_IN_PATH)
+
+
+def own_address(request: Request) -> bytes:
+    """Return where the client has reached this service, such as `https://host:8000`."""
+    headers = request.headers
+    scheme = headers.get(b"x-forwarded-proto") or request.scope.get("scheme", "http").encode()
+    host = headers.get(b"host", b"")
+    if not _IS_HOST.fullmatch(host) or scheme not in (b"http", b"https"):
+        return b"http://127.0.0.1"
+    return b"%s://%s" % (scheme, host)
 
 
 def kind_of(path: str) -> str:

@@ -12,7 +12,8 @@ from apikeyrouter import Demand, NoEligibleKeysError
 from apikeyrouter.service import Answer, FailureClass, Outgoing, Owner
 from apikeyrouter_proxy.dataplane.asgi import Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
-from apikeyrouter_proxy.dataplane.errors import for_no_key
+from apikeyrouter_proxy.dataplane.bodies.reader import RefusedBodyError
+from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, for_no_key, refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.objects.forwarder import CURSORS, ObjectForwarder
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
@@ -78,6 +79,11 @@ class Page:
         )
 
 
+def _unreadable(owner: Owner) -> ErrorAnswer:
+    message = f"the list of the account of key '{owner.key_id}' cannot be read"
+    return refusal(502, message, kind="server_error", code="upstream_error")
+
+
 class ListForwarder(ObjectForwarder):
     """Lists the objects of all accounts."""
 
@@ -101,6 +107,7 @@ class ListForwarder(ObjectForwarder):
         except NoEligibleKeysError as error:
             await send_refusal(send, request, for_no_key(error))
             return
+        answer.body = self.retold(answer.body, request)
         # What it tells of is noted by account already.
         await Forwarder._pass_on(self, answer, demand, client, request, send)
 
@@ -129,8 +136,10 @@ class ListForwarder(ObjectForwarder):
                 continue
             if is_missing and found is not None:
                 break
-            if answer.failure is not None or not page.take(answer.body):
+            if answer.failure is not None:
                 return answer
+            if not page.take(answer.body):
+                raise RefusedBodyError(_unreadable(owner), is_unread=False)
             self.remember(answer, demand, request)
             found = answer
             if page.is_full or (page.has_entries and number >= _MOST_ACCOUNTS):
