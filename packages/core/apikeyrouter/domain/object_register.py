@@ -47,6 +47,10 @@ class ObjectRegister(ABC):
         """Forget an object that was deleted; one that is not known is nothing."""
 
     @abstractmethod
+    def has_any(self, client: str) -> bool:
+        """Tell whether any object of the client may be known; cheap, as every request asks."""
+
+    @abstractmethod
     def home_of(self, client: str) -> Owner | None:
         """Return where the client's last object was made: what is used together is made there."""
 
@@ -100,6 +104,10 @@ class MemoryObjectRegister(ObjectRegister):
         owners = self._owners.get(client)
         if owners is not None and owners.pop((kind, object_id), None) is not None:
             self._count -= 1
+
+    def has_any(self, client: str) -> bool:
+        """Tell whether any object of the client is known."""
+        return bool(self._owners.get(client))
 
     def home_of(self, client: str) -> Owner | None:
         """Return where the client's last object was made."""

@@ -63,6 +63,9 @@ class ObjectProvider:
             await _answer(send, 404, _error(f"Unknown request URL: /v1/{path}", "unknown_url"))
         elif path == "models":
             await _answer(send, 200, {"object": "list", "data": [{"id": "tiny"}]})
+        elif path == "chat/completions":
+            choice = {"index": 0, "finish_reason": "stop", "message": {"content": account}}
+            await _answer(send, 200, {"id": "c", "choices": [choice]})
         elif path.startswith(("images/", "audio/", "moderations", "echo")):
             await self._media(path, headers, body, send)
         else:

@@ -50,6 +50,8 @@ from apikeyrouter_proxy.dataplane.errors import (
     refusal,
 )
 from apikeyrouter_proxy.dataplane.keep_alive import KeepAlive, gap_of
+from apikeyrouter_proxy.dataplane.objects.binding import owner_of_all
+from apikeyrouter_proxy.dataplane.objects.ids import names_in_talk
 from apikeyrouter_proxy.dataplane.refusals import refuse_unread, send_refusal
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
@@ -286,6 +288,9 @@ class Forwarder:
         if client is not None:
             demand.client, demand.client_weight = client.name, client.weight
             demand.priority = client.priority
+        if self._objects.has_any(demand.client):
+            owner = owner_of_all(self._objects, demand.client, names_in_talk(body))
+            demand.key_id = owner.key_id if owner is not None else None
         return demand
 
 

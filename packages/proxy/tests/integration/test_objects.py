@@ -139,6 +139,25 @@ async def test_objects_of_different_accounts_are_not_used_together(
         await client.files.retrieve(first.id)
 
 
+async def test_conversation_goes_where_its_file_is(client: Any, provider: Any) -> None:
+    """Whatever else its text says; without files it goes anywhere."""
+    file = await client.files.create(file=b"{}", purpose="user_data")
+    key = provider.keys_of("files")[0]
+    provider.calls.clear()
+    parts = [{"type": "file", "file": {"file_id": file.id}}, {"type": "text", "text": "x" * 9000}]
+    for _ in range(6):
+        await client.chat.completions.create(
+            model="tiny",
+            messages=[{"role": "user", "content": parts}],  # type: ignore[arg-type]
+        )
+    assert set(provider.keys_of("chat")) == {key}
+    for _ in range(6):
+        await client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": f"file_id {file.id}"}]
+        )
+    assert set(provider.keys_of("chat")) == set(KEYS)
+
+
 async def test_clients_have_objects_of_their_own(
     serve: Any, config_for: Any, provider: ObjectProvider
 ) -> None:

@@ -11,6 +11,7 @@ from apikeyrouter_proxy.dataplane.objects.ids import (
     names_in_answer,
     names_in_body,
     names_in_path,
+    names_in_talk,
 )
 
 
@@ -33,6 +34,23 @@ def test_body_names_what_it_quotes() -> None:
     body = b'{"input":[{"file_id":"file-1"},"files/abcd"],"conversation":"conv_1"}'
     found = set(names_in_body(body))
     assert {("files", "file-1"), ("files", "abcd"), ("conversations", "conv_1")} <= found
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (b'{"messages":[{"content":[{"file":{"file_id": "file-1"}}]}]}', {"file-1"}),
+        (b'{"tools":[{"type":"file_search","vector_store_ids":["vs_11","vs_22"]}]}',
+         {"vs_11", "vs_22"}),
+        (b'{"conversation":{"id":"conv_1"}}', {"conv_1"}),
+        (b'{"conversation":"conv_1","input":"a file_id \\"file-2\\""}', {"conv_1"}),
+        (b'{"fileData":{"fileUri":"https://host/v1beta/files/abcd"}}', {"abcd"}),
+        (b'{"cachedContent":"cachedContents/abcd"}', {"abcd"}),
+        (b'{"input":"no file here: file-1"}', set()),
+    ],
+)  # fmt: skip
+def test_conversation_names_its_files(body: bytes, ids: set[str]) -> None:
+    assert {object_id for _, object_id in names_in_talk(body)} == ids
 
 
 @pytest.mark.parametrize(
@@ -71,3 +89,4 @@ def test_any_bytes_name_something_or_nothing(body: bytes) -> None:
     for content in (body, b'{"id":' + body, b'{"data":[{"id":"' + body):
         list(names_in_answer(content, "files"))
         list(names_in_body(content))
+        list(names_in_talk(content))

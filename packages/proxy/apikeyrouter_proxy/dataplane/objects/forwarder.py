@@ -18,9 +18,10 @@ from apikeyrouter.service import Answer, Attempt, Outgoing, Owner, Peek, WireReq
 from apikeyrouter_proxy.dataplane.asgi import Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.bodies.reader import Body, RefusedBodyError
-from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
+from apikeyrouter_proxy.dataplane.errors import refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 from apikeyrouter_proxy.dataplane.objects import forms
+from apikeyrouter_proxy.dataplane.objects.binding import owner_of_all
 from apikeyrouter_proxy.dataplane.objects.ids import (
     KINDS,
     ObjectName,
@@ -156,17 +157,10 @@ class ObjectForwarder(MediaForwarder):
         Raises:
             RefusedBodyError: What it names is not all in one account.
         """
-        owners: dict[tuple[str, str], tuple[ObjectName, Owner]] = {}
-        for name in self.names_in(request, body):
-            owner = self._objects.find(demand.client, *name)
-            if owner is not None:
-                account = owner.provider_id, owner.account or owner.key_id
-                owners.setdefault(account, (name, owner))
-        if len(owners) > 1:
-            raise RefusedBodyError(_scattered(list(owners.values())), is_unread=False)
-        for _, owner in owners.values():
+        owner = owner_of_all(self._objects, demand.client, self.names_in(request, body))
+        if owner is not None:
             demand.key_id = owner.key_id
-        if not owners and request.method == "POST" and not any(names_in_path(request.path)):
+        elif request.method == "POST" and not any(names_in_path(request.path)):
             home = self._objects.home_of(demand.client)
             if home is not None:
                 demand.key_id, demand.may_leave_key = home.key_id, True
@@ -262,16 +256,6 @@ def kind_of(path: str) -> str:
     """Return which objects a path is about that ends with their kind; empty if none."""
     last = path.rstrip("/").rpartition("/")[2]
     return last if last in KINDS else ""
-
-
-def _scattered(named: list[tuple[ObjectName, Owner]]) -> ErrorAnswer:
-    told = " and ".join(f"{name[1]} to key '{owner.key_id}'" for name, owner in named[:3])
-    return refusal(
-        409,
-        f"what is used together has to be of one account, but {told} belongs: "
-        "make one of them again, and it will stand beside the last one made",
-        code="objects_of_different_accounts",
-    )
 
 
 _LEADS_ELSEWHERE = refusal(

@@ -6,7 +6,7 @@ anywhere, and are told from other words by being known.
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import msgspec
 
@@ -26,6 +26,16 @@ _WORD = re.compile(rb'"(?:files/|cachedContents/)?([\w.-]{4,128})"')
 _LONGEST_READ_BYTES = 2**20
 _MOST_WORDS = 512
 _MOST_LISTED = 1000
+
+#: Members of a conversation whose values are ids, and bytes that stand in every body with one.
+_MENTIONS = (b'file_id', b'file_uri"', b'fileUri"', b'vector_store_id', b'"conversation"',
+             b'"container"', b'cachedContent"')  # fmt: skip
+_MENTION = re.compile(
+    rb'"(?:[a-z_]*file_id|file_uri|fileUri|conversation|container|cachedContent)"\s*:\s*'
+    rb'(?:\{\s*"id"\s*:\s*)?"(?:[^"\\]{0,200}/)?([\w.-]{4,128})"'
+)
+_MENTIONED_LIST = re.compile(rb'"(?:file|vector_store)_ids"\s*:\s*\[([^\]]{0,4096})\]')
+_MOST_MENTIONS = 64
 
 ObjectName = tuple[str, str]
 
@@ -47,6 +57,18 @@ def names_in_body(body: bytes) -> Iterator[ObjectName]:
             return
         for kind in KINDS:
             yield kind, found[1].decode()
+
+
+def names_in_talk(body: bytes) -> Iterator[ObjectName]:
+    """Yield what a conversation may name: files, stores of them, what it goes on from."""
+    if not any(mark in body for mark in _MENTIONS):
+        return
+    words = [found[1] for found in islice(_MENTION.finditer(body), _MOST_MENTIONS)]
+    for listed in islice(_MENTIONED_LIST.finditer(body), _MOST_MENTIONS):
+        words += _WORD.findall(listed[1])
+    for word in words:
+        for kind in KINDS:
+            yield kind, word.decode()
 
 
 def names_in_answer(body: bytes, kind: str) -> Iterator[ObjectName]:
