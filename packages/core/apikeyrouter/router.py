@@ -29,11 +29,9 @@ from apikeyrouter.domain.models.api_key import USABLE, APIKey
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.models.system_response import ResponseChunk, SystemResponse
-from apikeyrouter.domain.object_register import Owner
 from apikeyrouter.domain.routing.decision_record import DecisionRecord, explain
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import PendingRequest
-from apikeyrouter.domain.routing.pinned_pools import accounts_at
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
 from apikeyrouter.hydration import Hydration
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
@@ -346,11 +344,6 @@ class ApiKeyRouter:
     def owner_of(self, model: str) -> str | None:
         """Return the provider that is asked for *model* first; `None` if nobody has it."""
         return self.routes.owner_of(model)
-
-    def accounts_of(self, endpoint: str, *, key_id: str | None = None) -> list[Owner]:
-        """List a usable key for each account at *endpoint*; *key_id* stands for its own."""
-        providers = self.routes.providers.values()
-        return accounts_at(endpoint, providers, self._parts.registry, key_id)
 
     def nearest_models(self, model: str) -> tuple[str, ...]:
         """Return up to three known names that look like *model*."""

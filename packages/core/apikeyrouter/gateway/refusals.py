@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 
 from apikeyrouter.dialects.dialect import ToldError
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
-from apikeyrouter.errors import NoEligibleKeysError, OwnLimitError, PinnedKeyError, UnknownModelError
+from apikeyrouter.errors import (
+    NoEligibleKeysError,
+    OwnLimitError,
+    PinnedKeyError,
+    UnknownModelError,
+)
 from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
 from apikeyrouter.request.exchange import Answer
 

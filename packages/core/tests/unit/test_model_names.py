@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand
-from apikeyrouter.domain.routing.route_table import Route
+from apikeyrouter.domain.routing.route import Route
 from apikeyrouter.errors import UnknownModelError
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 

@@ -30,7 +30,8 @@ from apikeyrouter.domain.routing.decision_record import (
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import PendingRequest
 from apikeyrouter.domain.routing.ranking import Picked
-from apikeyrouter.domain.routing.route_table import Level, Route, RouteTable
+from apikeyrouter.domain.routing.route import Level, Route
+from apikeyrouter.domain.routing.route_table import RouteTable
 from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import NoEligibleKeysError, PinnedKeyError, UnknownModelError
 

@@ -21,7 +21,7 @@ from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.queueing.line import ClientShare, Refusal, Row, Ticket, WaitingLine
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import PendingRequest
-from apikeyrouter.domain.routing.route_table import Route
+from apikeyrouter.domain.routing.route import Route
 from apikeyrouter.domain.routing.scoring import Scoring
 from apikeyrouter.errors import PinnedKeyError, UnknownModelError
 

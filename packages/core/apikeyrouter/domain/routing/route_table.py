@@ -7,7 +7,6 @@ what they were made of changes, and bounded: callers may ask for any name.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain, islice
 
@@ -15,12 +14,13 @@ from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
+from apikeyrouter.domain.object_register import Owner
 from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.domain.routing.demand import Demand
-from apikeyrouter.domain.routing.pinned_pools import PinnedPools
+from apikeyrouter.domain.routing.pinned_pools import PinnedPools, accounts_at
 from apikeyrouter.domain.routing.provider_entry import ProviderEntry
-from apikeyrouter.domain.routing.ranking import SMALL_POOL
+from apikeyrouter.domain.routing.route import Level, Route, grounds_of
 from apikeyrouter.domain.routing.scoring import RANKS, Scoring, ScoringTable
 from apikeyrouter.errors import PinnedKeyError, UnknownModelError
 
@@ -40,30 +40,6 @@ PoolName = tuple[str, str, str]
 RouteName = tuple[str, str | None, str]
 #: A provider, and its own name of a model.
 _Target = tuple[ProviderEntry, str]
-
-
-@dataclass(slots=True, eq=False)
-class Level:
-    """Pools of equal rank."""
-
-    pools: tuple[CandidatePool, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Route:
-    """A model name as asked, compiled: levels in order of preference.
-
-    Attributes:
-        grounds: What requests of it draw on: its scopes, or its providers where there are many.
-    """
-
-    model: str
-    levels: tuple[Level, ...]
-    grounds: frozenset[object] = frozenset()
-
-    def pools(self) -> Iterator[CandidatePool]:
-        """Yield the pools of all levels, in order of preference."""
-        return (pool for level in self.levels for pool in level.pools)
 
 
 class RouteTable:
@@ -194,6 +170,10 @@ class RouteTable:
         is_lacked = self.providers[pool.provider_id].lacks(pool.model) and not pool.has_worked
         return None if is_lacked else pool.provider_id
 
+    def accounts_of(self, endpoint: str, *, key_id: str | None = None) -> list[Owner]:
+        """List a usable key for each account at *endpoint*; *key_id* stands for its own."""
+        return accounts_at(endpoint, self.providers.values(), self._book, key_id)
+
     def pools(self) -> list[CandidatePool]:
         """Return the pools that are in use now."""
         return self._all_pools()
@@ -209,14 +189,14 @@ class RouteTable:
         """
         if demand.key_id is not None:
             levels = self._compile_pinned(demand)
-            return Route(demand.model, levels, _grounds_of(levels))
+            return Route(demand.model, levels, grounds_of(levels))
         name = (demand.model, demand.provider_id, demand.endpoint)
         route = self._routes.get(name)
         if route is None:
             levels = self._compile(demand)
             if len(self._routes) >= _ROUTES_KEPT:
                 self._routes.clear()
-            route = self._routes[name] = Route(demand.model, levels, _grounds_of(levels))
+            route = self._routes[name] = Route(demand.model, levels, grounds_of(levels))
         return route
 
     def serves(self, model: str, endpoint: str) -> bool:
@@ -403,10 +383,3 @@ def _first_keys(slots: Sequence[KeySlot]) -> int:
     kinds = {(slot.priority, slot.weight) for slot in slots}
     is_ranked = any(not RANKS.isdisjoint(slot.record.metadata) for slot in slots)
     return len(slots) if is_ranked or len(kinds) > 1 else _FIRST_OF_MANY
-
-
-def _grounds_of(levels: tuple[Level, ...]) -> frozenset[object]:
-    pools = [pool for level in levels for pool in level.pools]
-    if any(pool.pending for pool in pools) or sum(len(p.candidates) for p in pools) > SMALL_POOL:
-        return frozenset(pool.provider_id for pool in pools)
-    return frozenset(candidate.scope for pool in pools for candidate in pool.candidates)

@@ -95,7 +95,7 @@ class ListForwarder(ObjectForwarder):
         request: Request,
         send: Send,
     ) -> None:
-        accounts = self._router.accounts_of(self._endpoint, key_id=demand.key_id)
+        accounts = self._router.routes.accounts_of(self._endpoint, key_id=demand.key_id)
         owners = [o for o in accounts if demand.provider_id in (None, o.provider_id)]
         if len(owners) < 2:
             await super()._answer(demand, outgoing, client, request, send)
