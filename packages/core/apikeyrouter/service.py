@@ -7,6 +7,8 @@ is made of may move.
 
 from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, RAW, dialect_of
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek, ToldError
+from apikeyrouter.dialects.gemini import names as gemini_names
+from apikeyrouter.dialects.gemini.peek import GeminiPeek
 from apikeyrouter.dialects.openai_chat.peek import peek_media
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek
 from apikeyrouter.dialects.streams.unpacking import (
@@ -77,6 +79,7 @@ __all__ = [
     "ErrorAnswer",
     "Failure",
     "FailureClass",
+    "GeminiPeek",
     "HttpAdapter",
     "LedgerAccount",
     "MemoryObjectRegister",
@@ -101,6 +104,7 @@ __all__ = [
     "explain",
     "for_failure",
     "for_no_key",
+    "gemini_names",
     "instant",
     "is_clients_fault",
     "is_loopback",

@@ -22,7 +22,6 @@ from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, 
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
 from apikeyrouter.service import (
     CATALOGUE,
-    KINDS,
     ConnectionOptions,
     HttpAdapter,
     custom_adapter,
@@ -100,12 +99,6 @@ def unsupported(config: RouterConfig) -> Iterator[Finding]:
         yield ("budgets",), "this version enforces none; remove them to start without"
     if config.policies:
         yield ("policies",), "this version applies none; remove them to start without"
-    for name, provider in config.providers.items():
-        if provider.kind is not None and provider.kind not in KINDS:
-            yield (
-                ("providers", name, "kind"),
-                f"this version speaks {', '.join(KINDS)} only, not {provider.kind}",
-            )
     yield from _without_address(config)
 
 

@@ -7,20 +7,26 @@ from collections.abc import Mapping
 
 from apikeyrouter.dialects.anthropic.dialect import Anthropic
 from apikeyrouter.dialects.dialect import Dialect
+from apikeyrouter.dialects.gemini.dialect import Gemini, GeminiArrays
 from apikeyrouter.dialects.openai_chat.dialect import OpenAIChat
 from apikeyrouter.dialects.openai_responses.dialect import OpenAIResponses
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 
 OPENAI_CHAT = OpenAIChat()
 OPENAI_RESPONSES = OpenAIResponses()
+GEMINI = Gemini()
 #: Dialect by name.
 DIALECTS: Mapping[str, Dialect] = {
-    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, Anthropic())
+    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, Anthropic(), GEMINI)
+}
+#: Dialect by endpoint, or by the first part of its path; whatever is in no row is OpenAI's.
+_BY_ENDPOINT: dict[str, Dialect] = {
+    endpoint: dialect
+    for dialect in (*DIALECTS.values(), GeminiArrays())
+    for endpoint in (dialect.endpoint, *dialect.json_endpoints)
 }
 #: The endpoint of whatever is forwarded as it is, to a provider that its caller has named.
 RAW = "raw"
-#: Dialect by the first part of an endpoint's path; whatever is in no row is OpenAI's.
-_BY_ENDPOINT: dict[str, Dialect] = {dialect.endpoint: dialect for dialect in DIALECTS.values()}
 
 
 def dialect_of(endpoint: str) -> Dialect:

@@ -101,6 +101,9 @@ class Dialect(ABC):
         chunked: Endpoints whose streams are judged by `judge`, of others any event
             that is no error carries something.
         json_endpoints: Endpoints whose whole answers are JSON objects.
+        stream_type: Of its streams, as `Content-Type` names it.
+        streams_arrays: Its streams may be JSON arrays: their items are judged like the data of
+            events.
         keep_alive: Keeps a silent stream of events alive, between two of them.
         pings_after_s: Its clients count on that after so much silence, because its providers
             see to it; 0 where they do not.
@@ -111,6 +114,8 @@ class Dialect(ABC):
     endpoint: ClassVar[str]
     chunked: ClassVar[frozenset[str]]
     json_endpoints: ClassVar[frozenset[str]]
+    stream_type: ClassVar[str] = "text/event-stream"
+    streams_arrays: ClassVar[bool] = False
     keep_alive: ClassVar[bytes] = b": keep-alive\n\n"
     pings_after_s: ClassVar[float] = 0.0
     rendering: ClassVar[Rendering | None] = None

@@ -35,8 +35,10 @@ class PeekReader(Generic[_P]):
     def __init__(self, struct: type[_P], *, needs_model: bool = True) -> None:
         self._struct = struct
         self._decode = msgspec.json.Decoder(struct).decode
-        self._fields = struct.__struct_fields__
-        self._has_model = self._fields[:1] == ("model",)
+        self._fields = dict(
+            zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True)
+        )
+        self._has_model = struct.__struct_fields__[:1] == ("model",)
         self._needs_model = needs_model and self._has_model
 
     def read(self, body: bytes) -> _P:
@@ -71,7 +73,7 @@ class PeekReader(Generic[_P]):
             raise BadBodyError(f"the body is not valid JSON: {why}") from None
         if not isinstance(whole, dict):
             raise BadBodyError("the body should be a JSON object")
-        raw = {name: _raw_of(whole[name]) for name in self._fields if name in whole}
+        raw = {field: _raw_of(whole[name]) for field, name in self._fields.items() if name in whole}
         if self._needs_model or "model" in raw:
             return self._struct(**{**raw, "model": _model_in(whole)})
         return self._struct(**raw)

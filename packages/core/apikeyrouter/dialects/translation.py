@@ -64,7 +64,8 @@ class Translations:
             BadBodyError: It is no valid request.
             UntranslatableError: It has what the provider's dialect cannot carry.
         """
-        reading = _rendering_of(dialect_of(request.endpoint))
+        client = dialect_of(request.endpoint)
+        reading = _rendering_of(client)
         writing = _rendering_of(provider)
         if self._read is None:
             self._read = reading.read_request(_object_in(request.body), self._unread)
@@ -93,8 +94,8 @@ class Translations:
             conversation,
             tuple(losses.names),
             names,
-            client=reading,
-            provider=writing,
+            client=client,
+            provider=provider,
         )
 
 
@@ -104,6 +105,7 @@ class Translation:
     Attributes:
         request: Without the provider's credential.
         dropped: What was left out, by its names in the client's dialect.
+        stream_type: Of the client's streams, as `Content-Type` names it.
     """
 
     def __init__(
@@ -113,15 +115,16 @@ class Translation:
         dropped: tuple[str, ...],
         names: ToolNames,
         *,
-        client: Rendering,
-        provider: Rendering,
+        client: Dialect,
+        provider: Dialect,
     ) -> None:
         self.request = request
         self.dropped = dropped
+        self.stream_type = client.stream_type
         self._conversation = conversation
         self._names = names
-        self._client = client
-        self._provider = provider
+        self._client = _rendering_of(client)
+        self._provider = _rendering_of(provider)
 
     def answer(self, body: bytes) -> bytes:
         """Return a whole answer as the client reads it.

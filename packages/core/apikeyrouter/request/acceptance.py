@@ -138,7 +138,10 @@ async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> 
         return _pass_unread(arrival, deadline)
     if not arrival.may_stream():
         return await _accept_whole(arrival, await response.read())
-    head = HeldHead(response, judge=arrival.dialect.judge, is_chunked=arrival.is_chunked)
+    head = HeldHead(
+        response, judge=arrival.dialect.judge, is_chunked=arrival.is_chunked,
+        takes_arrays=arrival.dialect.streams_arrays,
+    )  # fmt: skip
     await head.read()
     if head.form is Form.WHOLE:
         return await _accept_whole(arrival, await head.rest())
@@ -154,7 +157,7 @@ async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> 
     attempt.is_streaming = True
     headers, translation = response.raw_headers, arrival.translation
     if translation is not None:
-        headers = _labelled(headers, _EVENT_STREAM)
+        headers = _labelled(headers, translation.stream_type)
     return Answer(response.status, headers, attempt, stream=stream, translation=translation)
 
 
@@ -211,7 +214,7 @@ def _translate_whole(
         return arrival.failed(_empty(f"the provider's answer cannot be read: {error}"))
     arrival.note(is_whole=True)
     settle_at(attempt, usage)
-    labelled = _labelled(headers, _EVENT_STREAM if is_stream else "application/json")
+    labelled = _labelled(headers, translation.stream_type if is_stream else "application/json")
     return Answer(arrival.response.status, labelled, attempt, body, translation=translation)
 
 

@@ -25,6 +25,7 @@ class HeldHead:
     Args:
         judge: Tells what one event carries.
         is_chunked: It should be events that can be judged; else any event carries something.
+        takes_arrays: It may be an array, whose items are judged like events.
 
     Attributes:
         raw: All that has come, as it came.
@@ -33,11 +34,17 @@ class HeldHead:
     """
 
     def __init__(
-        self, response: WireResponse, *, judge: Callable[[bytes], Verdict], is_chunked: bool
+        self,
+        response: WireResponse,
+        *,
+        judge: Callable[[bytes], Verdict],
+        is_chunked: bool,
+        takes_arrays: bool = False,
     ) -> None:
         self._chunks: AsyncIterator[bytes] = response.chunks
         self._is_chunked = is_chunked
-        self._head = StreamHead(judge, any_event=not is_chunked)
+        self._takes_arrays = takes_arrays
+        self._head = StreamHead(judge, any_event=not is_chunked, takes_arrays=takes_arrays)
         encoding = response.headers.get("content-encoding")
         self._unpacker = None if is_plain(encoding) else unpacker_of(encoding or "")
         self.is_blind = self._unpacker is None and not is_plain(encoding)
@@ -57,7 +64,7 @@ class HeldHead:
     @property
     def form(self) -> Form:
         """What it is by its first bytes; events where these cannot tell or need not."""
-        form = form_of(self._head.text)
+        form = self._form()
         if self.is_blind or (form is Form.TEXT and not self._is_chunked):
             return Form.EVENTS
         return form
@@ -87,7 +94,10 @@ class HeldHead:
         self.raw += chunk
         if self.is_blind or self._carries(chunk):
             return True
-        return form_of(self._head.text) in (Form.WHOLE, Form.TEXT)
+        return self._form() in (Form.WHOLE, Form.TEXT)
+
+    def _form(self) -> Form:
+        return form_of(self._head.text, takes_arrays=self._takes_arrays)
 
     def _longest_s(self) -> float:
         return _LONGEST_HOLD_OF_COMMENTS_S if self._head.has_comment else _LONGEST_HOLD_S

@@ -15,7 +15,7 @@ from apikeyrouter.infrastructure.config.environment import (
 
 pytestmark = pytest.mark.unit
 
-CATALOGUE = ["openai", "anthropic", "together-ai", "qwen"]
+CATALOGUE = ["openai", "anthropic", "together-ai", "qwen", "gemini"]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,11 @@ CATALOGUE = ["openai", "anthropic", "together-ai", "qwen"]
             {"DASHSCOPE_API_KEY": "b", "QWEN_API_KEY_1": "a", "DASHSCOPE_API_KEYS": "a,c"},
             [("qwen", "a"), ("qwen", "b"), ("qwen", "c")],
             id="by the provider's own name too",
+        ),
+        pytest.param(
+            {"GOOGLE_API_KEY": "b", "GEMINI_API_KEY_1": "a", "GOOGLE_API_KEYS": "a,c"},
+            [("gemini", "a"), ("gemini", "b"), ("gemini", "c")],
+            id="Google's by either name",
         ),
     ],
 )

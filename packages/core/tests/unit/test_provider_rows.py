@@ -26,12 +26,17 @@ pytestmark = pytest.mark.unit
 SECRET = "sk-your-key-1"
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 #: What clients ask for, by dialect; paths as the front doors pass them on.
-PATHS = {"openai": "chat/completions", "openai-responses": "responses", "anthropic": "v1/messages"}
+PATHS = {
+    "openai": "chat/completions", "openai-responses": "responses", "anthropic": "v1/messages",
+    "gemini": "v1beta/models/m:generateContent",
+}  # fmt: skip
 CHAT, RESPONSES, MESSAGES = "chat/completions", "responses", "messages"
+CONTENT = "generateContent"
 #: Row -> dialect -> path at the provider, as its documents have it.
 WHERE: dict[str, dict[str, str]] = {
     "openai": {"openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}"},
     "anthropic": {"anthropic": "/v1/messages", "openai": f"/v1/{CHAT}"},
+    "gemini": {"gemini": f"/v1beta/models/m:{CONTENT}", "openai": f"/v1beta/openai/{CHAT}"},
     "mistral": {"openai": f"/v1/{CHAT}"},
     "deepseek": {"openai": f"/v1/{CHAT}", "anthropic": "/anthropic/v1/messages"},
     "xai": {"openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}"},
@@ -93,6 +98,7 @@ WHERE: dict[str, dict[str, str]] = {
 #: Row -> dialect -> the header that carries the key, where it is not a Bearer token.
 HEADERS = {
     ("anthropic", "anthropic"): "x-api-key",
+    ("gemini", "gemini"): "x-goog-api-key",
     ("azure", "openai"): "api-key",
     ("azure", "openai-responses"): "api-key",
     ("azure", "anthropic"): "x-api-key",
@@ -100,6 +106,7 @@ HEADERS = {
 #: Row -> the call that proves a key; rows that are not named have none.
 PROBES = {
     "openai": "GET /v1/models", "anthropic": "GET /v1/models?limit=1",
+    "gemini": "GET /v1beta/models?pageSize=1",
     "mistral": "GET /v1/models", "deepseek": "GET /v1/models", "xai": "GET /v1/api-key",
     "cohere": "POST /v1/check-api-key", "moonshot": "GET /v1/models",
     "qwen": "GET /compatible-mode/v1/models", "minimax": "GET /v1/models",
@@ -125,6 +132,10 @@ BODIES: dict[str, dict[str, Any]] = {
         "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}],
         "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 1},
     },
+    CONTENT: {
+        "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1},
+    },
 }  # fmt: skip
 STREAMS = {
     CHAT: b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
@@ -135,6 +146,8 @@ STREAMS = {
     MESSAGES: b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
     b'{"type":"text_delta","text":"hi"}}\n\nevent: message_stop\n'
     b'data: {"type":"message_stop"}\n\n',
+    CONTENT: b'data: {"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}'
+    b"\n\n",
 }
 
 

@@ -10,6 +10,9 @@ from functools import lru_cache
 from apikeyrouter.infrastructure.config.model import ClientConfig
 from apikeyrouter.service import LedgerAccount, is_loopback, matches
 
+#: Where clients of the dialects put their key, unless it is a Bearer token.
+_TOKEN_HEADERS = (b"api-key", b"x-api-key", b"x-goog-api-key")
+
 
 @dataclass(slots=True, eq=False)
 class Client:
@@ -52,12 +55,12 @@ class ClientRegister:
         return len(self._by_hash)
 
     def find(self, headers: dict[bytes, bytes]) -> Client | None:
-        """Return who has the token in `Authorization: Bearer` or `api-key`; `None` if nobody."""
+        """Return who has the token in one of the headers for it; `None` if nobody."""
         token = headers.get(b"authorization", b"")
         if token[:7].lower() == b"bearer ":
             token = token[7:].strip()
         else:
-            token = headers.get(b"api-key") or headers.get(b"x-api-key") or b""
+            token = next(filter(None, map(headers.get, _TOKEN_HEADERS)), b"")
         presented = _hash(token)
         found = None
         # Every entry is compared, so that the time tells nothing of which one it was.

@@ -8,13 +8,12 @@ never taken for facts. What matters is for each dialect's own tap to say.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 from apikeyrouter.domain.models.token_usage import Usage
 
 #: Whole events are looked over when this much has come.
 _READ_EVERY_BYTES = 8192
-#: An event beyond this size passes without being looked at.
-_LONGEST_EVENT_BYTES = 2**20
 #: Enough of an event to recognise the blank line that ends it.
 EDGE_BYTES = 2
 #: Ends an event.
@@ -24,9 +23,13 @@ BLANK_LINE = re.compile(rb"\n\r?\n")
 class EventTap(ABC):
     """Reads a stream of server-sent events as it passes.
 
-    Memory is bounded: an event over 1 MB passes without being looked at. A dialect's tap says
-    in `look_over` what events tell.
+    A dialect's tap says in `look_over` what events tell.
+
+    Attributes:
+        longest_event_bytes: A longer event passes without being looked at: memory is bounded.
     """
+
+    longest_event_bytes: ClassVar[int] = 2**20
 
     __slots__ = ("_complete", "_error", "_output_chunks", "_pending", "_read_at", "_size", "_usage")
 
@@ -101,7 +104,7 @@ class EventTap(ABC):
 
         What follows a shortened beginning is no line of data, and is skipped.
         """
-        if len(rest) > _LONGEST_EVENT_BYTES:
+        if len(rest) > self.longest_event_bytes:
             rest = rest[-EDGE_BYTES:]
         self._pending = [rest]
         self._size = len(rest)

@@ -10,6 +10,7 @@ from enum import Enum
 
 from apikeyrouter.dialects.dialect import Verdict
 from apikeyrouter.dialects.streams.event_tap import BLANK_LINE, data_of_event
+from apikeyrouter.dialects.streams.json_items import ItemSplitter
 
 #: What is longer is passed on without being understood. Responses begin with two events that
 #: repeat the instructions and tools of their request.
@@ -28,11 +29,17 @@ class Form(Enum):
     TEXT = 3
 
 
-def form_of(head: bytes) -> Form:
-    """Tell events, a whole JSON body and other text apart; unclear while too little has come."""
+def form_of(head: bytes, *, takes_arrays: bool = False) -> Form:
+    """Tell events, a whole JSON body and other text apart; unclear while too little has come.
+
+    Args:
+        takes_arrays: An array counts as events.
+    """
     text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
     if not text or _BYTE_ORDER_MARK.startswith(head):
         return Form.UNCLEAR
+    if text.startswith(b"[") and takes_arrays:
+        return Form.EVENTS
     if text.startswith((b"{", b"[")):
         return Form.WHOLE
     if text.startswith(_FIELDS):
@@ -47,6 +54,7 @@ class StreamHead:
     Args:
         judge: Tells what the data of one event carries.
         any_event: Whatever is no error carries something.
+        takes_arrays: It may be an array, whose items are judged like the data of events.
 
     Attributes:
         text: All of it.
@@ -55,11 +63,23 @@ class StreamHead:
         has_comment: The provider keeps the connection alive: it may take its time.
     """
 
-    __slots__ = ("_any_event", "_judge_data", "_judged", "event", "has_comment", "text", "verdict")
+    __slots__ = (
+        "_any_event", "_items", "_judge_data", "_judged", "_takes_arrays",
+        "event", "has_comment", "text", "verdict",
+    )  # fmt: skip
 
-    def __init__(self, judge: Callable[[bytes], Verdict], *, any_event: bool = False) -> None:
+    def __init__(
+        self,
+        judge: Callable[[bytes], Verdict],
+        *,
+        any_event: bool = False,
+        takes_arrays: bool = False,
+    ) -> None:
         self._judge_data = judge
         self._any_event = any_event
+        self._takes_arrays = takes_arrays
+        #: Splits an array, once it is known to be one.
+        self._items: ItemSplitter | None = None
         self.text = b""
         self.verdict = Verdict.NOTHING
         self.event = b""
@@ -70,15 +90,18 @@ class StreamHead:
     def feed(self, chunk: bytes) -> bool:
         """Add *chunk*; tell whether the beginning need not be held back any longer."""
         self.text += chunk
-        for event in self._new_events():
-            self._judge(event)
+        if self._takes_arrays and not self._judged and _is_array(self.text):
+            self._items = self._items or ItemSplitter(LONGEST_HEAD_BYTES)
+        is_array = self._items is not None
+        for piece in self._items.feed(chunk) if self._items else self._new_events():
+            (self._judge_piece if is_array else self._judge)(piece)
             if self.verdict is not Verdict.NOTHING:
                 return True
         return len(self.text) > LONGEST_HEAD_BYTES
 
     def end(self) -> None:
         """Judge what is left: the last event may lack its blank line."""
-        if self.verdict is Verdict.NOTHING:
+        if self.verdict is Verdict.NOTHING and self._items is None:
             self._judge(self.text[self._judged :])
 
     def _new_events(self) -> Iterator[bytes]:
@@ -97,8 +120,17 @@ class StreamHead:
         data = data_of_event(event.removeprefix(_BYTE_ORDER_MARK))
         if not data:
             return
+        self._judge_piece(data)
+        if self.verdict is Verdict.FAILED:
+            self.event = event
+
+    def _judge_piece(self, data: bytes) -> None:
         self.verdict = self._judge_data(data)
         if self._any_event and self.verdict is Verdict.NOTHING:
             self.verdict = Verdict.CARRIES
         if self.verdict is Verdict.FAILED:
-            self.event = event
+            self.event = data
+
+
+def _is_array(text: bytes) -> bool:
+    return text.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")

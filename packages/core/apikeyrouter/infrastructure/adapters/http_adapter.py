@@ -302,7 +302,9 @@ class HttpAdapter(WireAdapter):
         Args:
             path: From the base URL, such as `../user/balance`.
         """
-        request = WireRequest(path, headers=dict(OWN_HEADERS), method=method)
+        # With the credential of the dialect that it speaks first.
+        endpoint = DIALECTS[self.dialects[0]].endpoint
+        request = WireRequest(path, headers=dict(OWN_HEADERS), method=method, endpoint=endpoint)
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 if is_below(path):

@@ -20,6 +20,7 @@ from apikeyrouter.infrastructure.adapters.catalogue.local import LOCAL
 from apikeyrouter.infrastructure.adapters.catalogue.makers import MAKERS
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import ProviderRow
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
+from apikeyrouter.infrastructure.adapters.gemini_adapter import GeminiAdapter
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
 from apikeyrouter.infrastructure.adapters.openai_adapter import DIALECTS, OpenAIAdapter
 from apikeyrouter.infrastructure.adapters.transport import Transport
@@ -58,6 +59,7 @@ KINDS: Mapping[str, ProviderKind] = {
         AnthropicAdapter,
         replace(MAKERS["anthropic"], base_url="", models=None, per_model=False),
     ),
+    "gemini": ProviderKind(GeminiAdapter, replace(MAKERS["gemini"], base_url="", models=None)),
     "azure": ProviderKind(AzureAdapter, replace(AZURE, base_url="")),
 }
 

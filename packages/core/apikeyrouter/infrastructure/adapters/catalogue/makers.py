@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import MONTH_S
-from apikeyrouter.infrastructure.adapters import anthropic_adapter, openai_adapter
+from apikeyrouter.infrastructure.adapters import anthropic_adapter, gemini_adapter, openai_adapter
 from apikeyrouter.infrastructure.adapters.catalogue.layout import MODELS, Layout, Probe, Surface
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import (
     ACTUAL,
     ANTHROPIC,
     CHAT,
+    GEMINI,
     RESPONSES,
     ProviderRow,
 )
@@ -18,6 +19,11 @@ _OPENAI_MODELS = (
     "gpt-*", "o1*", "o3*", "o4*", "chatgpt-*", "text-embedding-*", "davinci-*", "babbage-*",
     "ft:*", "omni-moderation-*", "text-moderation-*", "tts-*", "whisper-*", "dall-e-*",
     "codex-*", "computer-use-*", "sora-*",
+)  # fmt: skip
+
+_GOOGLES_MODELS = (
+    "gemini-*", "gemma-*", "learnlm-*", "embedding-0*", "text-embedding-0*", "aqa", "imagen-*",
+    "veo-*", "lyria-*", "nano-banana*", "deep-research-*", "tunedModels/*",
 )  # fmt: skip
 
 MAKERS: Mapping[str, ProviderRow] = {
@@ -34,6 +40,17 @@ MAKERS: Mapping[str, ProviderRow] = {
             # Its layer for OpenAI's clients is less than its own dialect: used if asked for.
             surfaces={CHAT: Surface("v1", "Authorization", "Bearer ")},
             probe=anthropic_adapter.LAYOUT.probe, models=anthropic_adapter.LAYOUT.models,
+        ),
+    ),
+    "gemini": ProviderRow(
+        gemini_adapter.BASE_URL, kind="gemini", dialects=(GEMINI,), dialect="gemini",
+        credential_header="x-goog-api-key", credential_prefix="", stream_options=False,
+        admission=gemini_adapter.ADMISSION, calendars=gemini_adapter.CALENDARS,
+        models=_GOOGLES_MODELS,
+        layout=Layout(
+            # Its layer for OpenAI's clients is less than its own dialect: used if asked for.
+            surfaces={CHAT: Surface("v1beta/openai", "Authorization", "Bearer ")},
+            probe=gemini_adapter.LAYOUT.probe, models=gemini_adapter.LAYOUT.models,
         ),
     ),
     "mistral": ProviderRow(

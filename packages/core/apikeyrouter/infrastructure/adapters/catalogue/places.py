@@ -7,7 +7,8 @@ from urllib.parse import urljoin, urlsplit
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.infrastructure.adapters.catalogue.layout import Surface
 
-_VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?/")
+#: The beginning of a path that says which version of an API is meant.
+VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?/")
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,15 +38,16 @@ class Place:
 
     def url_of(self, request: WireRequest) -> str:
         """Return where *request* goes."""
-        path = request.path
+        base_url, path = self.base_url, request.path
         if self.last_part and path.startswith(self.last_part):
             # Base URLs are given with and without the version that begins a path.
             path = path[len(self.last_part) :]
-        elif self.is_versioned and (version := _VERSION.match(path)):
+        elif self.is_versioned and (version := VERSION.match(path)):
             path = path[version.end() :]
-        if request.query:
-            return f"{self.base_url}/{path}?{request.query}"
-        return f"{self.base_url}/{path}"
+        elif VERSION.fullmatch(self.last_part) and VERSION.match(path):
+            # Another dialect has its own version at the same provider.
+            base_url = base_url.removesuffix(f"/{self.last_part[:-1]}")
+        return f"{base_url}/{path}?{request.query}" if request.query else f"{base_url}/{path}"
 
 
 def below(base_url: str, path: str) -> str:

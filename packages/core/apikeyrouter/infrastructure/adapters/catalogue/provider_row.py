@@ -12,7 +12,7 @@ SUM = Admission(counts_cap=True)
 #: Only what is really used is charged.
 ACTUAL = Admission(counts_cap=False)
 #: Dialects by name, as rows list them.
-CHAT, RESPONSES, ANTHROPIC = "openai", "openai-responses", "anthropic"
+CHAT, RESPONSES, ANTHROPIC, GEMINI = "openai", "openai-responses", "anthropic", "gemini"
 _USUAL = Layout()
 
 

@@ -145,6 +145,7 @@ BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tup
         (r"credit balance is too low|regain access on|reached your specified .{0,20}usage limits"
          r"|insufficient (?:balance|credits?|funds)|(?:used|spent) all (?:your )?available credits"
          r"|reached its monthly spending limit|doesn.t have any credits|enable billing"
+         r"|credits are depleted"
          # One provider tells every limit of a minute with the words of another's empty account.
          r"|exceeded your current quota(?!.*(?:resource_exhausted|quota exceeded for metric))",
          _F.QUOTA_BILLING, (400, 402, 403, 412, 429)),
