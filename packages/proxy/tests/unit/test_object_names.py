@@ -1,6 +1,7 @@
 """Which objects a path, a body and an answer name."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -81,6 +82,19 @@ def test_conversation_names_its_files(body: bytes, ids: set[str]) -> None:
 )  # fmt: skip
 def test_answer_names_its_objects(answer: Any, kind: str, names: list[Any]) -> None:
     assert list(names_in_answer(json.dumps(answer).encode(), kind)) == names
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b'"file_ids":[', b'"file_id":"', b'"file_id":"a/', b'"fileUri" ', b'"', b'"a', b"file_id"],
+)
+def test_look_is_short_whatever_the_body(piece: bytes) -> None:
+    """As much time as a body ten times as long may take, with room to spare."""
+    body = piece * (4_000_000 // len(piece))
+    began = time.process_time()
+    list(names_in_talk(body + b"file_id"))
+    list(names_in_body(body))
+    assert time.process_time() - began < 2.0
 
 
 @settings(max_examples=200)

@@ -31,10 +31,15 @@ _MOST_LISTED = 1000
 _MENTIONS = (b'file_id', b'file_uri"', b'fileUri"', b'vector_store_id', b'"conversation"',
              b'"container"', b'cachedContent"')  # fmt: skip
 _MENTION = re.compile(
-    rb'"(?:[a-z_]*file_id|file_uri|fileUri|conversation|container|cachedContent)"\s*:\s*'
-    rb'(?:\{\s*"id"\s*:\s*)?"(?:[^"\\]{0,200}/)?([\w.-]{4,128})"'
+    rb'"(?:[a-z_]*file_ids?|vector_store_ids?|file_uri|fileUri|conversation|container'
+    rb'|cachedContent)"'
 )
-_MENTIONED_LIST = re.compile(rb'"(?:file|vector_store)_ids"\s*:\s*\[([^\]]{0,4096})\]')
+#: What may stand there: an id, a path or an address that ends with one, an object, a list.
+_MENTIONED = re.compile(
+    rb'\s*+:\s*+(?:\[([^\]]{0,4096}+)\]|(?:\{\s*+"id"\s*+:\s*+)?+'
+    rb'("(?:[^"\\/]{0,100}+/){0,8}+[\w.-]{4,128}+"))'
+)
+_LAST_PART = re.compile(rb'["/]([\w.-]{4,128})"')
 _MOST_MENTIONS = 64
 
 ObjectName = tuple[str, str]
@@ -63,9 +68,11 @@ def names_in_talk(body: bytes) -> Iterator[ObjectName]:
     """Yield what a conversation may name: files, stores of them, what it goes on from."""
     if not any(mark in body for mark in _MENTIONS):
         return
-    words = [found[1] for found in islice(_MENTION.finditer(body), _MOST_MENTIONS)]
-    for listed in islice(_MENTIONED_LIST.finditer(body), _MOST_MENTIONS):
-        words += _WORD.findall(listed[1])
+    words: list[bytes] = []
+    for mention in islice(_MENTION.finditer(body), _MOST_MENTIONS):
+        value = _MENTIONED.match(body, mention.end())
+        if value is not None:
+            words += _LAST_PART.findall(value[1] or value[2] or b"")
     for word in words:
         for kind in KINDS:
             yield kind, word.decode()
