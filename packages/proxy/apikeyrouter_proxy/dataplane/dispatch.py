@@ -116,13 +116,17 @@ class Dispatcher:
         while parts[:1] == ["v1"]:
             del parts[0]
         bare = "/".join(parts)
+        if not bare:
+            # Nobody means the root who asks for more.
+            return path
         for meant in (f"/v1/{bare}", f"/{bare}"):
             if bare and self._routes.methods_of(request, meant):
                 return meant
         return path
 
     def _unknown(self, path: str) -> ErrorAnswer:
-        known, path = self._routes.paths, path[:_LONGEST_SHOWN]
+        known = [name for name in self._routes.paths if name != "/"]
+        path = path[:_LONGEST_SHOWN]
         # A base URL that ends with the endpoint has it twice.
         by_rest = {name.removeprefix("/v1"): name for name in known}
         nearest = [rest for rest in by_rest if path.rstrip("/").endswith(rest)]
