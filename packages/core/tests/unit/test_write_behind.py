@@ -107,12 +107,32 @@ async def test_what_was_put_is_read_from_the_store_without_being_asked_to_write(
 async def test_records_go_in_few_batches_in_their_order() -> None:
     store = Store()
     behind = Behind(store)
-    names = [f"r{number}" for number in range(1100)]
+    names = [f"m{number}" for number in range(1100)]
     for name in names:
-        behind.queue.put(a_decision(name))
+        behind.queue.put(a_move(name))
     await behind.settle()
     assert [len(call) for call in store.calls] == [512, 512, 76]
     assert (store.kept, behind.queue.dropped, behind.pauses.seconds) == (names, 0, [0.1])
+
+
+async def test_decisions_take_a_bounded_share_of_a_busy_service() -> None:
+    store = Store()
+    behind = Behind(store)
+    names = [f"r{number}" for number in range(150)]
+    for name in names:
+        behind.queue.put(a_decision(name))
+    await behind.settle()
+    assert [len(call) for call in store.calls] == [64, 64, 22]
+    assert (store.kept, behind.queue.dropped, behind.pauses.seconds) == (names, 0, [0.1] * 3)
+
+
+async def test_all_decisions_are_written_at_the_end() -> None:
+    store = Store()
+    behind = Behind(store)
+    for number in range(150):
+        behind.queue.put(a_decision(f"r{number}"))
+    await behind.queue.drain()
+    assert (len(store.kept), behind.queue.waiting) == (150, 0)
 
 
 async def test_key_is_written_as_it_was_when_it_was_put() -> None:

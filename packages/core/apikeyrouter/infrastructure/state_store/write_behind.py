@@ -21,6 +21,9 @@ Record = DecisionRecord | StateTransition | APIKey
 _Queued = TypeVar("_Queued", DecisionRecord, APIKey | StateTransition)
 _BATCH_RECORDS = 512
 _LINGER_S = 0.1
+#: So many decisions are written in one go: telling one costs as much as making it, and a busy
+#: service has better things to do. The others wait for their turn, the oldest go first.
+_DECISIONS_A_ROUND = 64
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 #: A call of a store that takes longer has failed.
 _CALL_TIMEOUT_S = 30.0
@@ -61,6 +64,8 @@ class WriteBehind:
         self._latest: dict[str, Callable[[], StoredRecord]] = {}
         #: Taken from the queues, and not yet known to be written.
         self._batch: list[StoredRecord] = []
+        #: Decisions that may still be written in this round.
+        self._decisions_left = _DECISIONS_A_ROUND
         self._task: asyncio.Task[None] | None = None
         self._pause_s = 0.0
         #: Told of each decision that is about to be written.
@@ -101,6 +106,7 @@ class WriteBehind:
         if task is not None and task.get_loop() is asyncio.get_running_loop():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        self._decisions_left = len(self._decisions)
         try:
             async with asyncio.timeout(within_s):
                 await self._write_all()
@@ -122,6 +128,7 @@ class WriteBehind:
         """Let a batch gather, then write it; ends when nothing is left."""
         while self.waiting:
             await self._sleep(_LINGER_S)
+            self._decisions_left = _DECISIONS_A_ROUND
             await self._write_all()
 
     async def _write_all(self) -> None:
@@ -134,18 +141,21 @@ class WriteBehind:
 
     def _fill_batch(self) -> bool:
         """Add what is written next; tell whether there is any."""
-        while len(self._batch) < _BATCH_RECORDS and (self._moves or self._decisions):
-            self._add(self._next())
+        while len(self._batch) < _BATCH_RECORDS and (tell := self._next()) is not None:
+            self._add(tell)
         # After the decisions, each of which may have noted the same again.
         while len(self._batch) < 2 * _BATCH_RECORDS and self._latest:
             self._add(self._latest.pop(next(iter(self._latest))))
         return bool(self._batch)
 
-    def _next(self) -> Callable[[], StoredRecord]:
-        """Take what is written next: moves before decisions."""
+    def _next(self) -> Callable[[], StoredRecord] | None:
+        """Take what is written next: moves, then decisions that are still due in this round."""
         if self._moves:
             move = self._moves.popleft()
             return lambda: move
+        if not self._decisions or self._decisions_left <= 0:
+            return None
+        self._decisions_left -= 1
         record = self._decisions.popleft()
         return lambda: self._told(record)
 
