@@ -64,6 +64,8 @@ def read(tap: Tap, stream: bytes, size: int) -> tuple[Usage | None, bool, bytes 
         ([{**LAST, "usageMetadata": {"promptTokenCount": 2, "totalTokenCount": 9}}],
          Usage(2, 7), True),
         ([{"candidates": [{"finishReason": "FINISH_REASON_UNSPECIFIED"}]}], None, False),
+        ([{"candidates": [{"finishReason": 1}]}], None, True),
+        ([{"candidates": [{"finishReason": 0}]}], None, False),
     ],
 )  # fmt: skip
 def test_stream_tells_its_last_counts_wherever_it_is_split(

@@ -113,7 +113,7 @@ class Dispatcher:
         if "//" not in path and self._routes.methods_of(request, path):
             return path
         parts = [part for part in path.split("/") if part]
-        while parts[:1] == ["v1"]:
+        while parts[:1] == ["v1"] or _has_a_version_too_many(parts):
             del parts[0]
         bare = "/".join(parts)
         if not bare:
@@ -146,6 +146,11 @@ class Dispatcher:
         name = self._routes.dialect_of(request, request.path) or dialect_below(request)
         request.speak(_dialect_named(name))
         return endpoint_refusing(error, most_bytes=self._most_bytes)
+
+
+def _has_a_version_too_many(parts: list[str]) -> bool:
+    """Tell whether a base URL with a version stands before a path with one."""
+    return parts[:1] == ["v1beta"] and parts[1:2] in (["v1"], ["v1beta"])
 
 
 def _dialect_named(name: str) -> Dialect:

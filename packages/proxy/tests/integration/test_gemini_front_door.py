@@ -131,6 +131,35 @@ async def test_provider_is_asked_for_its_own_name_of_the_model(
     assert upstream.asked[0][0] == f"/v1beta/{sent.replace('?', '%3F')}:batchEmbedContents"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/flash:streamGenerateContent?alt=sse",
+        "/v1/v1beta/models/flash:streamGenerateContent?alt=sse",
+        "/v1beta//models/flash:streamGenerateContent?alt=sse",
+        "/v1beta/v1beta/models/flash:streamGenerateContent?alt=sse",
+        "/v1/v1/models/flash:streamGenerateContent?%24alt=sse",
+    ],
+)
+async def test_address_that_is_nearly_right_is_mended(
+    proxy_to: Callable[..., Any], path: str
+) -> None:
+    upstream = events(TEXT, LAST)
+    answer = await post(proxy_to(upstream), path)
+    assert (answer.status_code, answer.content) == (200, b"".join(upstream.pieces))
+
+
+async def test_reasons_may_be_numbers_where_a_client_wants_them(
+    proxy_to: Callable[..., Any],
+) -> None:
+    last = {"candidates": [{"content": {"parts": [{"text": "!"}]}, "finishReason": 1}]}
+    upstream = array(TEXT, last)
+    path = f"{MODEL}:streamGenerateContent?%24alt=json%3Benum-encoding%3Dint"
+    answer = await post(proxy_to(upstream), path)
+    assert answer.content == b"".join(upstream.pieces)
+    assert upstream.asked[0][1] == "%24alt=json%3Benum-encoding%3Dint"
+
+
 async def test_bodies_name_the_model_as_the_address_does(proxy_to: Callable[..., Any]) -> None:
     upstream = plain({"embeddings": []})
     proxy = proxy_to(upstream, models={"own": ["p1/vectors"]})

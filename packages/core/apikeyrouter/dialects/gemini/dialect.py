@@ -9,6 +9,7 @@ from typing import ClassVar
 from apikeyrouter.dialects.dialect import Dialect, Tap, ToldError, Verdict
 from apikeyrouter.dialects.gemini import errors, judging
 from apikeyrouter.dialects.gemini import peek as peeking
+from apikeyrouter.dialects.gemini.conversations.rendering import GeminiRendering
 from apikeyrouter.dialects.gemini.usage_tap import ArrayTap, StreamTap, read_body
 from apikeyrouter.domain.models.token_usage import Usage
 
@@ -19,6 +20,7 @@ class Gemini(Dialect):
     name = "gemini"
     endpoint = "generateContent"
     chunked: ClassVar[frozenset[str]] = frozenset({"generateContent"})
+    rendering = GeminiRendering()
     json_endpoints: ClassVar[frozenset[str]] = chunked | {
         "countTokens", "embedContent", "batchEmbedContents", "predict",
     }  # fmt: skip
@@ -62,6 +64,7 @@ class GeminiArrays(Gemini):
     json_endpoints = frozenset()
     stream_type = "application/json"
     streams_arrays = True
+    rendering = GeminiRendering(is_array=True)
 
     def tap(self, *, withhold_usage: bool = False) -> Tap:
         """Return what reads a stream."""

@@ -30,7 +30,9 @@ def judge(data: bytes) -> Verdict:
 
 
 def is_said(value: object) -> bool:
-    """Tell whether a reason is one."""
+    """Tell whether a reason is one; some clients want them as numbers."""
+    if isinstance(value, int):
+        return value > 0
     return isinstance(value, str) and bool(value) and not value.endswith(_UNSPECIFIED)
 
 

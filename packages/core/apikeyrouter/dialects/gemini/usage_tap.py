@@ -16,6 +16,8 @@ from apikeyrouter.domain.models.token_usage import Usage
 #: A picture comes in one piece, with the reason for the end beside it.
 LONGEST_PIECE_BYTES = 2**25
 _Count = int | float | None
+#: As a name and as a number.
+_AUDIO = ("AUDIO", 4)
 
 
 class _Modality(msgspec.Struct, rename="camel"):
@@ -179,7 +181,7 @@ def _usage_of(told: _UsageMetadata | None) -> Usage | None:
 
 
 def _audio_in(details: list[_Modality] | None) -> int:
-    return sum(_whole(part.token_count) for part in details or () if part.modality == "AUDIO")
+    return sum(_whole(part.token_count) for part in details or () if part.modality in _AUDIO)
 
 
 def _whole(count: _Count) -> int:

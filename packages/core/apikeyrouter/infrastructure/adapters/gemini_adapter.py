@@ -5,11 +5,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from apikeyrouter.dialects.gemini.conversations.signatures import without_wrapped
 from apikeyrouter.dialects.gemini.names import bare
 from apikeyrouter.dialects.gemini.usage_tap import usage_in
 from apikeyrouter.dialects.json_values import decoded
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
-from apikeyrouter.domain.interfaces.wire import WireRequest
+from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import DAY_S
 from apikeyrouter.domain.models.system_response import ResponseChunk
@@ -78,6 +79,13 @@ class GeminiAdapter(IntentAdapter):
             connection=connection,
             transport=transport,
         )
+
+    async def send(self, request: WireRequest, secret: str) -> WireResponse:
+        """Send *request* with *secret*, without what other providers have signed."""
+        body = without_wrapped(request.body)
+        if body is not request.body:
+            request = msgspec.structs.replace(request, body=body)
+        return await super().send(request, secret)
 
     def limit_group(self, model: str, endpoint: str) -> str:
         """Return whose limits are shared: a model's own, but to have tokens counted is apart."""

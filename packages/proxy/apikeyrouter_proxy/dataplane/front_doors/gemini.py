@@ -4,7 +4,7 @@ A client's key may stand there too, as `key`; it is neither logged nor sent on.
 """
 
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs, quote, unquote_plus
+from urllib.parse import parse_qs, unquote_plus
 
 from apikeyrouter.service import BadBodyError, GeminiPeek, Peek, gemini_names
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
@@ -18,11 +18,10 @@ from apikeyrouter_proxy.dataplane.refusals import refuse_unread
 _VERSIONS = ("v1beta", "v1")
 _PLAIN = ("generateContent", "countTokens", "embedContent", "batchEmbedContents", "predict")
 _STREAMED = "streamGenerateContent"
+_VERBS = (*_PLAIN, _STREAMED)
 _KEY_HEADER = b"x-goog-api-key"
 #: Parameters of the address that are credentials.
 _CREDENTIALS = frozenset({"key", "access_token", "oauth_token"})
-#: Signs that a model's address may have as they are.
-_SAFE = "/:@!$'()*,;=~"
 _PAGE_SIZE, _LARGEST_PAGE = 50, 1000
 _LONGEST_VERB, _MOST_UNREAD_BYTES = 100, 2**20
 
@@ -37,7 +36,7 @@ def routes(parts: ServiceParts) -> list[Route]:
         found += _routes_of(parts, version, _STREAMED, "generateContent", when=_asks_for_events)
         found += _routes_of(parts, version, _STREAMED, _STREAMED)
     found += [
-        Route(("POST",), f"/{version}/{where}", _refuse_verb, "gemini")
+        Route(("POST",), f"/{version}/{where}", _refuse_verb, "gemini", _asks_for_unknown)
         for version in _VERSIONS
         for where in ("models/{model...}", "tunedModels/{model...}")
     ]
@@ -47,8 +46,7 @@ def routes(parts: ServiceParts) -> list[Route]:
 def _routes_of(
     parts: ServiceParts, version: str, verb: str, endpoint: str, when: Condition | None = None
 ) -> list[Route]:
-    path = f"{version}/{{}}:{verb}"
-    answer = _keyed(parts.forwarder(endpoint, path, kind=GeminiForwarder))
+    answer = _keyed(parts.forwarder(endpoint, f"{version}:{verb}", kind=GeminiForwarder))
     return [
         Route(("POST",), f"/{version}/{where}:{verb}", answer, "gemini", when)
         for where in ("models/{model...}", "tunedModels/{tuned...}")
@@ -68,7 +66,7 @@ def _routes_of_models(parts: ServiceParts) -> list[Route]:
 class GeminiForwarder(Forwarder):
     """Forwards what is asked of a model that the address names.
 
-    Its `path` has `{}` where the model stands.
+    Its `path` is the version, a colon, and what is asked.
     """
 
     def peek(self, request: Request, body: bytes) -> Peek:
@@ -79,7 +77,8 @@ class GeminiForwarder(Forwarder):
     def path_for(self, request: Request) -> Callable[[str], str]:
         """Return what names a provider's own model in the address."""
         del request
-        return lambda model: self._path.format(quote(gemini_names.resource(model), safe=_SAFE))
+        version, _, verb = self._path.partition(":")
+        return lambda model: gemini_names.address(version, model, verb)
 
     def query_of(self, request: Request) -> str:
         """Return the address's query without credentials; all else stays as it is."""
@@ -130,8 +129,7 @@ def model_in(request: Request) -> str:
 async def _refuse_verb(request: Request, receive: Receive, send: Send) -> None:
     """Tell that what is wanted of a model is nothing that is served."""
     verb = request.path.rpartition("/")[2].rpartition(":")[2][:_LONGEST_VERB]
-    known = ", ".join((*_PLAIN, _STREAMED))
-    error = refusal(404, f"there is no :{verb} of a model here; known are {known}")
+    error = refusal(404, f"there is no :{verb} of a model here; known are {', '.join(_VERBS)}")
     await refuse_unread(send, receive, request, error, most_bytes=_MOST_UNREAD_BYTES)
 
 
@@ -147,9 +145,15 @@ def _keyed(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
+def _asks_for_unknown(request: Request, params: Mapping[str, str]) -> bool:
+    _, colon, verb = params["model"].rpartition(":")
+    return request.method == "POST" and bool(colon) and verb not in _VERBS
+
+
 def _asks_for_events(request: Request, params: Mapping[str, str]) -> bool:
     del params
-    return _parameters_of(request).get("alt") == ["sse"]
+    asked = _parameters_of(request)
+    return asked.get("alt", asked.get("$alt")) == ["sse"]
 
 
 def _bears_a_key(request: Request, params: Mapping[str, str]) -> bool:

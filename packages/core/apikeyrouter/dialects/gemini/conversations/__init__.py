@@ -1,0 +1,1 @@
+"""Conversations in Gemini's dialect, to and from the neutral form."""

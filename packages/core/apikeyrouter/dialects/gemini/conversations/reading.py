@@ -1,0 +1,169 @@
+"""A request for content as the neutral form."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from apikeyrouter.dialects.conversation import (
+    AnyPart,
+    Conversation,
+    Losses,
+    Media,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from apikeyrouter.dialects.dialect import BadBodyError
+from apikeyrouter.dialects.gemini.conversations.parts import (
+    made_up_id,
+    member,
+    read_media,
+    read_spoken,
+)
+from apikeyrouter.dialects.gemini.conversations.wishes import read_wishes
+from apikeyrouter.dialects.gemini.names import bare
+from apikeyrouter.dialects.json_values import object_in, objects_in, text_in
+
+#: What a part may be, and what goes with it.
+_SAID = ("text", "functionCall", "functionResponse", "inlineData", "fileData")
+_ASIDE = frozenset({"thought", "thoughtSignature", "thought_signature", "partMetadata"})
+_Role = Literal["user", "assistant", "system"]
+_ROLES: Mapping[str, _Role] = {"model": "assistant", "system": "system"}
+#: The usual names for what a function gives back as mere text.
+_RESULTS = ("output", "result", "content")
+
+
+def read_request(body: dict[str, Any], losses: Losses) -> Conversation:
+    """Read a request; what the neutral form cannot carry goes to *losses*.
+
+    Raises:
+        BadBodyError: It has no contents.
+    """
+    contents = body.get("contents")
+    found = [contents] if isinstance(contents, dict) else objects_in(contents)
+    if not found:
+        raise BadBodyError("contents: should be a list with at least one content", "contents")
+    conversation = Conversation(
+        model=bare(text_in(body.get("model"))),
+        system=list(_system_in(member(body, "systemInstruction"))),
+        turns=_Contents(losses).read(found),
+    )
+    read_wishes(body, conversation, losses)
+    return conversation
+
+
+def _system_in(instruction: object) -> Iterator[Text]:
+    if isinstance(instruction, str):
+        yield Text(text=instruction)
+    for part in objects_in(object_in(instruction).get("parts")):
+        if text := text_in(part.get("text")):
+            yield Text(text=text)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that waits for its result."""
+
+    id: str
+    name: str
+
+
+@dataclass(slots=True)
+class _Contents:
+    """Reads contents in their order, and keeps in mind which calls are not answered."""
+
+    losses: Losses
+    waiting: list[_Call] = field(default_factory=list)
+    calls: int = 0
+
+    def read(self, contents: list[dict[str, Any]]) -> list[Turn]:
+        turns: list[Turn] = []
+        for content in contents:
+            parts = objects_in(content.get("parts"))
+            role: _Role = _ROLES.get(text_in(content.get("role")), "user")
+            # Clients keep every piece of a stream as a content of its own.
+            goes_on = bool(turns) and turns[-1].role == role
+            if not goes_on:
+                turns.append(Turn(role))
+            said = turns[-1].parts
+            if role == "assistant":
+                self.waiting = self.waiting if goes_on else []
+                turns[-1].parts = self._said_by_model(parts, said)
+            else:
+                turns[-1].parts = [*said, *self._said_by_user(parts)]
+        return [turn for turn in turns if turn.parts]
+
+    def _said_by_model(self, parts: list[dict[str, Any]], before: list[AnyPart]) -> list[AnyPart]:
+        said = [*before]
+        for part in parts:
+            self._name_losses(part)
+            name = text_in(object_in(member(part, "functionCall")).get("name"))
+            for found in read_spoken(part, made_up_id(self.calls, name)):
+                # A thought of another dialect may stand with each call that it led to.
+                if isinstance(found, Thinking) and found in said:
+                    continue
+                said.append(found)
+                if isinstance(found, ToolCall):
+                    self.calls += 1
+                    self.waiting.append(_Call(found.id, found.name))
+        return said
+
+    def _said_by_user(self, parts: list[dict[str, Any]]) -> Iterator[AnyPart]:
+        for part in parts:
+            self._name_losses(part)
+            response = member(part, "functionResponse")
+            if isinstance(response, dict):
+                yield self._result(response)
+            elif isinstance(part.get("text"), str):
+                yield Text(text=part["text"])
+            elif (media := read_media(part)) is not None:
+                yield media
+
+    def _result(self, response: dict[str, Any]) -> ToolResult:
+        name = text_in(response.get("name"))
+        call = self._call_of(text_in(response.get("id")), name)
+        answered = response.get("response")
+        content: list[Text | Media] = [Text(text=_text_of(answered))]
+        content += [
+            media
+            for part in objects_in(response.get("parts"))
+            if (media := read_media(part)) is not None
+        ]
+        is_error = isinstance(answered, dict) and list(answered) == ["error"]
+        return ToolResult(call_id=call.id, name=name, content=content, is_error=is_error)
+
+    def _call_of(self, call_id: str, name: str) -> _Call:
+        """Return the call that a result answers: by id, else the first of that name, in order."""
+        by_id = (call for call in self.waiting if call_id and call.id == call_id)
+        by_name = (call for call in self.waiting if call.name == name)
+        call = next(by_id, None) or next(by_name, None)
+        if call is None:
+            return _Call(call_id or made_up_id("unasked", name), name)
+        self.waiting.remove(call)
+        return call
+
+    def _name_losses(self, part: dict[str, Any]) -> None:
+        if any(member(part, name) is not None for name in _SAID):
+            if read_media(part) is None and _has_media(part):
+                self.losses.lack("contents.parts.video")
+            return
+        for name in part:
+            if name not in _ASIDE:
+                self.losses.lack(f"contents.parts.{name}")
+
+
+def _has_media(part: dict[str, Any]) -> bool:
+    return bool(member(part, "inlineData") or member(part, "fileData"))
+
+
+def _text_of(answered: object) -> str:
+    """Return what a function gave back as text: mere text as it is, else JSON."""
+    if isinstance(answered, dict) and len(answered) == 1:
+        [(name, value)] = answered.items()
+        if isinstance(value, str) and name in (*_RESULTS, "error"):
+            return value
+    return msgspec.json.encode(answered).decode() if answered is not None else ""
