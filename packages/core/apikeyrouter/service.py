@@ -40,6 +40,8 @@ from apikeyrouter.gateway.refusals import (
     refusal,
     retry_hints,
 )
+from apikeyrouter.infrastructure.adapters.admin.catalogue import ADMIN_APIS
+from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout
 from apikeyrouter.infrastructure.adapters.connection_options import DIRECT, ConnectionOptions
 from apikeyrouter.infrastructure.adapters.errors.error_classification import UNTRUSTED
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
@@ -56,11 +58,13 @@ from apikeyrouter.infrastructure.config.values import is_loopback
 from apikeyrouter.infrastructure.state_store.drivers import bare
 from apikeyrouter.infrastructure.state_store.stores import store_at
 from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make_key_in
+from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.metered_stream import MeteredStream
 
 __all__ = [
+    "ADMIN_APIS",
     "CATALOGUE",
     "DIALECTS",
     "DIRECT",
@@ -70,6 +74,7 @@ __all__ = [
     "RAW",
     "READABLE_CODINGS",
     "UNTRUSTED",
+    "AdminReports",
     "Answer",
     "Attempt",
     "BadBodyError",
@@ -81,6 +86,7 @@ __all__ = [
     "FailureClass",
     "GeminiPeek",
     "HttpAdapter",
+    "Layout",
     "LedgerAccount",
     "MemoryObjectRegister",
     "MeteredStream",

@@ -13,7 +13,12 @@ from apikeyrouter.infrastructure.config.model import (
     refuse_open_service,
 )
 from apikeyrouter.service import EncryptionError, LedgerAccount, ModelLists, StateStoreError
-from apikeyrouter_proxy.composition import read_config, refuse_unsupported, register_all
+from apikeyrouter_proxy.composition import (
+    admin_reports,
+    read_config,
+    refuse_unsupported,
+    register_all,
+)
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
@@ -44,6 +49,7 @@ class ProxyApp:
         self.config = config
         self.router = router
         self.models = ModelLists(router.routes, router.now)
+        self.reports = admin_reports(router, config)
         self.ending = ShutdownState()
         self._is_registered = False
         clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
@@ -96,6 +102,7 @@ class ProxyApp:
             await register_all(self.router, self.config)
             self._is_registered = True
         self.models.start()
+        self.reports.start()
 
     async def _take_up_state(self) -> None:
         try:
@@ -106,6 +113,7 @@ class ProxyApp:
     async def stop(self) -> None:
         """Close connections and write what is waiting to be written."""
         await self.models.stop()
+        await self.reports.stop()
         await self.router.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

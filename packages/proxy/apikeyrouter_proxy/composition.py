@@ -21,9 +21,13 @@ from apikeyrouter.infrastructure.config.environment import (
 from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, load_config
 from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
 from apikeyrouter.service import (
+    ADMIN_APIS,
     CATALOGUE,
+    KINDS,
+    AdminReports,
     ConnectionOptions,
     HttpAdapter,
+    Layout,
     custom_adapter,
     make_adapter,
     missing_address,
@@ -99,7 +103,19 @@ def unsupported(config: RouterConfig) -> Iterator[Finding]:
         yield ("budgets",), "this version enforces none; remove them to start without"
     if config.policies:
         yield ("policies",), "this version applies none; remove them to start without"
+    for name, provider in config.providers.items():
+        if provider.admin_secret is not None and not _layout_of(name, provider).admin:
+            yield (
+                ("providers", name, "admin_secret"),
+                f"no admin API is known here: remove it; {', '.join(ADMIN_APIS)} have one",
+            )
     yield from _without_address(config)
+
+
+def _layout_of(name: str, provider: ProviderConfig) -> Layout:
+    if name in CATALOGUE and provider.kind in (None, CATALOGUE[name].kind):
+        return CATALOGUE[name].layout
+    return KINDS[provider.kind or "openai"].unknown.layout
 
 
 def _without_address(config: RouterConfig) -> Iterator[Finding]:
@@ -229,3 +245,16 @@ def _split(target: str) -> tuple[str, str]:
 
 def _patterns(models: object) -> tuple[str, ...] | None:
     return tuple(models) if isinstance(models, (list, tuple)) else None
+
+
+def admin_reports(router: ApiKeyRouter, config: RouterConfig) -> AdminReports:
+    """Return what asks the admin APIs of those providers that *config* has a secret for."""
+    secrets = {
+        name: provider.admin_secret.get_secret_value()
+        for name, provider in config.providers.items()
+        if provider.admin_secret is not None
+    }
+    return AdminReports(
+        router.routes, router.quota_awareness_engine,
+        clock=router.now, secrets=secrets, log=router.observability_manager.log,
+    )  # fmt: skip

@@ -352,9 +352,15 @@ async def test_deployment_is_the_model_that_a_key_is_asked_for(provider: AnyProv
         await router.register_key(SECRET, "mine")
         messages = [{"role": "user", "content": "hello"}]
         answer = await router.route({"model": "mine/dep-1", "messages": messages})
-    [(asked, _, _)] = provider.asked
+        await router.forward(
+            Demand(model="mine/dep-2", request_id="r"), lambda _: WireRequest(CHAT, b"{}")
+        )
+    asked = [asked for asked, _, _ in provider.asked]
     assert answer.content == "hi"
-    assert asked == "POST /openai/deployments/dep-1/chat/completions?api-version=2024-10-21"
+    assert asked == [
+        f"POST /openai/deployments/{name}/chat/completions?api-version=2024-10-21"
+        for name in ("dep-1", "dep-2")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """A router furnished as a configuration says."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.domain.routing.demand import Demand
@@ -146,6 +148,56 @@ async def test_azure_is_configured_by_its_row_or_its_kind(name: str, entry: dict
     assert isinstance(adapter, HttpAdapter)
     assert (adapter.kind, adapter.layout.api_version) == ("azure", "2024-10-21")
     assert adapter.base_url == "https://r.openai.azure.com/openai/v1"
+
+
+ADMINISTERED = """\
+version: 1
+providers:
+  openai: {admin_secret: "${ADMIN}"}
+  groq: {admin_secret: sk-hidden}
+  mine: {kind: azure, base_url: "http://host/v1", admin_secret: sk-hidden}
+  claude: {kind: anthropic, base_url: "http://host", admin_secret: file:admin}
+"""
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_secret_of_an_administrator_is_refused_where_no_admin_api_is_known() -> None:
+    Path("router.yaml").write_text(ADMINISTERED)
+    Path("admin").write_text("sk-admin-2\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read_config("router.yaml", {"ADMIN": "sk-admin-1"})
+    reason = "no admin API is known here: remove it; anthropic, openai, openrouter have one"
+    assert str(caught.value).splitlines() == [
+        f"router.yaml:4: providers.groq.admin_secret: {reason}",
+        f"router.yaml:5: providers.mine.admin_secret: {reason}",
+    ]
+
+
+async def test_administrators_are_asked_from_the_start_on() -> None:
+    asked: list[tuple[str, str | None]] = []
+    came = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if "organization" in request.path:
+            asked.append((request.path, request.headers.get("authorization")))
+            came.set()
+        return web.json_response({"data": []})
+
+    web_app = web.Application()
+    web_app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(web_app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    entry = {"base_url": f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "admin_secret": "sk-adm"}
+    keys = [{"provider": "openai", "secret": "sk-key-1"}]
+    app = create_app(RouterConfig.model_validate({"providers": {"openai": entry}, "keys": keys}))
+    await app.start()
+    async with asyncio.timeout(10):
+        await came.wait()
+    await app.stop()
+    await runner.cleanup()
+    assert asked == [("/v1/organization/projects", "Bearer sk-adm")]
+    assert "sk-adm" not in repr(app.config)
 
 
 WHOLE = """\

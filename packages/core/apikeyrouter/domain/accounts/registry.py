@@ -63,6 +63,8 @@ class AccountRegistry:
         self.kept_members: dict[str, Membership] = {}
         #: Told when a key moved from one account to another.
         self.on_move: Callable[[KeySlot], None] = lambda _: None
+        #: Told of a scope that is new.
+        self.on_found: Callable[[QuotaScope], None] = lambda _: None
         #: Told of a scope that is no more.
         self.on_drop: Callable[[QuotaScope], None] = lambda _: None
 
@@ -76,6 +78,7 @@ class AccountRegistry:
         scope = scopes.get(group)
         if scope is None:
             scope = scopes[group] = self._found(slot, member, group)
+            self.on_found(scope)
         return scope
 
     def scopes_of(self, slot: KeySlot) -> list[QuotaScope]:

@@ -90,7 +90,9 @@ class AnthropicAdapter(IntentAdapter):
         if not self.per_model:
             return ""
         # Conversations of any dialect end as messages; counts and batches of them do not.
-        return endpoint if endpoint.startswith("messages/") else group_of(model)
+        if endpoint.startswith("messages/"):
+            return endpoint
+        return self.told_groups.get(model) or group_of(model)
 
     def normalize_chunk(self, data: bytes) -> ResponseChunk | None:
         """Turn the data of one event into a piece; `None` if it is no object."""

@@ -8,6 +8,7 @@ row of data.
 import asyncio
 import time
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
@@ -26,6 +27,7 @@ from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout
 from apikeyrouter.infrastructure.adapters.catalogue.places import (
     Place,
     below,
+    checked,
     is_below,
     last_part_of,
 )
@@ -118,6 +120,7 @@ class HttpAdapter(WireAdapter):
 
     Attributes:
         usual_layout: Of its kind.
+        told_groups: Model -> the group that its provider says it shares limits with.
 
     Raises:
         ConfigurationError: The base URL is none, or its proxy or authorities are.
@@ -144,7 +147,7 @@ class HttpAdapter(WireAdapter):
         connection: ConnectionOptions | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self.base_url = _checked(base_url)
+        self.base_url = checked(base_url)
         self.layout = self.usual_layout if layout is None else layout
         unknown = [name for name in dialects if name not in DIALECTS]
         if unknown or not dialects:
@@ -173,6 +176,7 @@ class HttpAdapter(WireAdapter):
         connection = connection or ConnectionOptions()
         self.first_token_timeout_s = connection.first_token_timeout_s
         self.stall_timeout_s = connection.stall_timeout_s
+        self.told_groups: Mapping[str, str] = {}
         #: Models whose streams refused to tell usage.
         self._telling_none: set[str] = set()
         self._transport = transport or Transport(connection)
@@ -216,6 +220,16 @@ class HttpAdapter(WireAdapter):
             spoken = (*self.dialects, *self._tried_dialects)
             known = self._serving[endpoint] = serving_of(endpoint, spoken)
         return known
+
+    def limit_group(self, model: str, endpoint: str) -> str:
+        """Return the group whose limits are shared, as the provider or its layout says."""
+        told = self.told_groups.get(model)
+        if told is not None:
+            return told
+        for pattern, group in self.layout.groups.items():
+            if fnmatchcase(model, pattern):
+                return group
+        return super().limit_group(model, endpoint)
 
     def is_trying(self, endpoint: str) -> bool:
         """Tell whether nobody knows yet if it speaks the dialect of *endpoint*."""
@@ -361,24 +375,3 @@ def _redirected(status: int, headers: Headers) -> Failure:
     location = masked(headers.get("location") or "nowhere")[:_LONGEST_LOCATION]
     message = f"the provider redirects to {location}: set its base_url to where it is now"
     return Failure(FailureClass.SERVER_ERROR, message, status, code="redirected")
-
-
-def _checked(base_url: str) -> str:
-    """Return *base_url* without a slash at its end.
-
-    Raises:
-        ConfigurationError: It is no absolute HTTP URL, or has more than a path.
-    """
-    try:
-        parts = urlsplit(base_url)
-        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole:
-        raise ConfigurationError(f"base_url should be like https://host/v1, not '{base_url}'")
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError(
-            f"base_url for {parts.hostname} should end with its path: "
-            "credentials belong to keys, options to headers"
-        )
-    return base_url.rstrip("/")

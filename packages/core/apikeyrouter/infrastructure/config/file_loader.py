@@ -65,11 +65,12 @@ _MODEL_BY_SECTION: Mapping[str, type[BaseModel]] = {
 _NOT_YET: Mapping[str, frozenset[str]] = {
     "": frozenset({"prices", "unknown_price", "alerts", "observability"}),
     "server": frozenset({"trusted_proxies", "workers", "sse_keepalive"}),
-    "providers": frozenset({"admin_secret"}),
     "clients": frozenset({"budget_usd", "expires", "tags"}),
 }  # fmt: skip
 # Addresses may hold a password.
-_NEVER_SHOWN = frozenset({"secret", "token", "store", "ledger", "base_url", "proxy"})
+_NEVER_SHOWN = frozenset(
+    {"secret", "admin_secret", "token", "store", "ledger", "base_url", "proxy"}
+)
 
 # Pydantic's name of a mistake -> what would be right; {...} is filled from its context.
 _ADVICE = {

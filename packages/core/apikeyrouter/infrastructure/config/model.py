@@ -100,6 +100,7 @@ class ProviderConfig(_Fact):
             `None` goes by the latency that was seen of each model, between 60 and 300 s.
         stall_timeout: A stream that is silent for these seconds has broken off.
         dialects: What it speaks, preferred first; as its kind or its row says if `None`.
+        admin_secret: Of an administrator, who may ask for accounts and limits.
         api_version: Of Azure's older paths, such as `2024-10-21`; `None` takes today's.
         proxy: URL of an HTTP proxy, or `direct`; `None` takes the environment's.
         ca_file: PEM file of authorities to trust besides the system's.
@@ -113,6 +114,7 @@ class ProviderConfig(_Fact):
     stall_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     dialects: list[Name] | None = None
     api_version: Text | None = None
+    admin_secret: Secret | None = None
     proxy: Annotated[Text | None, Field(repr=False)] = None
     ca_file: Text | None = None
 

@@ -36,7 +36,7 @@ _REFERENCE = re.compile(r"(\$?)\$\{([^{}\n]*)\}")
 _REFERENCE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?")
 # Braces end a plain text inside {...} and [...]; private characters of the same length do not.
 _SHIELD = {"${": "\ue000\ue001", "}": "\ue002"}
-_SECRET_FIELDS = {("keys", "secret"), ("clients", "token")}
+_SECRET_FIELDS = {("keys", "secret"), ("clients", "token"), ("providers", "admin_secret")}
 
 _STR, _NULL, _BOOL, _INT, _FLOAT, _MAP, _SEQ = (
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float", "map", "seq")

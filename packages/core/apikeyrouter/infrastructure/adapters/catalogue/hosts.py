@@ -39,7 +39,10 @@ HOSTS: Mapping[str, ProviderRow] = {
     "openrouter": ProviderRow(
         "https://openrouter.ai/api/v1", dialect="openrouter", admission=ACTUAL, per_model=False,
         calendars={DAY_S: Calendar.DAY_UTC}, dialects=(CHAT, RESPONSES, ANTHROPIC),
-        layout=Layout(probe=Probe("key"), balance="key"),
+        # What costs nothing is limited for the account together, and apart from the rest.
+        layout=Layout(
+            probe=Probe("key"), balance="key", admin="openrouter", groups={"*:free": "free"}
+        ),
     ),
     # Its list of models is public; what tells whose a token is has another host.
     "huggingface": ProviderRow(

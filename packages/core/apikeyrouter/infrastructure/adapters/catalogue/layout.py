@@ -51,6 +51,8 @@ class Layout:
         probe: `None` where no call proves a key and costs nothing.
         models: Where the list of models is; empty where there is none.
         balance: Where a key may ask what is left of its money; empty if nowhere.
+        admin: What tells an administrator of accounts and limits, a name of `ADMIN_APIS`.
+        groups: Pattern of models -> the group of those that it admits, which share limits.
         api_version: Of paths that name the model and this version, as Azure's older ones do.
     """
 
@@ -58,4 +60,6 @@ class Layout:
     probe: Probe | None = MODELS
     models: str = "models"
     balance: str = ""
+    admin: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict)
     api_version: str = ""

@@ -30,7 +30,7 @@ MAKERS: Mapping[str, ProviderRow] = {
     # Its restricted keys may lack the right to list models: such a 403 denies no key.
     "openai": ProviderRow(
         openai_adapter.BASE_URL, admission=openai_adapter.ADMISSION, models=_OPENAI_MODELS,
-        dialects=openai_adapter.DIALECTS,
+        dialects=openai_adapter.DIALECTS, layout=Layout(admin="openai"),
     ),
     "anthropic": ProviderRow(
         anthropic_adapter.BASE_URL, kind="anthropic", dialects=(ANTHROPIC,), dialect="anthropic",
@@ -40,6 +40,7 @@ MAKERS: Mapping[str, ProviderRow] = {
             # Its layer for OpenAI's clients is less than its own dialect: used if asked for.
             surfaces={CHAT: Surface("v1", "Authorization", "Bearer ")},
             probe=anthropic_adapter.LAYOUT.probe, models=anthropic_adapter.LAYOUT.models,
+            admin="anthropic",
         ),
     ),
     "gemini": ProviderRow(

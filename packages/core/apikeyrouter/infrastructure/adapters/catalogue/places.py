@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from apikeyrouter.domain.interfaces.wire import WireRequest
+from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.catalogue.layout import Surface
 
 #: The beginning of a path that says which version of an API is meant.
@@ -64,3 +65,24 @@ def last_part_of(base_url: str) -> str:
     """Return the last part of the URL's path with a slash, or an empty text."""
     last = urlsplit(base_url).path.rpartition("/")[2]
     return f"{last}/" if last else ""
+
+
+def checked(base_url: str) -> str:
+    """Return *base_url* without a slash at its end.
+
+    Raises:
+        ConfigurationError: It is no absolute HTTP URL, or has more than a path.
+    """
+    try:
+        parts = urlsplit(base_url)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ConfigurationError(f"base_url should be like https://host/v1, not '{base_url}'")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError(
+            f"base_url for {parts.hostname} should end with its path: "
+            "credentials belong to keys, options to headers"
+        )
+    return base_url.rstrip("/")
