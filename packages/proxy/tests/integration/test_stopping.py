@@ -63,7 +63,8 @@ def start(
     running: list[subprocess.Popen[str]] = []
     file = tmp_path / "router.yaml"
     file.write_text(
-        f"version: 1\nproviders:\n  lab: {{kind: openai, base_url: {serve(upstream).url}/v1, "
+        "version: 1\nstore: memory://\nproviders:\n"
+        f"  lab: {{kind: openai, base_url: {serve(upstream).url}/v1, "
         "models: [m]}\nkeys:\n  - {provider: lab, secret: sk-1}\n"
     )
 
