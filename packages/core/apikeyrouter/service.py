@@ -31,6 +31,7 @@ from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import EncryptionError, StateStoreError
 from apikeyrouter.gateway.demands import demand_for
 from apikeyrouter.gateway.headers import request_headers, response_headers
+from apikeyrouter.gateway.model_cards import card_of
 from apikeyrouter.gateway.outgoing import Outgoing
 from apikeyrouter.gateway.refusals import (
     ErrorAnswer,
@@ -38,6 +39,7 @@ from apikeyrouter.gateway.refusals import (
     for_no_key,
     is_clients_fault,
     refusal,
+    refusal_headers,
     retry_hints,
 )
 from apikeyrouter.infrastructure.adapters.admin.catalogue import ADMIN_APIS
@@ -102,6 +104,7 @@ __all__ = [
     "ToldError",
     "WireRequest",
     "bare",
+    "card_of",
     "custom_adapter",
     "demand_for",
     "dialect_of",
@@ -123,6 +126,7 @@ __all__ = [
     "peek_media",
     "readable_of",
     "refusal",
+    "refusal_headers",
     "request_headers",
     "response_headers",
     "retry_hints",

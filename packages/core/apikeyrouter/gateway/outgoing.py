@@ -99,7 +99,7 @@ class Outgoing:
         if asks_usage and "accept-encoding" in headers:
             headers = _without(headers, "accept-encoding")
         return WireRequest(
-            self._path_for(attempt.model), body, headers,
+            self._path_for(attempt.model), body, headers, self._method,
             query=self.query, asks_usage=asks_usage, endpoint=self._endpoint,
         )  # fmt: skip
 

@@ -122,6 +122,15 @@ def for_failure(failure: Failure, provider_id: str, nearest: tuple[str, ...] = (
     return ErrorAnswer(told, _hints_of(failure, status))
 
 
+def refusal_headers(error: ErrorAnswer, answer: Answer | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a refusal; *answer* names the key and provider that were tried last."""
+    headers = [(b"content-type", b"application/json"), *error.headers]
+    if answer is not None:
+        headers.append((b"x-key-used", answer.attempt.slot.id.encode()))
+        headers.append((b"x-provider-used", answer.attempt.provider.id.encode()))
+    return headers
+
+
 def is_clients_fault(answer: Answer) -> bool:
     """Tell whether the provider's own words are what the client should read."""
     failure = answer.failure

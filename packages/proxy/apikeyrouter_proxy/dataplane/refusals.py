@@ -7,7 +7,7 @@ and a reset takes the answer with it.
 
 import asyncio
 
-from apikeyrouter.service import Answer
+from apikeyrouter.service import Answer, refusal_headers
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer
 
@@ -20,7 +20,7 @@ async def send_refusal(
     """Send an error; *answer* names the key and provider that were tried last."""
     told, dialect = error.told, request.dialect
     body = dialect.error_body(told, request.id)
-    await request.answer(send, dialect.error_status(told), _headers_of(error, answer), body)
+    await request.answer(send, dialect.error_status(told), refusal_headers(error, answer), body)
 
 
 async def refuse_unread(
@@ -30,7 +30,7 @@ async def refuse_unread(
     told, dialect = error.told, request.dialect
     body = dialect.error_body(told, request.id)
     length = (b"content-length", b"%d" % len(body))
-    await request.begin(send, dialect.error_status(told), [*_headers_of(error, None), length])
+    await request.begin(send, dialect.error_status(told), [*refusal_headers(error, None), length])
     await send({"type": "http.response.body", "body": request.body_of(body), "more_body": True})
     await _drain(receive, most_bytes)
     await send({"type": "http.response.body", "body": b""})
@@ -43,14 +43,6 @@ def endpoint_refusing(error: ErrorAnswer, *, most_bytes: int) -> Endpoint:
         await refuse_unread(send, receive, request, error, most_bytes=most_bytes)
 
     return refuse
-
-
-def _headers_of(error: ErrorAnswer, answer: Answer | None) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-type", b"application/json"), *error.headers]
-    if answer is not None:
-        headers.append((b"x-key-used", answer.attempt.slot.id.encode()))
-        headers.append((b"x-provider-used", answer.attempt.provider.id.encode()))
-    return headers
 
 
 async def _drain(receive: Receive, most_bytes: int) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from apikeyrouter import Demand
-from apikeyrouter.service import BadBodyError, Outgoing
+from apikeyrouter.service import BadBodyError, Outgoing, card_of
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.forward import Forwarder
@@ -16,8 +16,6 @@ from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
 
 _MESSAGES, _COUNT = "messages", "messages/count_tokens"
 _USUAL_PAGE, _LONGEST_PAGE = 20, 1000
-#: Nobody here knows when a model was made; clients need some instant.
-_UNKNOWN_INSTANT = "1970-01-01T00:00:00Z"
 
 
 def routes(parts: ServiceParts) -> list[Route]:
@@ -101,10 +99,7 @@ class AnthropicModels(Info):
 
     def card(self, model: str, owner: str) -> dict[str, object]:
         """Describe one model; its limits are not known here."""
-        return {
-            "type": "model", "id": model, "display_name": model, "created_at": _UNKNOWN_INSTANT,
-            "lifecycle": "active", "owned_by": owner,
-        }  # fmt: skip
+        return card_of("anthropic", model, owner)
 
 
 def _size_of(asked: Mapping[str, list[str]]) -> int:

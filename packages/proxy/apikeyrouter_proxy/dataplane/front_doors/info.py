@@ -6,7 +6,7 @@ from difflib import get_close_matches
 import msgspec
 
 from apikeyrouter import ApiKeyRouter, UnknownModelError
-from apikeyrouter.service import BadBodyError, ModelLists
+from apikeyrouter.service import BadBodyError, ModelLists, card_of
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
 from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key, refusal
@@ -102,7 +102,7 @@ class Info:
 
     def card(self, model: str, owner: str) -> dict[str, object]:
         """Describe one model."""
-        return {"id": model, "object": "model", "created": 0, "owned_by": owner}
+        return card_of("openai", model, owner)
 
     def _owners(self, client: Client | None) -> dict[str, str]:
         owners: dict[str, str] = {}
