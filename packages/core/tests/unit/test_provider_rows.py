@@ -13,7 +13,7 @@ from apikeyrouter import ApiKeyRouter, ConfigurationError, Demand
 from apikeyrouter.dialects.catalogue import DIALECTS
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.interfaces.wire import WireRequest
-from apikeyrouter.infrastructure.adapters.azure_adapter import AzureAdapter
+from apikeyrouter.infrastructure.adapters.clouds.azure_adapter import AzureAdapter
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
 from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     CATALOGUE,
@@ -85,7 +85,12 @@ WHERE: dict[str, dict[str, str]] = {
         "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
         "anthropic": "/anthropic/v1/messages",
     },
-    "vertex": {"openai": f"/v1/projects/mine/locations/mine/endpoints/openapi/{CHAT}"},
+    "vertex": {
+        "openai": f"/v1/projects/mine/locations/mine/endpoints/openapi/{CHAT}",
+        "gemini": f"/v1/projects/mine/locations/mine/publishers/google/models/m:{CONTENT}",
+    },
+    # Whose bodies are others, so that it has tests of its own.
+    "vertex-anthropic": {"anthropic": ""},
     **{
         name: {
             "openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}",
@@ -116,7 +121,9 @@ PROBES = {
     "azure": "GET /openai/v1/models", "bedrock-mantle": "GET /v1/models",
     "vllm": "GET /v1/models", "lm-studio": "GET /v1/models",
 }  # fmt: skip
-ROUTES = [(name, dialect) for name, places in WHERE.items() for dialect in places]
+ROUTES = [
+    (name, dialect) for name, places in WHERE.items() for dialect, where in places.items() if where
+]
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {
         "choices": [

@@ -118,6 +118,8 @@ class AnthropicAdapter(IntentAdapter):
         Returns:
             Their names; empty when the provider does not say.
         """
+        if not self.layout.models:
+            return ()
         names: list[str] = []
         after = ""
         for _ in range(_MOST_PAGES):

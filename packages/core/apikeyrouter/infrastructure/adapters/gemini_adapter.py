@@ -27,7 +27,7 @@ ADMISSION = Admission(counts_cap=False, input_only=True)
 CALENDARS: Mapping[float, Calendar] = {DAY_S: Calendar.DAY_PACIFIC}
 USUAL_VERSION = "v1beta"
 #: One model of the list proves a key as well as all of them.
-LAYOUT = Layout(probe=Probe("models?pageSize=1"))
+LAYOUT = Layout(probe=Probe(f"{USUAL_VERSION}/models?pageSize=1"))
 _PAGE_SIZE, _MOST_PAGES = 1000, 20
 
 

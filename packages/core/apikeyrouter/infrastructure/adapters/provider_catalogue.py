@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.adapters.anthropic_adapter import AnthropicAdapter
-from apikeyrouter.infrastructure.adapters.azure_adapter import AzureAdapter
-from apikeyrouter.infrastructure.adapters.catalogue.clouds import AZURE, CLOUDS
+from apikeyrouter.infrastructure.adapters.catalogue.clouds import AZURE, CLOUDS, VERTEX
 from apikeyrouter.infrastructure.adapters.catalogue.hosts import HOSTS
 from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout
 from apikeyrouter.infrastructure.adapters.catalogue.local import LOCAL
 from apikeyrouter.infrastructure.adapters.catalogue.makers import MAKERS
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import ProviderRow
+from apikeyrouter.infrastructure.adapters.clouds.azure_adapter import AzureAdapter
+from apikeyrouter.infrastructure.adapters.clouds.vertex_adapter import VertexAdapter
 from apikeyrouter.infrastructure.adapters.connection_options import ConnectionOptions
 from apikeyrouter.infrastructure.adapters.gemini_adapter import GeminiAdapter
 from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
@@ -61,6 +62,7 @@ KINDS: Mapping[str, ProviderKind] = {
     ),
     "gemini": ProviderKind(GeminiAdapter, replace(MAKERS["gemini"], base_url="", models=None)),
     "azure": ProviderKind(AzureAdapter, replace(AZURE, base_url="")),
+    "vertex": ProviderKind(VertexAdapter, replace(VERTEX, base_url="")),
 }
 
 

@@ -43,7 +43,7 @@ from apikeyrouter.infrastructure.config.values import (
     is_loopback,
 )
 
-ProviderKind = Literal["openai", "anthropic", "gemini", "azure"]
+ProviderKind = Literal["openai", "anthropic", "gemini", "azure", "vertex"]
 BudgetScopeName = Literal["global", "per_provider", "per_key", "per_route", "per_client", "per_tag"]
 
 

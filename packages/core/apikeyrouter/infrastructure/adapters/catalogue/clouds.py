@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.infrastructure.adapters import anthropic_adapter
 from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout, Surface
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import (
     ANTHROPIC,
     CHAT,
+    GEMINI,
     RESPONSES,
     ProviderRow,
 )
@@ -24,6 +26,13 @@ AZURE = ProviderRow(
     ),
 )  # fmt: skip
 
+_PROJECT = "https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}"
+VERTEX = ProviderRow(
+    f"{_PROJECT}/publishers/anthropic", kind="vertex", dialect="none", dialects=(ANTHROPIC,),
+    stream_options=False, admission=anthropic_adapter.ADMISSION, models=("claude-*",),
+    layout=Layout(probe=None, models=""),
+)  # fmt: skip
+
 CLOUDS: Mapping[str, ProviderRow] = {
     "azure": AZURE,
     # Either endpoint takes a Bedrock API key; they do not serve the same models.
@@ -36,10 +45,13 @@ CLOUDS: Mapping[str, ProviderRow] = {
         dialects=(CHAT, RESPONSES, ANTHROPIC),
         layout=Layout(surfaces={ANTHROPIC: Surface("../anthropic")}),
     ),
-    # Takes an access token, which is good for an hour.
+    # Both take an access token, which is good for an hour.
     "vertex": ProviderRow(
-        "https://{location}-aiplatform.googleapis.com/v1/projects/{project}"
-        "/locations/{location}/endpoints/openapi",
-        dialect="gemini", layout=Layout(probe=None, models=""),
+        f"{_PROJECT}/endpoints/openapi", dialect="gemini", dialects=(CHAT, GEMINI),
+        layout=Layout(
+            surfaces={GEMINI: Surface("../../publishers/google", is_versioned=True)},
+            probe=None, models="",
+        ),
     ),
+    "vertex-anthropic": VERTEX,
 }  # fmt: skip

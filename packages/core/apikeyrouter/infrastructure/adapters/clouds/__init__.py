@@ -1,0 +1,1 @@
+"""Providers whose paths name what other providers have in the body."""
