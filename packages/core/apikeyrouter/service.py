@@ -10,7 +10,9 @@ from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek, ToldError
 from apikeyrouter.dialects.gemini import names as gemini_names
 from apikeyrouter.dialects.gemini.peek import GeminiPeek
 from apikeyrouter.dialects.openai_chat.peek import peek_media
+from apikeyrouter.dialects.openai_responses.events import read_told
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek
+from apikeyrouter.dialects.streams.sse import EventParser
 from apikeyrouter.dialects.streams.unpacking import (
     READABLE_CODINGS,
     readable_of,
@@ -84,6 +86,7 @@ __all__ = [
     "Dialect",
     "EncryptionError",
     "ErrorAnswer",
+    "EventParser",
     "Failure",
     "FailureClass",
     "GeminiPeek",
@@ -124,6 +127,7 @@ __all__ = [
     "matches",
     "missing_address",
     "peek_media",
+    "read_told",
     "readable_of",
     "refusal",
     "refusal_headers",

@@ -19,6 +19,7 @@ from apikeyrouter.domain.models.token_usage import Usage
 
 pytestmark = pytest.mark.unit
 DIALECT = OpenAIResponses()
+RESP, CONV = ("responses", "resp_1"), ("conversations", "conv_1")
 
 
 def event(kind: str, **members: Any) -> bytes:
@@ -173,9 +174,9 @@ def test_whole_body_tells_usage_and_failure(body: Any, usage: Usage | None, is_f
     [
         ({"model": "m"}, "m", False, None, ()),
         ({"model": "m", "stream": True, "max_output_tokens": 9}, "m", True, 9, ()),
-        ({"previous_response_id": "resp_1"}, "", False, None, ("resp_1",)),
-        ({"model": "m", "conversation": {"id": "conv_1"}}, "m", False, None, ("conv_1",)),
-        ({"model": "m", "conversation": "conv_1"}, "m", False, None, ("conv_1",)),
+        ({"previous_response_id": "resp_1"}, "", False, None, (RESP,)),
+        ({"model": "m", "conversation": {"id": "conv_1"}}, "m", False, None, (CONV,)),
+        ({"model": "m", "conversation": "conv_1"}, "m", False, None, (CONV,)),
         ({"model": "m", "previous_response_id": None}, "m", False, None, ()),
         ({"model": "m", "previous_response_id": [5]}, "m", False, None, ()),
         ({"model": "m", "previous_response_id": "x" * 500}, "m", False, None, ()),
@@ -184,7 +185,12 @@ def test_whole_body_tells_usage_and_failure(body: Any, usage: Usage | None, is_f
 )
 @pytest.mark.parametrize("odd", [b"", b',"x":"\\ud800"'], ids=["plain", "half a pair"])
 def test_body_is_looked_at(
-    body: Any, model: str, stream: bool, cap: int | None, ids: tuple[str, ...], odd: bytes
+    body: Any,
+    model: str,
+    stream: bool,
+    cap: int | None,
+    ids: tuple[tuple[str, str], ...],
+    odd: bytes,
 ) -> None:
     seen = peek(json.dumps(body).encode()[:-1] + odd + b"}")
     assert (seen.model, seen.is_stream, seen.output_cap, seen.stored_ids) == (

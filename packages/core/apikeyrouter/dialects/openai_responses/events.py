@@ -35,6 +35,7 @@ class Told(msgspec.Struct):
 
     type: Any = None
     object: Any = None
+    id: Any = None
     usage: _Usage | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
     response: "Told | None" = None
@@ -52,6 +53,13 @@ class Told(msgspec.Struct):
                 given, made = _whole(usage.input_tokens), _whole(usage.output_tokens)
                 return Usage(given, made, _whole(cached))
         return None
+
+    @property
+    def response_id(self) -> str:
+        """The name of the response that it is, or that it is of; empty if it tells none."""
+        bearer = self.response if self.response is not None else self
+        is_response = self.response is not None or self.object in ("response", None)
+        return bearer.id if is_response and isinstance(bearer.id, str) else ""
 
     @property
     def is_last(self) -> bool:

@@ -39,10 +39,13 @@ class ResponsesPeek(msgspec.Struct):
         return is_true(self.background)
 
     @property
-    def stored_ids(self) -> tuple[str, ...]:
-        """The objects of its account that it builds upon: a response, a conversation."""
-        written = (self.previous_response_id, self.conversation)
-        return tuple(name for name in map(_id_in, written) if name)
+    def stored_ids(self) -> tuple[tuple[str, str], ...]:
+        """Kind and id of the objects that it builds upon: a response, a conversation."""
+        written = (
+            ("responses", _id_in(self.previous_response_id)),
+            ("conversations", _id_in(self.conversation)),
+        )
+        return tuple(name for name in written if name[1])
 
 
 _read = PeekReader(ResponsesPeek, needs_model=False).read
