@@ -12,7 +12,7 @@ from apikeyrouter.dialects.gemini.peek import GeminiPeek
 from apikeyrouter.dialects.openai_chat.peek import peek_media
 from apikeyrouter.dialects.openai_responses.events import read_told
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek
-from apikeyrouter.dialects.streams.sse import EventParser
+from apikeyrouter.dialects.streams.sse import EventParser, data_of_events
 from apikeyrouter.dialects.streams.unpacking import (
     READABLE_CODINGS,
     readable_of,
@@ -65,7 +65,11 @@ from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make
 from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
 from apikeyrouter.request.exchange import Answer
+from apikeyrouter.request.forwarding import forward_by
 from apikeyrouter.request.metered_stream import MeteredStream
+from apikeyrouter.request.sockets.opening import MeteredSocket, connect_by
+from apikeyrouter.request.sockets.pool import STREAM as SOCKET_BODY_BEGINS
+from apikeyrouter.request.sockets.pool import SocketPool
 
 __all__ = [
     "ADMIN_APIS",
@@ -77,6 +81,7 @@ __all__ = [
     "OPENAI_CHAT",
     "RAW",
     "READABLE_CODINGS",
+    "SOCKET_BODY_BEGINS",
     "UNTRUSTED",
     "AdminReports",
     "Answer",
@@ -94,6 +99,7 @@ __all__ = [
     "Layout",
     "LedgerAccount",
     "MemoryObjectRegister",
+    "MeteredSocket",
     "MeteredStream",
     "ModelLists",
     "ObjectRegister",
@@ -102,13 +108,16 @@ __all__ = [
     "Owner",
     "Peek",
     "ResponsesPeek",
+    "SocketPool",
     "StateStore",
     "StateStoreError",
     "ToldError",
     "WireRequest",
     "bare",
     "card_of",
+    "connect_by",
     "custom_adapter",
+    "data_of_events",
     "demand_for",
     "dialect_of",
     "estimate_tokens",
@@ -116,6 +125,7 @@ __all__ = [
     "explain",
     "for_failure",
     "for_no_key",
+    "forward_by",
     "gemini_names",
     "instant",
     "is_clients_fault",

@@ -19,7 +19,14 @@ from apikeyrouter_proxy.composition import (
     refuse_unsupported,
     register_all,
 )
-from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Scope, Send, ShutdownState
+from apikeyrouter_proxy.dataplane.asgi import (
+    Message,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    ShutdownState,
+)
 from apikeyrouter_proxy.dataplane.auth import ClientRegister
 from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
 from apikeyrouter_proxy.dataplane.dispatch import Dispatcher
@@ -74,9 +81,11 @@ class ProxyApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         kind = scope["type"]
-        if kind != "http":
-            await (self._lifespan(receive, send) if kind == "lifespan" else _refuse_socket(send))
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
             return
+        if kind == "websocket":
+            send = _refusing_upgrades(send)
         request = Request(scope)
         try:
             await self._dispatcher.endpoint_for(request)(request, receive, send)
@@ -138,9 +147,15 @@ class ProxyApp:
         return (self.router.open_account(f"client '{client.name}'", client.limits),)
 
 
-async def _refuse_socket(send: Send) -> None:
-    """Close a WebSocket before it is accepted; servers answer 403 for that."""
-    await send({"type": "websocket.close", "code": 1000})
+def _refusing_upgrades(send: Send) -> Send:
+    """Return what sends an answer in place of a WebSocket; all else passes."""
+
+    async def answer(message: Message) -> None:
+        if message["type"].startswith("http."):
+            message = {**message, "type": f"websocket.{message['type']}"}
+        await send(message)
+
+    return answer
 
 
 def refuse_exposed(config: RouterConfig) -> None:

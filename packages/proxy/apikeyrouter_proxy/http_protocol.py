@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from apikeyrouter.service import OPENAI_CHAT
-from apikeyrouter_proxy.dataplane.asgi import ABORT, Message, new_id
+from apikeyrouter_proxy.dataplane.asgi import ABORT, SOCKET_PATHS, Message, new_id
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
 from apikeyrouter_proxy.gathering_transport import GatheringTransport
 from apikeyrouter_proxy.middleware.security_headers import HeaderList
@@ -94,8 +94,9 @@ class FrontProtocol(HttpToolsProtocol):
             return
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         super().on_headers_complete()
-        # uvicorn has made it and lets nobody choose its class; nothing of it has run yet.
-        self.cycle.__class__ = AnswerCycle
+        if self.cycle is not None:
+            # uvicorn has made it and lets nobody choose its class; nothing of it has run yet.
+            self.cycle.__class__ = AnswerCycle
 
     def on_body(self, body: bytes) -> None:
         """Take some of a body."""
@@ -126,6 +127,8 @@ class FrontProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             if self._is_offer_declined:
                 self._serve_without_offer(data[offer.args[0] :])
+            elif self._should_upgrade():
+                self.handle_websocket_upgrade()
         except httptools.HttpParserError:
             if not self._is_refused:
                 # The parser may reach the end of what is too large before it is looked at.
@@ -146,6 +149,15 @@ class FrontProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._feed(b"\r\n".join((*lines, b"", rest)))
+
+    def _should_upgrade(self) -> bool:
+        """Tell whether a WebSocket may be had for what is asked, and is asked for as it should."""
+        if not super()._should_upgrade() or self.url.partition(b"?")[0] not in SOCKET_PATHS:
+            return False
+        is_idle = self.cycle is None or self.cycle.response_complete
+        named = dict(self.headers)
+        is_sound = named.get(b"sec-websocket-version") == b"13" and b"sec-websocket-key" in named
+        return is_idle and is_sound and self.parser.get_method() == b"GET"
 
     def _offers_websocket(self) -> bool:
         return any(name == b"upgrade" and b"websocket" in value.lower()

@@ -20,6 +20,8 @@ _NOT_TO_PROVIDERS = frozenset(
         b"host", b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key", b"cookie",
         b"content-length", b"expect", b"forwarded", b"x-forwarded-for",
         b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"openai-organization",
+        b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
         b"openai-project", b"x-request-timeout", b"x-provider", b"x-request-id",
         b"origin", b"referer",
     }

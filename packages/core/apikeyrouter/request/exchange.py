@@ -5,7 +5,7 @@ goes on; after it the stream itself has to tell.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of
@@ -22,7 +22,10 @@ from apikeyrouter.request.acceptance import Answer, Arrival, accept, without_cod
 from apikeyrouter.request.deadline import Deadline
 from apikeyrouter.request.rewording import is_to_be_reworded
 
-__all__ = ["Answer", "exchange"]
+__all__ = ["Answer", "Sender", "exchange"]
+
+#: Sends the request of an attempt; the caller closes the answer.
+Sender = Callable[[Attempt, WireAdapter, WireRequest], Awaitable[WireResponse]]
 
 #: What is shorter is no secret that a body could repeat by more than chance.
 _SHORTEST_SECRET = 6
@@ -38,6 +41,7 @@ async def exchange(
     deadline: float,
     withhold_usage: bool = False,
     translations: Translations | None = None,
+    send: Sender | None = None,
 ) -> Answer | None:
     """Make one call; the attempt has ended unless the answer streams.
 
@@ -47,11 +51,12 @@ async def exchange(
         deadline: The loop's time at which the call is given up.
         withhold_usage: Keep back the usage event that we asked for ourselves.
         translations: Of this request, where a provider speaks another dialect.
+        send: Sends otherwise than by a request over HTTP.
 
     Returns:
         The answer, or `None` when none came.
     """
-    adapter = attempt.provider.wire
+    adapter, send = attempt.provider.wire, send or _send
     limit = Deadline(_given_up_at(attempt, deadline))
     request: WireRequest | None = None
     translation: Translation | None = None
@@ -60,14 +65,14 @@ async def exchange(
         request, translation = _outgoing(attempt, request_for, translations)
         assert adapter is not None  # noqa: S101 - no other has requests built for it
         with limit:
-            response = await adapter.send(request, attempt.slot.secret)
+            response = await send(attempt, adapter, request)
             while _may_be_misunderstood(attempt, adapter, response):
                 if not await is_to_be_reworded(attempt, adapter, request, response):
                     break
                 response.close()
                 withhold_usage = withhold_usage and not request.asks_usage
                 request, translation = _outgoing(attempt, request_for, translations)
-                response = await adapter.send(request, attempt.slot.secret)
+                response = await send(attempt, adapter, request)
             if 200 <= response.status < 300:
                 endpoint = request.endpoint
                 arrival = Arrival(
@@ -88,6 +93,10 @@ async def exchange(
             attempt.cancel(sent=request is not None)
         if response is not None and not attempt.is_streaming:
             response.close()
+
+
+async def _send(attempt: Attempt, adapter: WireAdapter, request: WireRequest) -> WireResponse:
+    return await adapter.send(request, attempt.slot.secret)
 
 
 def _given_up_at(attempt: Attempt, deadline: float) -> float:

@@ -6,7 +6,7 @@ from apikeyrouter.dialects.translation import Translations
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.request.attempt_loop import AttemptLoop
-from apikeyrouter.request.exchange import Answer, exchange
+from apikeyrouter.request.exchange import Answer, Sender, exchange
 
 
 async def forward_by(
@@ -15,6 +15,7 @@ async def forward_by(
     withhold_usage: Callable[[Attempt], bool] | None,
     *,
     lenient: bool,
+    send: Sender | None = None,
 ) -> Answer:
     """Make attempts until one is answered; else return the last provider's refusal.
 
@@ -22,6 +23,7 @@ async def forward_by(
         request_for: Builds the outgoing request for the key and model of an attempt.
         withhold_usage: Tells whether the usage event was our own wish.
         lenient: Leave out what another dialect cannot carry, rather than refuse.
+        send: Sends otherwise than by a request over HTTP.
     """
     deadline = attempts.loop_deadline()
     answer: Answer | None = None
@@ -32,7 +34,7 @@ async def forward_by(
                 attempt, request_for,
                 deadline=deadline,
                 withhold_usage=withhold_usage is not None and withhold_usage(attempt),
-                translations=translations,
+                translations=translations, send=send,
             )  # fmt: skip
             if answer is not None and (answer.failure is None or not attempt.tries_next):
                 return answer

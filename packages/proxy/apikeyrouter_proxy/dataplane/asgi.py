@@ -16,6 +16,9 @@ Send = Callable[[Message], Awaitable[None]]
 #: Key of the function among a scope's extensions that cuts the connection off.
 ABORT = "apikeyrouter.abort"
 _LONGEST_ID = 128
+#: The method that a wish for a WebSocket counts as, and the paths at which one may be had.
+SOCKET = "WEBSOCKET"
+SOCKET_PATHS = frozenset({b"/v1/responses", b"/v1/realtime"})
 _NO_PARAMS: Mapping[str, str] = {}
 #: For names of requests: nothing is protected by them.
 _random = random.Random()  # noqa: S311
@@ -41,7 +44,7 @@ class Request:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.method: str = scope["method"]
+        self.method: str = scope.get("method", SOCKET)
         self.path: str = scope["path"]
         self.params: Mapping[str, str] = _NO_PARAMS
         self.headers: dict[bytes, bytes] = dict(scope["headers"])

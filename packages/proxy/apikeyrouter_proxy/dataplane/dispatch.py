@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from apikeyrouter.service import DIALECTS, OPENAI_CHAT, Dialect, is_loopback
-from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
+from apikeyrouter_proxy.dataplane.asgi import SOCKET, Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import is_exposed
 from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, ErrorAnswer, refusal
 from apikeyrouter_proxy.dataplane.front_doors.catalogue import dialect_below
@@ -81,7 +81,8 @@ class Dispatcher:
         return guard.refusal_of(request.headers) if _is_loopback(server[0]) else None
 
     def _uncommon_endpoint_for(self, request: Request) -> Endpoint:
-        if request.headers.get(b"upgrade", b"").lower() == b"websocket":
+        is_upgrade = request.headers.get(b"upgrade", b"").lower() == b"websocket"
+        if is_upgrade and request.method != SOCKET:
             return self._refusing(request, _NO_WEBSOCKET)
         match = self._routes.find(request, request.path) if "//" not in request.path else None
         if match is None:
@@ -92,6 +93,9 @@ class Dispatcher:
             request.speak(_dialect_named(match.route.dialect))
             return match.route.endpoint
         methods = self._routes.methods_of(request, request.path)
+        if methods == (SOCKET,):
+            return self._refusing(request, _SOCKET_ALONE)
+        methods = tuple(method for method in methods if method != SOCKET)
         if request.method == "OPTIONS" and methods:
             return self._options(request, methods)
         if methods:
@@ -189,6 +193,10 @@ _NO_WEBSOCKET = refusal(
     code="upgrade_required",
 )
 _NO_WEBSOCKET.headers = [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade, close")]
+_SOCKET_ALONE = refusal(
+    426, "this is served over a WebSocket alone: ask for an upgrade", code="upgrade_required"
+)
+_SOCKET_ALONE.headers = [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
 _NOT_NAMED = refusal(
     403, "CORS_ORIGINS does not name the origin of this page", code="foreign_origin"
 )

@@ -11,7 +11,13 @@ from enum import Enum
 from typing import Any
 
 from apikeyrouter.domain.failures.failure import Failure
-from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
+from apikeyrouter.domain.interfaces.wire import (
+    Headers,
+    UpgradeRefusedError,
+    WireRequest,
+    WireResponse,
+    WireSocket,
+)
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.api_key import APIKey
@@ -186,6 +192,24 @@ class WireAdapter(ProviderAdapter):
         Raises:
             Exception: No answer came; `classify_exception` says what that means.
         """
+
+    @property
+    def takes_sockets(self) -> bool:
+        """Whether a WebSocket is worth trying."""
+        return False
+
+    def note_no_sockets(self) -> None:
+        """Remember for a while that it takes none."""
+
+    async def connect(self, request: WireRequest, secret: str) -> WireSocket:
+        """Open a WebSocket at the path of *request*; the caller closes it.
+
+        Raises:
+            UpgradeRefusedError: It was answered, but not opened.
+            Exception: No answer came; `classify_exception` says what that means.
+        """
+        del request, secret
+        raise UpgradeRefusedError(404, {})
 
     @abstractmethod
     def classify(self, status: int, headers: Headers, body: bytes, now: float) -> Failure:

@@ -1,6 +1,7 @@
 """Bytes as they come and go: what travels between a caller and a provider."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -47,3 +48,29 @@ class WireResponse(msgspec.Struct, eq=False):
     close: Callable[[], None]
     raw_headers: tuple[tuple[bytes, bytes], ...] = ()
     content_type: str = ""
+
+
+class WireSocket(Protocol):
+    """A WebSocket to a provider."""
+
+    async def send(self, text: str) -> None:
+        """Send a message.
+
+        Raises:
+            ConnectionError: It is closed.
+        """
+
+    async def receive(self) -> bytes | None:
+        """Return the next message; `None` once it is closed. It may be interrupted."""
+
+    async def close(self) -> None:
+        """Close it; closing twice is nothing."""
+
+
+class UpgradeRefusedError(Exception):
+    """A provider answered the wish for a WebSocket otherwise; what it said besides is not read."""
+
+    def __init__(self, status: int, headers: Headers) -> None:
+        super().__init__(f"the upgrade was refused with status {status}")
+        self.status = status
+        self.headers = headers

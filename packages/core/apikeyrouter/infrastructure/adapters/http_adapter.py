@@ -16,7 +16,7 @@ from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of, serving_of
 from apikeyrouter.dialects.json_values import decoded
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, Serving, WireAdapter
-from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse
+from apikeyrouter.domain.interfaces.wire import Headers, WireRequest, WireResponse, WireSocket
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import ObservedLimit
 from apikeyrouter.domain.models.health_state import HealthState, HealthStatus
@@ -47,6 +47,8 @@ _REDIRECTS = (307, 308)
 _MOST_REDIRECTS = 3
 _MOST_TELLING_NONE = 64
 _LONGEST_LOCATION = 200
+#: Who takes no WebSockets is not asked for one again within this.
+_NO_SOCKETS_S = 600.0
 _F = FailureClass
 _E = ErrorCategory
 #: What callers of the library are told, and whether asking again later can help.
@@ -179,6 +181,7 @@ class HttpAdapter(WireAdapter):
         self.told_groups: Mapping[str, str] = {}
         #: Models whose streams refused to tell usage.
         self._telling_none: set[str] = set()
+        self._no_sockets_until = 0.0
         self._transport = transport or Transport(connection)
         self._owns_transport = transport is None
 
@@ -213,6 +216,22 @@ class HttpAdapter(WireAdapter):
             url = moved
         return await self._transport.request(request.method, url, headers, request.body)
 
+    @property
+    def takes_sockets(self) -> bool:
+        """Whether a WebSocket is worth trying: it has not refused one for what it is lately."""
+        return time.monotonic() >= self._no_sockets_until
+
+    def note_no_sockets(self) -> None:
+        """Remember for a while that it takes none."""
+        self._no_sockets_until = time.monotonic() + _NO_SOCKETS_S
+
+    async def connect(self, request: WireRequest, secret: str) -> WireSocket:
+        """Open a WebSocket with *secret* as its credential; the caller closes it."""
+        place = self._places.get(dialect_of(request.endpoint).name, self._place)
+        url = self._url_of(request) if place is self._place else place.url_of(request)
+        headers = {**request.headers, **self._headers, place.header: place.prefix + secret}
+        return await self._transport.connect(url, headers)
+
     def serving(self, endpoint: str) -> Serving:
         """Say how requests for *endpoint* are served."""
         known = self._serving.get(endpoint)
@@ -233,8 +252,6 @@ class HttpAdapter(WireAdapter):
 
     def is_trying(self, endpoint: str) -> bool:
         """Tell whether nobody knows yet if it speaks the dialect of *endpoint*."""
-        if not self._tried_dialects:
-            return False
         dialect = dialect_of(endpoint)
         return endpoint == dialect.endpoint and dialect.name in self._tried_dialects
 

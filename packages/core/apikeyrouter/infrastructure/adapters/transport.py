@@ -21,7 +21,7 @@ from aiohttp.connector import Connection
 from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
-from apikeyrouter.domain.interfaces.wire import WireResponse
+from apikeyrouter.domain.interfaces.wire import UpgradeRefusedError, WireResponse, WireSocket
 from apikeyrouter.infrastructure.adapters.connection_options import (
     ConnectionOptions,
     ProxyChoice,
@@ -50,6 +50,8 @@ _LONGEST_HEADER_BYTES = 2**16
 _LARGE_BODY_BYTES = 2**20
 #: URLs that something is kept of.
 _URLS_KEPT = 1024
+#: A longer message closes its WebSocket.
+_LONGEST_MESSAGE_BYTES = 2**26
 #: How a connection ends that the other side has closed, before or while it is written to.
 _DROPPED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 #: Whether the last connection of this task had been used before.
@@ -111,6 +113,27 @@ class Transport:
             raw_headers=response.raw_headers,
             content_type=response.headers.get(CONTENT_TYPE, ""),
         )
+
+    async def connect(self, url: str, headers: Mapping[str, str]) -> WireSocket:
+        """Open a WebSocket.
+
+        Raises:
+            UpgradeRefusedError: It was answered, but not opened.
+            aiohttp.ClientError, OSError, TimeoutError: No answer came.
+        """
+        session = self._session
+        if session is None or self._loop is not asyncio.get_running_loop():
+            session = await self._open()
+        proxy = self._proxies.for_url(_url(url)) if self._proxies else None
+        try:
+            socket = await session.ws_connect(
+                _url(url), headers=headers, max_msg_size=_LONGEST_MESSAGE_BYTES, autoclose=True,
+                proxy=proxy.url if proxy else None,
+                proxy_headers=proxy.headers if proxy else None,
+            )  # fmt: skip
+        except aiohttp.WSServerHandshakeError as error:
+            raise UpgradeRefusedError(error.status, error.headers or {}) from None
+        return _Socket(socket)
 
     async def close(self) -> None:
         """Close all connections; answers that are still being read break off."""
@@ -182,6 +205,32 @@ class Transport:
             max_line_size=_LONGEST_HEADER_BYTES,
             max_field_size=_LONGEST_HEADER_BYTES,
         )
+
+
+class _Socket(WireSocket):
+    """A WebSocket of the client library."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        """Send a message."""
+        await self._socket.send_str(text)
+
+    async def receive(self) -> bytes | None:
+        """Return the next message; `None` once it is closed."""
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            text: str = message.data
+            return text.encode()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        return None
+
+    async def close(self) -> None:
+        """Close it."""
+        await self._socket.close()
 
 
 class _Connector(aiohttp.TCPConnector):

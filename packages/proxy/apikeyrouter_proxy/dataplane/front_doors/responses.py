@@ -1,9 +1,12 @@
-"""OpenAI's responses."""
+"""OpenAI's responses, and what else is served over WebSockets."""
 
+from apikeyrouter_proxy.dataplane.asgi import SOCKET
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
 from apikeyrouter_proxy.dataplane.objects.forwarder import ObjectForwarder
 from apikeyrouter_proxy.dataplane.responses.create import ResponsesForwarder
+from apikeyrouter_proxy.dataplane.sockets.realtime import RealtimeSocket
+from apikeyrouter_proxy.dataplane.sockets.responses import ResponsesSocket
 
 _DIALECT = "openai-responses"
 #: Endpoints with a model in their JSON.
@@ -22,5 +25,7 @@ def routes(parts: ServiceParts) -> list[Route]:
     stored = parts.forwarder(_STORED, kind=ObjectForwarder)
     return [
         *made,
+        Route((SOCKET,), "/v1/responses", ResponsesSocket(parts), _DIALECT),
+        Route((SOCKET,), "/v1/realtime", RealtimeSocket(parts)),
         Route((*READ, "POST", "DELETE"), "/v1/responses/{rest...}", stored, _DIALECT),
     ]
