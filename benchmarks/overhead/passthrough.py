@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 
-TARGET = os.environ.get("TARGET", "http://127.0.0.1:1/v1/chat/completions")
+TARGET = os.environ.get("TARGET", "http://127.0.0.1:1")
 HEADERS = {"authorization": "Bearer sk-up", "content-type": "application/json"}
 _session: aiohttp.ClientSession | None = None
 
@@ -26,7 +26,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
-    async with _session.post(TARGET, data=body, headers=HEADERS) as answer:
+    query = scope["query_string"].decode()
+    url = TARGET + scope["path"] + (f"?{query}" if query else "")
+    async with _session.post(url, data=body, headers=HEADERS) as answer:
         head = [(name.lower(), value) for name, value in answer.raw_headers]
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             head = [pair for pair in head if pair[0] != b"transfer-encoding"]

@@ -1,23 +1,10 @@
-"""A provider that answers at once with fixed bytes, in the way of OpenAI."""
+"""A provider that answers at once with fixed bytes, in whatever dialect it is asked."""
 
 import asyncio
 from typing import Any
 
-PLAIN = (
-    b'{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"m","choices":'
-    b'[{"index":0,"message":{"role":"assistant","content":"Hello there, how can I help?"},'
-    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":20,"completion_tokens":8,'
-    b'"total_tokens":28}}'
-)
-EVENT = (
-    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"m",'
-    b'"choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
-)
-LAST = (
-    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"m",'
-    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-)
-EVENTS = 200
+from dialects import EVENTS, answered_at
+
 #: Long enough that a proxy reads each event by itself.
 GAP_S = 0.004
 LIMITS = [
@@ -33,18 +20,26 @@ LIMITS = [
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         return
+    if scope["method"] != "POST":
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
     message = await receive()
     body = message.get("body", b"")
-    if b'"stream"' not in body:
+    spoken = answered_at(scope["path"])
+    if b'"stream":true' not in body and "stream" not in scope["path"]:
         headers = [(b"content-type", b"application/json"), *LIMITS]
-        headers.append((b"content-length", b"%d" % len(PLAIN)))
+        headers.append((b"content-length", b"%d" % len(spoken.plain)))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": PLAIN})
+        await send({"type": "http.response.body", "body": spoken.plain})
         return
+    first, event, last = spoken.stream
     headers = [(b"content-type", b"text/event-stream"), *LIMITS]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if first:
+        await send({"type": "http.response.body", "body": first, "more_body": True})
     for _ in range(EVENTS):
-        await send({"type": "http.response.body", "body": EVENT, "more_body": True})
+        await send({"type": "http.response.body", "body": event, "more_body": True})
         await asyncio.sleep(GAP_S)
-    await send({"type": "http.response.body", "body": LAST, "more_body": True})
+    await send({"type": "http.response.body", "body": last, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
