@@ -207,6 +207,41 @@ SAMPLES = OF_ACCOUNTS | {
         F.BAD_REQUEST, "openai", 400,
         openai("Invalid value: 'Incorrect API key provided'.", "invalid_request_error"),
     ),
+    "nvidia, of another account": (
+        F.MODEL_UNAVAILABLE, "generic", 404,
+        {"status": 404, "title": "Not Found",
+         "detail": "Function '0f1e-2d': Not found for account 'acc-1'"},
+    ),
+    "qwen, tokens of a minute": (
+        F.RATE_LIMITED, "qwen", 429,
+        openai("You exceeded your current quota, please check your plan and billing details.",
+                "insufficient_quota", "insufficient_quota"),
+    ),
+    "qwen, too fast": (
+        F.SLOW_DOWN, "qwen", 429,
+        openai("Request rate increased too quickly.", "limit_burst_rate", "limit_burst_rate"),
+    ),
+    "qwen, overdue": (
+        F.QUOTA_BILLING, "qwen", 400,
+        openai("Access denied, please make sure your account is in good standing.", "Arrearage",
+                "Arrearage"),
+    ),
+    "qwen, content": (
+        F.CONTENT_FILTER, "qwen", 400,
+        openai("Input data may contain inappropriate content.", "data_inspection_failed",
+                "data_inspection_failed"),
+    ),
+    "moonshot, balance": (
+        F.QUOTA_BILLING, "generic", 429, openai("Recharge.", "exceeded_current_quota_error"),
+    ),
+    "moonshot, busy": (
+        F.OVERLOADED, "generic", 429,
+        openai("The engine is currently overloaded.", "engine_overloaded_error"),
+    ),
+    "zai, balance": (
+        F.QUOTA_BILLING, "generic", 429,
+        openai("Insufficient balance or no resource package. Please recharge.", code="1113"),
+    ),
     "request timeout": (F.CONFLICT, "openai", 408, b""),
     "conflict": (F.CONFLICT, "anthropic", 409, anthropic("Again", "conflict_error")),
     "too early": (F.CONFLICT, "openai", 425, b""),

@@ -150,6 +150,8 @@ DIALECTS: Mapping[str, tuple[Row, ...]] = {
     ),
     # Of which nothing is known: every usual name, also behind another gateway.
     "generic": (*_GENERIC, *(_behind_gateway(row) for row in _GENERIC)),
+    # Known by what it means by its codes.
+    "qwen": _GENERIC,
     # Those that tell nothing in headers.
     "bedrock": (),
     "deepseek": (),

@@ -103,7 +103,7 @@ MAKERS: Mapping[str, ProviderRow] = {
     ),
     # Of the international edition; other regions have other hosts with the same paths.
     "qwen": ProviderRow(
-        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", dialect="generic",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", dialect="qwen",
         admission=ACTUAL, models=("qwen*", "qwq*", "qvq*", "text-embedding-v*"),
         dialects=(CHAT, RESPONSES, ANTHROPIC),
         layout=Layout(surfaces={ANTHROPIC: Surface("../../apps/anthropic")}),

@@ -166,7 +166,7 @@ def _class_of(
 ) -> FailureClass:
     codes, words = (*error.codes, *_exception_name(headers)), _words_of(error)
     failed = (
-        class_by_code(codes, status)
+        class_by_code(codes, status, dialect, kind)
         or class_by_words(words, status)
         or class_by_vague_code(codes, status)
         or class_by_status(status, dialect, kind)

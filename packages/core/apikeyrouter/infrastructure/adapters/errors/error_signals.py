@@ -30,6 +30,9 @@ BY_CODE: Mapping[str, FailureClass] = {
     "linked_organization_billing_unavailable": _F.QUOTA_BILLING,
     "spend_limit_exceeded": _F.QUOTA_BILLING,
     "openrouter_credits": _F.QUOTA_BILLING,
+    "exceeded_current_quota_error": _F.QUOTA_BILLING,
+    "arrearage": _F.QUOTA_BILLING,
+    "allocationquota.freetieronly": _F.QUOTA_BILLING,
     "payment_required": _F.QUOTA_BILLING,
     "openrouter_in_flight_budget": _F.IN_FLIGHT_BUDGET,
     "openrouter_key_limit": _F.KEY_BUDGET,
@@ -62,6 +65,7 @@ BY_CODE: Mapping[str, FailureClass] = {
     # The provider.
     "server_is_overloaded": _F.OVERLOADED,
     "overloaded_error": _F.OVERLOADED,
+    "engine_overloaded_error": _F.OVERLOADED,
     "provider_overloaded": _F.OVERLOADED,
     "provider_unavailable": _F.OVERLOADED,
     "modelnotreadyexception": _F.OVERLOADED,
@@ -70,6 +74,8 @@ BY_CODE: Mapping[str, FailureClass] = {
     # The pace of an account that grew too fast, or its share of a busy model.
     "slow_down": _F.SLOW_DOWN,
     "ramp_limit_exceeded": _F.SLOW_DOWN,
+    "limit_burst_rate": _F.SLOW_DOWN,
+    "throttling.burstrate": _F.SLOW_DOWN,
     "dynamic_request_limited": _F.SLOW_DOWN,
     "dynamic_token_limited": _F.SLOW_DOWN,
     "service_tier_capacity_exceeded": _F.SLOW_DOWN,
@@ -81,6 +87,8 @@ BY_CODE: Mapping[str, FailureClass] = {
     "content_policy_violation": _F.CONTENT_FILTER,
     "content_filter": _F.CONTENT_FILTER,
     "moderation_blocked": _F.CONTENT_FILTER,
+    "data_inspection_failed": _F.CONTENT_FILTER,
+    "datainspectionfailed": _F.CONTENT_FILTER,
     "responsibleaipolicyviolation": _F.CONTENT_FILTER,
     "refusal": _F.CONTENT_FILTER,
     "bio_policy": _F.CONTENT_FILTER,
@@ -94,6 +102,12 @@ BY_CODE: Mapping[str, FailureClass] = {
     "precondition_failed": _F.BAD_REQUEST,
     "data_residency_mismatch": _F.BAD_REQUEST,
     "validationexception": _F.BAD_REQUEST,
+}
+#: Where one provider means something else by a code.
+_BY_DIALECT_AND_CODE: Mapping[tuple[str, str], FailureClass] = {
+    # The tokens of a minute: an empty account has a code of its own.
+    ("qwen", "insufficient_quota"): _F.RATE_LIMITED,
+    ("qwen", "throttling.allocationquota"): _F.RATE_LIMITED,
 }
 #: Beginnings of codes that come in families.
 _BY_PREFIX: Mapping[str, FailureClass] = {"image_": _F.BAD_REQUEST}
@@ -166,7 +180,7 @@ BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tup
          r"|(?:do not|don.t) have access to|must be verified to use the model|invalid service_tier"
          r"|no endpoints found for|not a valid model|(?:invalid|unknown|no such) model"
          r"|model not exist|unable to access (?:non-serverless )?model"
-         r"|not a chat model|not allowed to generate embeddings|^model: ",
+         r"|not a chat model|not allowed to generate embeddings|^model: |not found for account",
          _F.MODEL_UNAVAILABLE, (400, 403, 404)),
         (r"prompt is too long|maximum context length|input token count.{0,60}exceeds",
          _F.CONTEXT_LENGTH, (400, 413, 422)),
@@ -174,7 +188,7 @@ BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tup
          _F.CONTENT_FILTER, (400, 403)),
         (r"unable to process your request|experiencing high demand|overloaded"
          r"|resource unavailable|flex capacity", _F.OVERLOADED, (429, 498, *_FIVES)),
-        (r"usage increase rate", _F.SLOW_DOWN, (429,)),
+        (r"usage increase rate|rate increased too quickly", _F.SLOW_DOWN, (429,)),
         (r"free-models-per-min", _F.RATE_LIMITED, (429,)),
         (r"\bper[ -](?:day|month)\b|\((?:[RT]P|AS)D\)|PerDay", _F.RATE_LIMITED_DAY, (429,)),
     )
@@ -254,11 +268,20 @@ NATURAL_STATUS: Mapping[FailureClass, int] = {
 }
 
 
-def class_by_code(codes: tuple[str, ...], status: int | None) -> FailureClass | None:
-    """Return what the first decisive one of *codes* means; `None` if none is known."""
+def class_by_code(
+    codes: tuple[str, ...], status: int | None, *dialects: str
+) -> FailureClass | None:
+    """Return what the first decisive one of *codes* means; `None` if none is known.
+
+    Args:
+        dialects: The first that has its own idea of a code is believed.
+    """
     for code in codes:
-        kind = BY_CODE.get(code) or next(
-            (kind for prefix, kind in _BY_PREFIX.items() if code.startswith(prefix)), None
+        own = (_BY_DIALECT_AND_CODE.get((dialect, code)) for dialect in dialects)
+        kind = (
+            next(filter(None, own), None)
+            or BY_CODE.get(code)
+            or next((kind for prefix, kind in _BY_PREFIX.items() if code.startswith(prefix)), None)
         )
         if kind is not None and _is_plausible(kind, status):
             return kind
