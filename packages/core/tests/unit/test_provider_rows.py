@@ -7,19 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import web
+from any_provider import CHAT, CONTENT, RESPONSES, AnyProvider, any_provider
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, Demand
 from apikeyrouter.dialects.catalogue import DIALECTS
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.interfaces.wire import WireRequest
-from apikeyrouter.infrastructure.adapters.clouds.azure_adapter import AzureAdapter
-from apikeyrouter.infrastructure.adapters.http_adapter import HttpAdapter
-from apikeyrouter.infrastructure.adapters.provider_catalogue import (
-    CATALOGUE,
-    custom_adapter,
-    make_adapter,
-)
+from apikeyrouter.infrastructure.adapters.provider_catalogue import CATALOGUE, make_adapter
 
 pytestmark = pytest.mark.unit
 
@@ -30,8 +24,6 @@ PATHS = {
     "openai": "chat/completions", "openai-responses": "responses", "anthropic": "v1/messages",
     "gemini": "v1beta/models/m:generateContent",
 }  # fmt: skip
-CHAT, RESPONSES, MESSAGES = "chat/completions", "responses", "messages"
-CONTENT = "generateContent"
 #: Row -> dialect -> path at the provider, as its documents have it.
 WHERE: dict[str, dict[str, str]] = {
     "openai": {"openai": f"/v1/{CHAT}", "openai-responses": f"/v1/{RESPONSES}"},
@@ -124,72 +116,12 @@ PROBES = {
 ROUTES = [
     (name, dialect) for name, places in WHERE.items() for dialect, where in places.items() if where
 ]
-BODIES: dict[str, dict[str, Any]] = {
-    CHAT: {
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
-        ],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-    },
-    RESPONSES: {
-        "id": "r", "object": "response", "status": "completed", "output": [],
-        "usage": {"input_tokens": 3, "output_tokens": 1},
-    },
-    MESSAGES: {
-        "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}],
-        "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 1},
-    },
-    CONTENT: {
-        "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
-        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1},
-    },
-}  # fmt: skip
-STREAMS = {
-    CHAT: b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
-    b"data: [DONE]\n\n",
-    RESPONSES: b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
-    b'"delta":"hi"}\n\nevent: response.completed\ndata: {"type":"response.completed","response":'
-    b'{"id":"r","status":"completed","usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
-    MESSAGES: b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
-    b'{"type":"text_delta","text":"hi"}}\n\nevent: message_stop\n'
-    b'data: {"type":"message_stop"}\n\n',
-    CONTENT: b'data: {"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}'
-    b"\n\n",
-}
-
-
-class AnyProvider:
-    """Answers as the dialect of the path does, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
-        #: What other paths are answered.
-        self.told: tuple[int, dict[str, Any]] = (200, {"data": []})
-
-    async def answer(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.asked.append((f"{request.method} {request.path_qs}", headers, body))
-        end = next((name for name in BODIES if request.path.endswith(name)), None)
-        if end is None or request.method == "GET":
-            return web.json_response(self.told[1], status=self.told[0])
-        if json.loads(body).get("stream"):
-            return web.Response(body=STREAMS[end], content_type="text/event-stream")
-        return web.json_response(BODIES[end])
 
 
 @pytest.fixture
 async def provider() -> AsyncIterator[AnyProvider]:
-    told, app = AnyProvider(), web.Application()
-    app.router.add_route("*", "/{path:.*}", told.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    told.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield told
-    await runner.cleanup()
+    async with any_provider() as running:
+        yield running
 
 
 def _place_of(name: str, provider: AnyProvider) -> str:
@@ -245,6 +177,16 @@ async def test_dialect_is_spoken_as_it_is_where_the_provider_has_it(
 def test_row_speaks_what_it_lists_and_what_it_has_a_place_for(name: str) -> None:
     row = CATALOGUE[name]
     assert {*row.dialects, *row.layout.surfaces} == set(WHERE[name])
+
+
+@pytest.mark.parametrize("name", [n for n, row in CATALOGUE.items() if "anthropic" in row.dialects])
+def test_messages_are_most_of_what_others_have_of_anthropics(name: str) -> None:
+    adapter = make_adapter(name, base_url="http://10.0.0.1/v1")
+    asked = ("messages", "messages/count_tokens", "messages/batches")
+    had = [endpoint for endpoint in asked if adapter.serving(endpoint) is Serving.NATIVE]
+    counting = ("vllm", "llama-cpp", "vertex-anthropic")
+    most = 3 if name == "anthropic" else 2 if name in counting else 1
+    assert had == list(asked[:most])
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -319,77 +261,3 @@ def test_row_of_an_unknown_address_says_what_it_should_look_like(name: str) -> N
         make_adapter(name)
     assert f"provider '{name}': base_url is missing: it should be like http" in str(raised.value)
     assert CATALOGUE[name].base_url in str(raised.value)
-
-
-# -- Azure ------------------------------------------------------------------------------------
-
-
-def _azure(base_url: str, version: str | None = "2024-10-21") -> HttpAdapter:
-    return custom_adapter("mine", base_url, kind="azure", api_version=version)
-
-
-@pytest.mark.parametrize(
-    ("path", "model", "query", "asked"),
-    [
-        (CHAT, "my dep/4", "", "/openai/deployments/my%20dep%2F4/chat/completions?{}"),
-        ("v1/embeddings", "e", "", "/openai/deployments/e/embeddings?{}"),
-        ("audio/speech", "tts", "a=b", "/openai/deployments/tts/audio/speech?a=b&{}"),
-        ("images/generations", "i", "", "/openai/deployments/i/images/generations?{}"),
-        (RESPONSES, "m", "", "/openai/responses?{}"),
-        ("files", "", "", "/openai/files?{}"),
-    ],
-)
-@pytest.mark.parametrize("below", ["", "/", "/openai", "/openai/", "/openai/v1"])
-async def test_older_paths_of_azure_name_deployment_and_version(
-    provider: AnyProvider, below: str, path: str, model: str, query: str, asked: str
-) -> None:
-    adapter = _azure(provider.url + below)
-    request = WireRequest(path, b"{}", query=query, model=model)
-    answer = await adapter.send(request, SECRET)
-    answer.close()
-    await adapter.close()
-    [(seen, headers, _)] = provider.asked
-    assert seen == "POST " + asked.format("api-version=2024-10-21")
-    assert [f"api-key: {SECRET}"] == list(_credentials_in(headers))
-
-
-async def test_deployment_is_the_model_that_a_key_is_asked_for(provider: AnyProvider) -> None:
-    async with ApiKeyRouter() as router:
-        await router.register_provider("mine", _azure(provider.url), models=("*",))
-        await router.register_key(SECRET, "mine")
-        messages = [{"role": "user", "content": "hello"}]
-        answer = await router.route({"model": "mine/dep-1", "messages": messages})
-        await router.forward(
-            Demand(model="mine/dep-2", request_id="r"), lambda _: WireRequest(CHAT, b"{}")
-        )
-    asked = [asked for asked, _, _ in provider.asked]
-    assert answer.content == "hi"
-    assert asked == [
-        f"POST /openai/deployments/{name}/chat/completions?api-version=2024-10-21"
-        for name in ("dep-1", "dep-2")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("given", "used"),
-    [
-        ("https://r.openai.azure.com", "https://r.openai.azure.com/openai/v1"),
-        ("https://r.openai.azure.com/openai/", "https://r.openai.azure.com/openai/v1"),
-        ("https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com/openai/v1"),
-        ("https://gateway/team/openai/v1", "https://gateway/team/openai/v1"),
-    ],
-)
-def test_address_of_a_resource_may_be_the_resource_alone(given: str, used: str) -> None:
-    assert _azure(given, None).base_url == used
-
-
-def test_both_keys_of_a_resource_are_one_account() -> None:
-    adapter = _azure("https://r.openai.azure.com/", None)
-    assert isinstance(adapter, AzureAdapter)
-    assert adapter.read_account({}) == "r.openai.azure.com"
-    assert _azure("https://gateway/openai/v1", None).read_account({}) == ""
-
-
-def test_only_azure_has_older_paths() -> None:
-    with pytest.raises(ConfigurationError, match="'groq': api_version is for providers of kind az"):
-        make_adapter("groq", api_version="2024-10-21")

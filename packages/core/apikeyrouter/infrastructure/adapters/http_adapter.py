@@ -237,7 +237,9 @@ class HttpAdapter(WireAdapter):
         known = self._serving.get(endpoint)
         if known is None:
             spoken = (*self.dialects, *self._tried_dialects)
-            known = self._serving[endpoint] = serving_of(endpoint, spoken)
+            is_lacking = any(fnmatchcase(endpoint, name) for name in self.layout.lacks)
+            known = Serving.NONE if is_lacking else serving_of(endpoint, spoken)
+            self._serving[endpoint] = known
         return known
 
     def limit_group(self, model: str, endpoint: str) -> str:

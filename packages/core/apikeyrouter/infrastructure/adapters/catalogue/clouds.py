@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.infrastructure.adapters import anthropic_adapter
-from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout, Surface
+from apikeyrouter.infrastructure.adapters.catalogue.layout import (
+    MESSAGES_ALONE,
+    MESSAGES_AND_COUNTS,
+    Layout,
+    Surface,
+)
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import (
     ANTHROPIC,
     CHAT,
@@ -30,7 +35,7 @@ _PROJECT = "https://{location}-aiplatform.googleapis.com/v1/projects/{project}/l
 VERTEX = ProviderRow(
     f"{_PROJECT}/publishers/anthropic", kind="vertex", dialect="none", dialects=(ANTHROPIC,),
     stream_options=False, admission=anthropic_adapter.ADMISSION, models=("claude-*",),
-    layout=Layout(probe=None, models=""),
+    layout=Layout(probe=None, models="", lacks=MESSAGES_AND_COUNTS),
 )  # fmt: skip
 
 CLOUDS: Mapping[str, ProviderRow] = {
@@ -43,7 +48,7 @@ CLOUDS: Mapping[str, ProviderRow] = {
     "bedrock-mantle": ProviderRow(
         "https://bedrock-mantle.{region}.api.aws/v1", dialect="bedrock",
         dialects=(CHAT, RESPONSES, ANTHROPIC),
-        layout=Layout(surfaces={ANTHROPIC: Surface("../anthropic")}),
+        layout=Layout(surfaces={ANTHROPIC: Surface("../anthropic")}, lacks=MESSAGES_ALONE),
     ),
     # Both take an access token, which is good for an hour.
     "vertex": ProviderRow(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import DAY_S
-from apikeyrouter.infrastructure.adapters.catalogue.layout import Layout, Probe
+from apikeyrouter.infrastructure.adapters.catalogue.layout import MESSAGES_ALONE, Layout, Probe
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import (
     ACTUAL,
     ANTHROPIC,
@@ -22,7 +22,7 @@ HOSTS: Mapping[str, ProviderRow] = {
     "together": ProviderRow("https://api.together.ai/v1", dialect="together", admission=ACTUAL),
     "fireworks": ProviderRow(
         "https://api.fireworks.ai/inference/v1", dialect="fireworks", admission=ACTUAL,
-        dialects=(CHAT, RESPONSES, ANTHROPIC),
+        dialects=(CHAT, RESPONSES, ANTHROPIC), layout=Layout(lacks=MESSAGES_ALONE),
     ),
     "cerebras": ProviderRow("https://api.cerebras.ai/v1", dialect="cerebras"),
     "nebius": ProviderRow("https://api.tokenfactory.nebius.com/v1", dialect="generic"),
@@ -41,7 +41,8 @@ HOSTS: Mapping[str, ProviderRow] = {
         calendars={DAY_S: Calendar.DAY_UTC}, dialects=(CHAT, RESPONSES, ANTHROPIC),
         # What costs nothing is limited for the account together, and apart from the rest.
         layout=Layout(
-            probe=Probe("key"), balance="key", admin="openrouter", groups={"*:free": "free"}
+            probe=Probe("key"), balance="key", admin="openrouter", groups={"*:free": "free"},
+            lacks=MESSAGES_ALONE,
         ),
     ),
     # Its list of models is public; what tells whose a token is has another host.
@@ -59,6 +60,6 @@ HOSTS: Mapping[str, ProviderRow] = {
     "vercel": ProviderRow(
         "https://ai-gateway.vercel.sh/v1", dialect="generic", admission=ACTUAL, per_model=False,
         dialects=(CHAT, RESPONSES, ANTHROPIC),
-        layout=Layout(probe=Probe("credits"), balance="credits"),
+        layout=Layout(probe=Probe("credits"), balance="credits", lacks=MESSAGES_ALONE),
     ),
 }  # fmt: skip

@@ -40,6 +40,9 @@ class Probe:
 
 #: What most providers offer: their list of models depends on who asks.
 MODELS = Probe("models")
+#: Who speaks like Anthropic seldom has more of it than messages: counts are estimated here then.
+MESSAGES_ALONE = ("messages/*",)
+MESSAGES_AND_COUNTS = ("messages/batches*",)
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,6 +54,7 @@ class Layout:
         probe: `None` where no call proves a key and costs nothing.
         models: Where the list of models is; empty where there is none.
         balance: Where a key may ask what is left of its money; empty if nowhere.
+        lacks: Patterns of endpoints that it has not, of dialects that it speaks.
         admin: What tells an administrator of accounts and limits, a name of `ADMIN_APIS`.
         groups: Pattern of models -> the group of those that it admits, which share limits.
         api_version: Of paths that name the model and this version, as Azure's older ones do.
@@ -60,6 +64,7 @@ class Layout:
     probe: Probe | None = MODELS
     models: str = "models"
     balance: str = ""
+    lacks: tuple[str, ...] = ()
     admin: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     api_version: str = ""

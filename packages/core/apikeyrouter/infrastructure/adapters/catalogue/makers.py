@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.observation import MONTH_S
 from apikeyrouter.infrastructure.adapters import anthropic_adapter, gemini_adapter, openai_adapter
-from apikeyrouter.infrastructure.adapters.catalogue.layout import MODELS, Layout, Probe, Surface
+from apikeyrouter.infrastructure.adapters.catalogue.layout import (
+    MESSAGES_ALONE,
+    MODELS,
+    Layout,
+    Probe,
+    Surface,
+)
 from apikeyrouter.infrastructure.adapters.catalogue.provider_row import (
     ACTUAL,
     ANTHROPIC,
@@ -62,7 +68,8 @@ MAKERS: Mapping[str, ProviderRow] = {
         "https://api.deepseek.com/v1", dialect="none", admission=ACTUAL, models=("deepseek-*",),
         dialects=(CHAT, ANTHROPIC),
         layout=Layout(
-            surfaces={ANTHROPIC: Surface("../anthropic")}, probe=MODELS, balance="../user/balance"
+            surfaces={ANTHROPIC: Surface("../anthropic")}, probe=MODELS,
+            balance="../user/balance", lacks=MESSAGES_ALONE,
         ),
     ),
     "xai": ProviderRow(
@@ -92,25 +99,30 @@ MAKERS: Mapping[str, ProviderRow] = {
         "https://api.moonshot.ai/v1", dialect="generic", per_model=False,
         models=("kimi-*", "moonshot-*"), dialects=(CHAT, RESPONSES, ANTHROPIC),
         layout=Layout(
-            surfaces={ANTHROPIC: Surface("../anthropic")}, balance="users/me/balance"
+            surfaces={ANTHROPIC: Surface("../anthropic")}, balance="users/me/balance",
+            lacks=MESSAGES_ALONE,
         ),
     ),
     # Limits are calls at once, by model; whether its list needs a key is not documented.
     "zai": ProviderRow(
         "https://api.z.ai/api/paas/v4", dialect="generic", admission=ACTUAL, models=("glm-*",),
         dialects=(CHAT, ANTHROPIC),
-        layout=Layout(surfaces={ANTHROPIC: Surface("../../anthropic")}, probe=None),
+        layout=Layout(
+            surfaces={ANTHROPIC: Surface("../../anthropic")}, probe=None, lacks=MESSAGES_ALONE
+        ),
     ),
     # Of the international edition; other regions have other hosts with the same paths.
     "qwen": ProviderRow(
         "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", dialect="qwen",
         admission=ACTUAL, models=("qwen*", "qwq*", "qvq*", "text-embedding-v*"),
         dialects=(CHAT, RESPONSES, ANTHROPIC),
-        layout=Layout(surfaces={ANTHROPIC: Surface("../../apps/anthropic")}),
+        layout=Layout(
+            surfaces={ANTHROPIC: Surface("../../apps/anthropic")}, lacks=MESSAGES_ALONE
+        ),
     ),
     "minimax": ProviderRow(
         "https://api.minimax.io/v1", dialect="generic", admission=ACTUAL,
         models=("MiniMax-*",), dialects=(CHAT, RESPONSES, ANTHROPIC),
-        layout=Layout(surfaces={ANTHROPIC: Surface("../anthropic")}),
+        layout=Layout(surfaces={ANTHROPIC: Surface("../anthropic")}, lacks=MESSAGES_ALONE),
     ),
 }  # fmt: skip
