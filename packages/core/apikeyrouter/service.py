@@ -31,10 +31,12 @@ from apikeyrouter.domain.object_register import MemoryObjectRegister, ObjectRegi
 from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import EncryptionError, StateStoreError
+from apikeyrouter.gateway.counting import ESTIMATED, estimated_count
 from apikeyrouter.gateway.demands import demand_for
 from apikeyrouter.gateway.headers import request_headers, response_headers
 from apikeyrouter.gateway.model_cards import card_of
 from apikeyrouter.gateway.outgoing import Outgoing
+from apikeyrouter.gateway.queries import without_credentials
 from apikeyrouter.gateway.refusals import (
     ErrorAnswer,
     for_failure,
@@ -76,6 +78,7 @@ __all__ = [
     "CATALOGUE",
     "DIALECTS",
     "DIRECT",
+    "ESTIMATED",
     "KINDS",
     "MOST_OUTPUT_TOKENS",
     "OPENAI_CHAT",
@@ -121,6 +124,7 @@ __all__ = [
     "demand_for",
     "dialect_of",
     "estimate_tokens",
+    "estimated_count",
     "events",
     "explain",
     "for_failure",
@@ -147,4 +151,5 @@ __all__ = [
     "store_at",
     "unpack",
     "unpacker_of",
+    "without_credentials",
 ]

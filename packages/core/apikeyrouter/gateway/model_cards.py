@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from apikeyrouter.dialects.gemini.names import resource
+
 Card = dict[str, object]
 #: Nobody here knows when a model was made; clients need some instant.
 _UNKNOWN_INSTANT = "1970-01-01T00:00:00Z"
@@ -18,8 +20,18 @@ def _anthropic(model: str, owner: str) -> Card:
     }  # fmt: skip
 
 
+def _gemini(model: str, owner: str) -> Card:
+    methods = ["generateContent", "countTokens"]
+    if "embed" in model.lower():
+        methods = ["embedContent", "batchEmbedContents", "countTokens"]
+    return {
+        "name": resource(model), "version": "001", "displayName": model,
+        "description": f"served by {owner}", "supportedGenerationMethods": methods,
+    }  # fmt: skip
+
+
 #: Dialects whose clients read cards of their own.
-_CARDS: dict[str, Callable[[str, str], Card]] = {"anthropic": _anthropic}
+_CARDS: dict[str, Callable[[str, str], Card]] = {"anthropic": _anthropic, "gemini": _gemini}
 
 
 def card_of(dialect: str, model: str, owner: str) -> Card:

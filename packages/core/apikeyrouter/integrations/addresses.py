@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from apikeyrouter.dialects.catalogue import DIALECTS, OPENAI_CHAT, dialect_of
+from apikeyrouter.dialects.catalogue import DIALECTS, GEMINI, OPENAI_CHAT, dialect_of
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Peek
+from apikeyrouter.dialects.gemini import names
+from apikeyrouter.dialects.gemini.peek import GeminiPeek
+from apikeyrouter.gateway.queries import without_credentials
 
 _ANTHROPIC = DIALECTS["anthropic"]
 #: Endpoints with a model in their JSON -> where a provider has them.
@@ -25,6 +28,9 @@ _PATHS = {
     "messages/count_tokens": "v1/messages/count_tokens",
 }
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?")
+#: Google's addresses name the model and what is asked of it.
+_ASKED_OF_MODEL = re.compile(r"(?:.*/)?((?:models|tunedModels)/.+):([A-Za-z]+)")
+_STREAMED = "streamGenerateContent"
 _READING = ("GET", "HEAD")
 
 
@@ -39,6 +45,7 @@ class Target:
         query: What of the address's query goes to providers.
         lists_models: The models are to be shown: all, or the one of that name.
         model: Named by the address; empty if it names none.
+        is_stream: The address asks for a stream.
     """
 
     dialect: Dialect
@@ -47,6 +54,7 @@ class Target:
     query: str = ""
     lists_models: bool = False
     model: str = ""
+    is_stream: bool = False
 
     def peek(self, body: bytes) -> Peek:
         """Read what a decision needs of a request's body.
@@ -55,14 +63,19 @@ class Target:
             BadBodyError: It is none, or the endpoint is none that is served in process.
         """
         try:
-            return self.dialect.peek(body)
+            seen = self.dialect.peek(body)
         except BadBodyError as error:
-            if self.endpoint in _PATHS:
+            if self.endpoint in _PATHS or self.model:
                 raise
             raise BadBodyError(
                 f"'{self.endpoint}' names no model in a JSON body, so no key can be chosen for it; "
                 "ask a provider's own client without the router"
             ) from error
+        if self.model:
+            return GeminiPeek(self.model, self.is_stream, seen.output_cap)
+        if not seen.model:
+            raise BadBodyError("model is missing; name the model you want", "model")
+        return seen
 
 
 def target_of(method: str, path: str, query: str, headers: Mapping[bytes, bytes]) -> Target:
@@ -77,12 +90,27 @@ def target_of(method: str, path: str, query: str, headers: Mapping[bytes, bytes]
             _dialect_by(headers), "models", str,
             lists_models=True, model=unquote(rest[len("models/") :]),
         )  # fmt: skip
+    asked = _ASKED_OF_MODEL.fullmatch(rest)
+    if asked is not None:
+        return _asked_of_model(unquote(asked[1]), asked[2], without_credentials(query))
     dialect = dialect_of(rest)
     if rest not in _PATHS and dialect is OPENAI_CHAT:
         dialect = _dialect_by(headers)
     below = f"v1/{rest}" if dialect is _ANTHROPIC else rest
     where = _PATHS.get(rest, below)
     return Target(dialect, rest, lambda _: where, query)
+
+
+def _asked_of_model(name: str, verb: str, query: str) -> Target:
+    is_stream = verb == _STREAMED
+    is_events = is_stream and "alt=sse" in query.split("&")
+    endpoint = "generateContent" if is_events else verb
+    dialect = dialect_of(endpoint)
+    return Target(
+        dialect if isinstance(dialect, type(GEMINI)) else GEMINI,
+        endpoint, lambda model: names.address("v1beta", model, verb), query,
+        model=names.bare(name), is_stream=is_stream,
+    )  # fmt: skip
 
 
 def _below_version(path: str) -> str:
@@ -98,4 +126,6 @@ def _below_version(path: str) -> str:
 
 def _dialect_by(headers: Mapping[bytes, bytes]) -> Dialect:
     """Return the dialect of a client that asks for what several have, by its headers."""
+    if b"x-goog-api-key" in headers:
+        return GEMINI
     return _ANTHROPIC if b"anthropic-version" in headers else OPENAI_CHAT

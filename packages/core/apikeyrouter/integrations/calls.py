@@ -11,6 +11,7 @@ from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.models.system_error import SystemError
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.errors import NoEligibleKeysError
+from apikeyrouter.gateway.counting import ESTIMATED, estimated_count
 from apikeyrouter.gateway.demands import demand_for
 from apikeyrouter.gateway.headers import request_headers, response_headers
 from apikeyrouter.gateway.outgoing import Outgoing
@@ -149,6 +150,9 @@ class Calls:
             target.endpoint, seen, call.body, headers,
             request_id=name, now=router.now, settings=router.settings,
         )  # fmt: skip
+        estimate = estimated_count(demand, router.routes)
+        if estimate is not None:
+            return Reply(200, [*ESTIMATED, *_own_headers(dialect, name)], estimate)
         _hurry(demand, call.patience_s, router)
         outgoing = Outgoing(
             target.endpoint, _Held(call.body), seen,

@@ -26,7 +26,9 @@ def show_models(router: ApiKeyRouter, target: Target) -> bytes:
     cards = [card_of(dialect, model, owner) for model, owner in owners.items()]
     names = list(owners)
     page: dict[str, object] = {"object": "list", "data": cards}
-    if dialect == "anthropic":
+    if dialect == "gemini":
+        page = {"models": cards}
+    elif dialect == "anthropic":
         ends = {"first_id": names[0], "last_id": names[-1]} if names else {}
         page = {"data": cards, "has_more": False, "first_id": None, "last_id": None, **ends}
     return msgspec.json.encode(page)

@@ -4,6 +4,7 @@ from typing import Any
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.adapters.anthropic_adapter import AnthropicAdapter
+from apikeyrouter.infrastructure.adapters.gemini_adapter import GeminiAdapter
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter_simulator import RunningSimulator
 
@@ -37,6 +38,16 @@ SCENARIO: Any = {
             "scopes": {"one": {"limits": {"rpm": 60000}}},
             "keys": {"c1": {"secret": "sk-ant-1", "scope": "one"}},
         },
+        "google": {
+            "speaks": ["gemini"],
+            "models": ["flash"],
+            "reply": {"tokens": 8},
+            "scopes": {"one": {"limits": {"rpm": 60000}}, "two": {"limits": {"rpm": 60000}}},
+            "keys": {
+                "g1": {"secret": "AQ.sim-1", "scope": "one"},
+                "g2": {"secret": "AQ.sim-2", "scope": "two"},
+            },
+        },
     }
 }
 
@@ -52,6 +63,7 @@ async def router_over(world: RunningSimulator | None, base_url: str = "") -> Api
         "sim": OpenAIAdapter(base_url=world.base_url("sim")),
         "slow": OpenAIAdapter(base_url=world.base_url("slow")),
         "claude": AnthropicAdapter(base_url=f"{world.url}/claude"),
+        "google": GeminiAdapter(base_url=f"{world.url}/google"),
     }
     for name, adapter in adapters.items():
         models = tuple(SCENARIO["providers"][name]["models"])

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from apikeyrouter import Demand
-from apikeyrouter.service import BadBodyError, Outgoing, card_of
+from apikeyrouter.service import ESTIMATED, BadBodyError, Outgoing, card_of, estimated_count
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.forward import Forwarder
@@ -50,10 +50,7 @@ async def answer_root(request: Request, receive: Receive, send: Send) -> None:
 
 
 class TokenCounter(Forwarder):
-    """Forwards what asks for a count; where a model is served by translation, it is estimated.
-
-    Agents ask before they send; nobody but the provider knows better than an estimate.
-    """
+    """Forwards what asks for a count; where a model is served by translation, it is estimated."""
 
     async def _answer(
         self,
@@ -63,13 +60,11 @@ class TokenCounter(Forwarder):
         request: Request,
         send: Send,
     ) -> None:
-        routes, model = self._router.routes, demand.model
-        if routes.serves(model, _COUNT) or not routes.serves(model, _MESSAGES):
+        body = estimated_count(demand, self._router.routes)
+        if body is None:
             await super()._answer(demand, outgoing, client, request, send)
-            return
-        headers = [(b"content-type", b"application/json"), (b"x-token-count", b"estimated")]
-        body = msgspec.json.encode({"input_tokens": demand.input_tokens})
-        await request.answer(send, 200, headers, body)
+        else:
+            await request.answer(send, 200, [*ESTIMATED], body)
 
 
 class AnthropicModels(Info):

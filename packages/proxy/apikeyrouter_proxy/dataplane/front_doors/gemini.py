@@ -4,9 +4,16 @@ A client's key may stand there too, as `key`; it is neither logged nor sent on.
 """
 
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs, unquote_plus
+from urllib.parse import parse_qs
 
-from apikeyrouter.service import BadBodyError, GeminiPeek, Peek, gemini_names
+from apikeyrouter.service import (
+    BadBodyError,
+    GeminiPeek,
+    Peek,
+    card_of,
+    gemini_names,
+    without_credentials,
+)
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.errors import refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
@@ -20,8 +27,6 @@ _PLAIN = ("generateContent", "countTokens", "embedContent", "batchEmbedContents"
 _STREAMED = "streamGenerateContent"
 _VERBS = (*_PLAIN, _STREAMED)
 _KEY_HEADER = b"x-goog-api-key"
-#: Parameters of the address that are credentials.
-_CREDENTIALS = frozenset({"key", "access_token", "oauth_token"})
 _PAGE_SIZE, _LARGEST_PAGE = 50, 1000
 _LONGEST_VERB, _MOST_UNREAD_BYTES = 100, 2**20
 
@@ -83,8 +88,7 @@ class GeminiForwarder(Forwarder):
     def query_of(self, request: Request) -> str:
         """Return the address's query without credentials; all else stays as it is."""
         query = request.scope["query_string"].decode("latin-1")
-        pairs = [pair for pair in query.split("&") if _name_of(pair) not in _CREDENTIALS]
-        return "&".join(pairs)
+        return without_credentials(query)
 
 
 class GeminiModels(Info):
@@ -109,13 +113,7 @@ class GeminiModels(Info):
 
     def card(self, model: str, owner: str) -> dict[str, object]:
         """Describe one model; its limits are not known here."""
-        methods = ["generateContent", "countTokens"]
-        if "embed" in model.lower():
-            methods = ["embedContent", "batchEmbedContents", "countTokens"]
-        return {
-            "name": gemini_names.resource(model), "version": "001", "displayName": model,
-            "description": f"served by {owner}", "supportedGenerationMethods": methods,
-        }  # fmt: skip
+        return card_of("gemini", model, owner)
 
 
 def model_in(request: Request) -> str:
@@ -174,7 +172,3 @@ def _page_of(request: Request) -> tuple[int, str]:
 def _parameters_of(request: Request) -> dict[str, list[str]]:
     query = request.scope["query_string"]
     return parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {}
-
-
-def _name_of(pair: str) -> str:
-    return unquote_plus(pair.partition("=")[0]).lstrip("$").lower()
