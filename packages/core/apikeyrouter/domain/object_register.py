@@ -33,13 +33,33 @@ class ObjectRegister(ABC):
         """Return whose the object is; `None` if that is not known."""
 
     @abstractmethod
+    def is_others(self, client: str, kind: str, object_id: str) -> bool:
+        """Tell whether other clients have made the object, and this one has made none of its id.
+
+        Whoever has no name is nobody's other: where there are no clients all is everybody's.
+        """
+
+    @abstractmethod
+    def has_made(self, client: str, kind: str, object_id: str) -> bool:
+        """Tell whether the client is known to have made the object."""
+
+    @abstractmethod
     def note(
-        self, client: str, kind: str, object_id: str, owner: Owner, *, is_new: bool = True
+        self,
+        client: str,
+        kind: str,
+        object_id: str,
+        owner: Owner,
+        *,
+        is_new: bool = True,
+        is_made: bool = False,
     ) -> None:
-        """Remember whose the object is.
+        """Remember whose the object is, unless another client made it in the same account.
 
         Args:
-            is_new: It was made just now, and what the client makes next should stand beside it.
+            is_new: It was made just now by the client, whoever made one of its id before, and
+                what the client makes next should stand beside it.
+            is_made: The client made it, now or before.
         """
 
     @abstractmethod
@@ -47,8 +67,8 @@ class ObjectRegister(ABC):
         """Forget an object that was deleted; one that is not known is nothing."""
 
     @abstractmethod
-    def has_any(self, client: str) -> bool:
-        """Tell whether any object of the client may be known; cheap, as every request asks."""
+    def has_any(self) -> bool:
+        """Tell whether any object may be known; cheap, as every request asks."""
 
     @abstractmethod
     def home_of(self, client: str) -> Owner | None:
@@ -66,6 +86,8 @@ class MemoryObjectRegister(ObjectRegister):
         self._most = most
         self._owners: dict[str, OrderedDict[tuple[str, str], Owner]] = {}
         self._homes: dict[str, Owner] = {}
+        #: Kind and id -> the clients that made such an object, in one account or another.
+        self._makers: dict[tuple[str, str], tuple[str, ...]] = {}
         #: Equal owners are kept once.
         self._known: dict[Owner, Owner] = {}
         self._count = 0
@@ -83,15 +105,37 @@ class MemoryObjectRegister(ObjectRegister):
             owners.move_to_end((kind, object_id))
         return owner
 
+    def is_others(self, client: str, kind: str, object_id: str) -> bool:
+        """Tell whether other clients have made the object, and this one has made none."""
+        makers = self._makers.get((kind, object_id), ())
+        return bool(client) and client not in makers and any(makers)
+
+    def has_made(self, client: str, kind: str, object_id: str) -> bool:
+        """Tell whether the client is known to have made the object."""
+        return client in self._makers.get((kind, object_id), ())
+
     def note(
-        self, client: str, kind: str, object_id: str, owner: Owner, *, is_new: bool = True
+        self,
+        client: str,
+        kind: str,
+        object_id: str,
+        owner: Owner,
+        *,
+        is_new: bool = True,
+        is_made: bool = False,
     ) -> None:
         """Remember whose the object is."""
+        name = (kind, object_id)
+        for other in self._others_in(owner, client, name):
+            if not is_new:
+                return
+            self.forget(other, kind, object_id)
         owner = self._known.setdefault(owner, owner)
         owners = self._owners.setdefault(client, OrderedDict())
-        name = (kind, object_id)
         if name not in owners:
             self._count += 1
+        if (is_new or is_made) and not self.has_made(client, kind, object_id):
+            self._makers[name] = (*self._makers.get(name, ()), client)
         if is_new:
             self._homes[client] = owner
         owners[name] = owner
@@ -101,19 +145,42 @@ class MemoryObjectRegister(ObjectRegister):
 
     def forget(self, client: str, kind: str, object_id: str) -> None:
         """Forget an object that was deleted."""
+        name = (kind, object_id)
         owners = self._owners.get(client)
-        if owners is not None and owners.pop((kind, object_id), None) is not None:
-            self._count -= 1
+        if owners is not None and owners.pop(name, None) is not None:
+            self._let_go(client, name)
 
-    def has_any(self, client: str) -> bool:
-        """Tell whether any object of the client is known."""
-        return bool(self._owners.get(client))
+    def has_any(self) -> bool:
+        """Tell whether any object is known."""
+        return self._count > 0
 
     def home_of(self, client: str) -> Owner | None:
         """Return where the client's last object was made."""
         return self._homes.get(client)
 
+    def _others_in(self, owner: Owner, client: str, name: tuple[str, str]) -> list[str]:
+        """List the other clients that made such an object in the account of *owner*."""
+        place = _place_of(owner)
+        return [
+            other
+            for other in self._makers.get(name, ())
+            if client
+            and other
+            and other != client
+            and _place_of(self._owners[other][name]) == place
+        ]
+
     def _drop_one(self) -> None:
-        largest = max(self._owners.values(), key=len)
-        largest.popitem(last=False)
+        client, owners = max(self._owners.items(), key=lambda item: len(item[1]))
+        name, _ = owners.popitem(last=False)
+        self._let_go(client, name)
+
+    def _let_go(self, client: str, name: tuple[str, str]) -> None:
         self._count -= 1
+        makers = tuple(maker for maker in self._makers.pop(name, ()) if maker != client)
+        if makers:
+            self._makers[name] = makers
+
+
+def _place_of(owner: Owner) -> tuple[str, str]:
+    return owner.provider_id, owner.account or owner.key_id

@@ -64,3 +64,37 @@ def test_hundred_thousand_objects_stay_bounded() -> None:
     assert len(register) == 1000
     assert used < 1_000_000
     assert register.find("c0", "files", f"file-{99_999:024}") is not None
+
+
+def test_what_a_client_made_is_no_other_clients() -> None:
+    register = MemoryObjectRegister()
+    register.note("ann", "files", "f-1", ONE)
+    register.note("bob", "files", "f-1", ONE, is_new=False)
+    assert register.find("bob", "files", "f-1") is None
+    asked = [register.is_others(name, "files", "f-1") for name in ("ann", "bob", "")]
+    assert asked == [False, True, False]
+    register.forget("ann", "files", "f-1")
+    assert not register.is_others("bob", "files", "f-1")
+
+
+def test_what_a_client_saw_is_nobodys() -> None:
+    register = MemoryObjectRegister()
+    register.note("bob", "files", "f-1", ONE, is_new=False)
+    register.note("", "files", "f-2", ONE)
+    assert not register.is_others("ann", "files", "f-1")
+    assert not register.is_others("ann", "files", "f-2")
+    register.note("ann", "files", "f-1", ONE, is_new=False, is_made=True)
+    assert register.has_made("ann", "files", "f-1")
+    assert register.is_others("bob", "files", "f-1")
+
+
+def test_equal_names_in_two_accounts_are_of_two_clients() -> None:
+    register = MemoryObjectRegister()
+    register.note("ann", "files", "report", ONE)
+    register.note("bob", "files", "report", TWO)
+    assert register.find("ann", "files", "report") == ONE
+    assert register.find("bob", "files", "report") == TWO
+    assert not register.is_others("bob", "files", "report")
+    # Ann's has expired: it could not be made anew otherwise.
+    register.note("bob", "files", "report", ONE)
+    assert register.is_others("ann", "files", "report")

@@ -288,7 +288,7 @@ class Forwarder:
         if client is not None:
             demand.client, demand.client_weight = client.name, client.weight
             demand.priority = client.priority
-        if self._objects.has_any(demand.client):
+        if self._objects.has_any():
             owner = owner_of_all(self._objects, demand.client, names_in_talk(body))
             demand.key_id = owner.key_id if owner is not None else None
         return demand

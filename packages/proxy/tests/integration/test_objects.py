@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
@@ -178,6 +178,67 @@ async def test_clients_have_objects_of_their_own(
                 403, "model_not_allowed",
             )  # fmt: skip
         assert (await plain.post("/v1/files", content=b"x")).status_code == 401
+
+
+@pytest.fixture
+def pair(serve: Any, config_for: Any, provider: ObjectProvider) -> Iterator[tuple[OpenAI, OpenAI]]:
+    """Two clients of a service with one account."""
+    clients = [{"name": name, "token": f"t-{name}"} for name in ("ann", "bob")]
+    proxy = serve(config_for(serve(provider).url + "/v1", clients=clients))
+    made = [
+        OpenAI(base_url=proxy.url + "/v1", api_key=f"t-{name}", max_retries=0)
+        for name in ("ann", "bob")
+    ]
+    yield made[0], made[1]
+    for client in made:
+        client.close()
+
+
+def test_no_client_reaches_what_another_made(pair: Any, provider: ObjectProvider) -> None:
+    ann, bob = pair
+    file = ann.files.create(file=b"{}", purpose="batch")
+    batch = ann.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    written = ann.batches.retrieve(batch.id).output_file_id
+    provider.calls.clear()
+    parts: Any = [{"type": "file", "file": {"file_id": file.id}}]
+    for ask in (
+        lambda: bob.files.retrieve(file.id),
+        lambda: bob.files.content(written),
+        lambda: bob.files.delete(file.id),
+        lambda: bob.batches.cancel(batch.id),
+        lambda: bob.batches.list(after=batch.id),
+        lambda: bob.vector_stores.create(file_ids=[file.id]),
+        lambda: bob.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": parts}]
+        ),
+    ):
+        with pytest.raises(NotFoundError, match="not known here"):
+            ask()
+    assert provider.calls == []
+    assert ann.files.content(written).content
+
+
+def test_lists_leave_out_what_others_made(pair: Any, provider: ObjectProvider) -> None:
+    ann, bob = pair
+    names = [
+        client.files.create(file=b"{}", purpose="batch").id
+        for client in (ann, ann, ann, bob, ann, ann, bob)
+    ]
+    assert [file.id for file in bob.files.list(limit=1)] == [names[3], names[6]]
+    assert [file.id for file in bob.files.list()] == [names[3], names[6]]
+    assert len(list(ann.files.list(limit=2))) == 5
+    # To have seen a list makes nobody's of it.
+    assert ann.files.retrieve(names[0]).id == names[0]
+
+
+def test_what_was_deleted_is_known_as_nobodys(pair: Any) -> None:
+    ann, bob = pair
+    made = ann.files.create(file=b"{}", purpose="batch")
+    ann.files.delete(made.id)
+    with pytest.raises(NotFoundError, match="No such file"):
+        bob.files.retrieve(made.id)
 
 
 async def test_provider_without_files_is_followed_by_one_that_has_them(

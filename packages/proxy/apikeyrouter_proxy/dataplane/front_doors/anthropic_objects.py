@@ -33,6 +33,8 @@ class AnthropicObjects(ObjectForwarder):
 class AnthropicLists(AnthropicObjects, ListForwarder):
     """Lists batches and files."""
 
+    cursor = "after_id"
+
 
 def _object_routes(
     parts: ServiceParts, endpoint: str, path: str, when: Condition | None = None

@@ -155,9 +155,10 @@ class ObjectForwarder(MediaForwarder):
         """Bind *demand* to the key that has what it names.
 
         Raises:
-            RefusedBodyError: What it names is not all in one account.
+            RefusedBodyError: What it names is not all in one account, or is of other clients.
         """
-        owner = owner_of_all(self._objects, demand.client, self.names_in(request, body))
+        names, words = self.names_in(request, body), self.words_in(request, body)
+        owner = owner_of_all(self._objects, demand.client, names, words)
         if owner is not None:
             demand.key_id = owner.key_id
         elif request.method == "POST" and not any(names_in_path(request.path)):
@@ -166,12 +167,17 @@ class ObjectForwarder(MediaForwarder):
                 demand.key_id, demand.may_leave_key = home.key_id, True
 
     def names_in(self, request: Request, body: bytes) -> Iterator[ObjectName]:
-        """Yield what a request may name."""
+        """Yield what a request names for sure."""
+        del body
         kind = kind_of(request.path)
         query = parse_qsl(request.scope["query_string"].decode("latin-1"))
         cursors = ((kind, value) for name, value in query if name in CURSORS)
+        return chain(names_in_path(request.path), cursors)
+
+    def words_in(self, request: Request, body: bytes) -> Iterator[ObjectName]:
+        """Yield what may be names in a body."""
         is_json = b"json" in request.headers.get(b"content-type", b"")
-        return chain(names_in_path(request.path), cursors, names_in_body(body) if is_json else ())
+        return names_in_body(body) if is_json else iter(())
 
     async def _pass_on(
         self, answer: Answer, demand: Demand, client: Client | None, request: Request, send: Send
@@ -195,9 +201,13 @@ class ObjectForwarder(MediaForwarder):
             return
         owner = Owner(attempt.provider.id, attempt.slot.id, attempt.account)
         is_new = request.method == "POST" and not named
+        # Files that a batch has written are of whoever made the batch.
+        is_made = is_new or (bool(named) and self._objects.has_made(demand.client, *named[0]))
         kind = "" if named else kind_of(request.path)
         for name in names_in_answer(answer.body, kind):
-            self._objects.note(demand.client, *name, owner, is_new=is_new)
+            self._objects.note(demand.client, *name, owner, is_new=is_new, is_made=is_made)
+            # What is told beside the first belongs to it, or was there before.
+            is_new = False
 
 
 class PlainOutgoing(Outgoing):

@@ -23,6 +23,10 @@ _KIND_BY_OBJECT = {
     "message_batch": "batches",
 }  # fmt: skip
 _WORD = re.compile(rb'"(?:files/|cachedContents/)?([\w.-]{4,128})"')
+#: Ids as providers make them up; no client can have words that others use taken for its own.
+_MADE_UP = re.compile(
+    r"(?:file|batch|vs|conv|resp|video|upload|ftjob|cntr|container|msgbatch)[-_].{4,}"
+)
 _LONGEST_READ_BYTES = 2**20
 _MOST_WORDS = 512
 _MOST_LISTED = 1000
@@ -43,6 +47,11 @@ _LAST_PART = re.compile(rb'["/]([\w.-]{4,128})"')
 _MOST_MENTIONS = 64
 
 ObjectName = tuple[str, str]
+
+
+def is_made_up(word: str) -> bool:
+    """Tell whether a word is an id that a provider has made up, and nothing that people write."""
+    return _MADE_UP.fullmatch(word) is not None
 
 
 def names_in_path(path: str) -> Iterator[ObjectName]:

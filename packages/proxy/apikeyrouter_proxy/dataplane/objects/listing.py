@@ -4,6 +4,8 @@ Each account lists what it has, and no provider knows of the others. A page goes
 before ended, in the account that has the object it ended with, and ends with the last account.
 """
 
+from collections.abc import Callable
+from typing import ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -15,11 +17,13 @@ from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.bodies.reader import RefusedBodyError
 from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, for_no_key, refusal
 from apikeyrouter_proxy.dataplane.forward import Forwarder
-from apikeyrouter_proxy.dataplane.objects.forwarder import CURSORS, ObjectForwarder
+from apikeyrouter_proxy.dataplane.objects.forwarder import CURSORS, ObjectForwarder, kind_of
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
 
 #: A page that has anything ends with this account at the latest.
 _MOST_ACCOUNTS = 32
+#: Of one account, where all that it lists is of other clients.
+_MOST_PAGES = 32
 _NOT_FOUND = FailureClass.NOT_FOUND
 
 
@@ -28,9 +32,14 @@ class Page:
 
     Args:
         query: As the client sent it.
+        is_shown: Tells whether the client may see an object, by its id.
+        cursor: Names the object after which a list goes on.
     """
 
-    def __init__(self, query: bytes) -> None:
+    def __init__(self, query: bytes, is_shown: Callable[[str], bool], cursor: str) -> None:
+        self._is_shown = is_shown
+        self._cursor = cursor
+        self._last_id = ""
         self._query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
         told = next((value for name, value in self._query if name == "limit"), "")
         self._limit = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else None
@@ -56,6 +65,16 @@ class Page:
             query = [(name, left if name == "limit" else value) for name, value in query]
         return urlencode(query)
 
+    def query_on(self, query: str) -> str | None:
+        """Return the query for more of the account that *query* went to, if none is of use yet."""
+        if self._entries or not self.has_more or not self._last_id:
+            return None
+        pairs = parse_qsl(query, keep_blank_values=True)
+        if any(name in CURSORS and name != self._cursor for name, _ in pairs):
+            return None
+        kept = [pair for pair in pairs if pair[0] != self._cursor]
+        return urlencode([*kept, (self._cursor, self._last_id)])
+
     def take(self, body: bytes) -> bool:
         """Add what an account lists; tell whether it is a list."""
         try:
@@ -65,7 +84,11 @@ class Page:
         if not isinstance(listed, dict) or not isinstance(listed.get("data"), list):
             return False
         self._answer = self._answer or listed
-        self._entries += listed["data"]
+        for entry in listed["data"]:
+            name = entry.get("id") if isinstance(entry, dict) else None
+            self._last_id = name if isinstance(name, str) else ""
+            if self._is_shown(self._last_id):
+                self._entries.append(entry)
         self.has_more = listed.get("has_more") is True
         return True
 
@@ -85,7 +108,13 @@ def _unreadable(owner: Owner) -> ErrorAnswer:
 
 
 class ListForwarder(ObjectForwarder):
-    """Lists the objects of all accounts."""
+    """Lists the objects of all accounts, but for those that other clients have made.
+
+    Attributes:
+        cursor: Parameter that names the object after which a list goes on.
+    """
+
+    cursor: ClassVar[str] = "after"
 
     async def _answer(
         self,
@@ -97,7 +126,7 @@ class ListForwarder(ObjectForwarder):
     ) -> None:
         accounts = self._router.routes.accounts_of(self._endpoint, key_id=demand.key_id)
         owners = [o for o in accounts if demand.provider_id in (None, o.provider_id)]
-        if len(owners) < 2:
+        if not owners or (len(owners) < 2 and not demand.client):
             await super()._answer(demand, outgoing, client, request, send)
             return
         places = [n for n, owner in enumerate(owners) if owner.key_id == demand.key_id]
@@ -120,17 +149,18 @@ class ListForwarder(ObjectForwarder):
         request: Request,
     ) -> Answer:
         """Return one page of what *owners* list; the answer of whoever fails in its place."""
-        page = Page(request.scope["query_string"])
+        kind = kind_of(request.path)
+        page = Page(
+            request.scope["query_string"],
+            lambda name: not self._objects.is_others(demand.client, kind, name),
+            self.cursor,
+        )
         found: Answer | None = None
         if demand.deadline is None:
             demand.deadline = self._router.now() + self._router.settings.request_timeout_seconds
         for number, owner in enumerate(owners, 1):
             outgoing.query = page.query_for(is_first=number == 1)
-            answer = await self._router.forward(
-                msgspec.structs.replace(demand, key_id=owner.key_id, may_leave_key=False),
-                outgoing.request_for,
-                accounts=client.accounts if client is not None else (),
-            )
+            answer = await self._list_of(owner, page, demand, outgoing, client, request)
             is_missing = answer.failure is not None and answer.failure.kind is _NOT_FOUND
             if is_missing and number < len(owners):
                 continue
@@ -138,12 +168,36 @@ class ListForwarder(ObjectForwarder):
                 break
             if answer.failure is not None:
                 return answer
-            if not page.take(answer.body):
-                raise RefusedBodyError(_unreadable(owner), is_unread=False)
-            self.remember(answer, demand, request)
             found = answer
             if page.is_full or (page.has_entries and number >= _MOST_ACCOUNTS):
                 break
         assert found is not None  # noqa: S101 - the last account's answer is returned otherwise
         found.body = page.body(has_more=page.has_more or number < len(owners))
         return found
+
+    async def _list_of(
+        self,
+        owner: Owner,
+        page: Page,
+        demand: Demand,
+        outgoing: Outgoing,
+        client: Client | None,
+        request: Request,
+    ) -> Answer:
+        """Add what one account lists to *page*; where it is all of others, what it lists next."""
+        pinned = msgspec.structs.replace(demand, key_id=owner.key_id, may_leave_key=False)
+        for _ in range(_MOST_PAGES):
+            answer = await self._router.forward(
+                pinned, outgoing.request_for,
+                accounts=client.accounts if client is not None else (),
+            )  # fmt: skip
+            if answer.failure is not None:
+                break
+            if not page.take(answer.body):
+                raise RefusedBodyError(_unreadable(owner), is_unread=False)
+            self.remember(answer, demand, request)
+            query = page.query_on(outgoing.query)
+            if query is None:
+                break
+            outgoing.query = query
+        return answer

@@ -65,7 +65,7 @@ def note(response_id: str, attempt: Attempt, demand: Demand, objects: ObjectRegi
     """Remember whose a response is; one without an id is nothing."""
     if response_id:
         owner = Owner(attempt.provider.id, attempt.slot.id, attempt.account)
-        objects.note(demand.client, KIND, response_id, owner, is_new=False)
+        objects.note(demand.client, KIND, response_id, owner, is_new=False, is_made=True)
 
 
 def read_id(data: bytes) -> str:
