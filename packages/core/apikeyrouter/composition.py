@@ -112,4 +112,5 @@ def _follow_keys(manager: KeyManager, routes: RouteTable, awareness: QuotaAwaren
         routes.forget_list(slot)
 
     manager.on_change = on_change
+    manager.on_amend = routes.refile_slot
     manager.on_wake = on_wake

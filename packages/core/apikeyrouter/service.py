@@ -22,15 +22,29 @@ from apikeyrouter.dialects.streams.unpacking import (
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed import events
-from apikeyrouter.domain.interfaces.state_store import StateStore
+from apikeyrouter.domain.interfaces.state_store import (
+    Document,
+    StateQuery,
+    StateStore,
+    cursor_after,
+    read_cursor,
+)
 from apikeyrouter.domain.interfaces.wire import WireRequest
-from apikeyrouter.domain.key_slot import matches
+from apikeyrouter.domain.key_slot import KeySlot, matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.object_register import MemoryObjectRegister, ObjectRegister, Owner
 from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
-from apikeyrouter.errors import EncryptionError, StateStoreError
+from apikeyrouter.errors import (
+    EncryptionError,
+    InvalidStateTransitionError,
+    KeyNotFoundError,
+    KeyRegistrationError,
+    StateConflictError,
+    StateStoreError,
+)
 from apikeyrouter.gateway.counting import ESTIMATED, estimated_count
 from apikeyrouter.gateway.demands import demand_for
 from apikeyrouter.gateway.headers import request_headers, response_headers
@@ -60,7 +74,15 @@ from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     missing_address,
 )
 from apikeyrouter.infrastructure.config.settings import explain
-from apikeyrouter.infrastructure.config.values import is_loopback
+from apikeyrouter.infrastructure.config.values import (
+    Limits,
+    Patterns,
+    Secret,
+    Share,
+    Text,
+    Whole,
+    is_loopback,
+)
 from apikeyrouter.infrastructure.state_store.drivers import bare
 from apikeyrouter.infrastructure.state_store.stores import store_at
 from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make_key_in
@@ -92,6 +114,7 @@ __all__ = [
     "BadBodyError",
     "ConnectionOptions",
     "Dialect",
+    "Document",
     "EncryptionError",
     "ErrorAnswer",
     "EventParser",
@@ -99,8 +122,14 @@ __all__ = [
     "FailureClass",
     "GeminiPeek",
     "HttpAdapter",
+    "InvalidStateTransitionError",
+    "KeyNotFoundError",
+    "KeyRegistrationError",
+    "KeySlot",
+    "KeyState",
     "Layout",
     "LedgerAccount",
+    "Limits",
     "MemoryObjectRegister",
     "MeteredSocket",
     "MeteredStream",
@@ -109,16 +138,24 @@ __all__ = [
     "OpenAIAdapter",
     "Outgoing",
     "Owner",
+    "Patterns",
     "Peek",
     "ResponsesPeek",
+    "Secret",
+    "Share",
     "SocketPool",
+    "StateConflictError",
+    "StateQuery",
     "StateStore",
     "StateStoreError",
+    "Text",
     "ToldError",
+    "Whole",
     "WireRequest",
     "bare",
     "card_of",
     "connect_by",
+    "cursor_after",
     "custom_adapter",
     "data_of_events",
     "demand_for",
@@ -141,6 +178,7 @@ __all__ = [
     "matches",
     "missing_address",
     "peek_media",
+    "read_cursor",
     "read_told",
     "readable_of",
     "refusal",

@@ -13,6 +13,8 @@ from apikeyrouter.infrastructure.config.model import (
     refuse_open_service,
 )
 from apikeyrouter.service import EncryptionError, LedgerAccount, ModelLists, StateStoreError
+from apikeyrouter_proxy.api.endpoint import ManagementEndpoint
+from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.composition import (
     admin_reports,
     read_config,
@@ -75,6 +77,7 @@ class ProxyApp:
             # Without clients anybody may call, so nobody from elsewhere.
             is_open=not config.clients,
             cors=Cors(settings.origins), security=SecurityHeaders(hsts=settings.enable_hsts),
+            management=ManagementEndpoint(ManagementParts(router, config), self.bodies),
             most_bytes=2 * server.max_body_bytes, providers=router.routes.providers,
         )  # fmt: skip
 

@@ -175,7 +175,8 @@ async def _register_key(
     key: KeyConfig,
     limits: Mapping[tuple[str, str | None], Mapping[str, float]],
 ) -> None:
-    facts = _metadata_of(key)
+    # What this configuration declared and the next one does not is out of use then.
+    facts = {**facts_of(key), "origin": "configuration"}
     if key.scope is not None:
         # Whichever of a scope's keys names its limits, whichever is used first.
         facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
@@ -212,15 +213,14 @@ def _connection_of(provider: ProviderConfig) -> ConnectionOptions:
     )
 
 
-def _metadata_of(key: KeyConfig) -> dict[str, object]:
+def facts_of(key: KeyConfig) -> dict[str, object]:
+    """Return what is registered with a key beside its provider and secret."""
     facts: dict[str, object] = {
         "id": key.id,
         "weight": key.weight,
         "priority": key.priority,
         "tags": key.tags,
         "limits": dict(key.limits),
-        # What this configuration declared and the next one does not is out of use then.
-        "origin": "configuration",
     }
     if key.scope is not None:
         facts["scope"] = key.scope

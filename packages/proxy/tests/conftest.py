@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import uvicorn
 
@@ -146,3 +148,32 @@ async def until(condition: Callable[[], bool], patience_s: float = 5.0) -> None:
     while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread's doing
         await asyncio.sleep(0.01)
     assert condition()
+
+
+@pytest.fixture
+def manage(
+    serve: Callable[..., Any],
+    simulator: RunningSimulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., httpx2.Client]]:
+    """Start services with a management key over one SQLite store; returns HTTP clients of them.
+
+    Their clients have no key of their own; `client.running` stops the service.
+    """
+    with ExitStack() as stack:
+
+        def start(
+            key: str | None = "management-key-of-the-tests",
+            config: dict[str, Any] | None = None,
+            **settings: Any,
+        ) -> httpx2.Client:
+            if key is not None:
+                monkeypatch.setenv("APIKEYROUTER_MANAGEMENT_API_KEY", key)
+            facts = config_for(simulator.base_url(), store=f"sqlite:///{tmp_path}/router.db")
+            running = serve({**facts, **(config or {})}, **settings)
+            client = stack.enter_context(httpx2.Client(base_url=running.url, timeout=10))
+            client.running = running
+            return client
+
+        yield start

@@ -5,7 +5,7 @@ over the revision of the key that it was made from: if another process has chang
 key meanwhile, the order is refused, and the key is from then on as it is kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +100,26 @@ class KeyOrders:
         except StateConflictError:
             await self._look_again(slot)
             raise
+
+    async def amend(
+        self, slot: KeySlot, facts: Mapping[str, Any], *, expect: int | None = None
+    ) -> None:
+        """Store *facts* of the key in the place of its own, but limits beside them.
+
+        They hold once they are stored; the slot is left to the caller.
+
+        Raises:
+            StateConflictError: Its revision is not *expect*, or another process has changed it.
+        """
+        async with self.lock(slot.id):
+            if expect is not None and slot.record.revision != expect:
+                raise StateConflictError.of_key(slot.id)
+            before = slot.record.metadata
+            after = {**before, **facts}
+            if "limits" in facts:
+                after["limits"] = {**(before.get("limits") or {}), **facts["limits"]}
+            await self.write(slot, metadata=after)
+            slot.record.metadata = after
 
     def forget_before(self, key_id: str) -> None:
         """Let orders that fail go back to an available key: its secret is new."""

@@ -36,16 +36,8 @@ def slot_for(record: APIKey, secret: str, sealer: Sealer) -> KeySlot:
         KeyRegistrationError: A limit or the weight is none.
     """
     check_facts(record)
-    facts = record.metadata
-    models = facts.get("models")
-    slot = KeySlot(
-        record=record,
-        secret=secret,
-        models=tuple(models) if models else None,
-        weight=float(facts.get("weight", 1.0)),
-        priority=int(facts.get("priority", 0)),
-        tags=dict(facts.get("tags") or {}),
-    )
+    slot = KeySlot(record=record, secret=secret)
+    slot.take_facts()
     record._opener = lambda: sealer.decrypt(record.key_material, record.id)
     slot.failed = record.failure_count
     slot.served = max(0, record.usage_count - record.failure_count)

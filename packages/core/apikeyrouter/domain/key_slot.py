@@ -121,6 +121,17 @@ class KeySlot:
         for candidate in self.candidates:
             candidate.refusals = None
 
+    def take_facts(self) -> bool:
+        """Go by what its record says of it; tell whether its models or its share are others now."""
+        facts = self.record.metadata
+        before = self.models, self.weight, self.priority
+        models = facts.get("models")
+        self.models = tuple(models) if models else None
+        self.weight = float(facts.get("weight", 1.0))
+        self.priority = int(facts.get("priority", 0))
+        self.tags = dict(facts.get("tags") or {})
+        return before != (self.models, self.weight, self.priority)
+
     def serves(self, model: str) -> bool:
         """Tell whether the key's own patterns admit *model*; without one any key will do."""
         return not model or matches(self.models, model)

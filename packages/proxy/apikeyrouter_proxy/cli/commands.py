@@ -43,7 +43,7 @@ def serve(
         settings = ProxySettings()
         facts = read_config(config, os.environ)
         facts = _listening_on(facts, host, port if port is not None else settings.port)
-        if not facts.keys:
+        if not facts.keys and RouterSettings().management_api_key is None:
             raise ConfigurationError(
                 "there is no key: set OPENAI_API_KEY (or another provider's), or name a "
                 "configuration file with --config; `apikeyrouter demo` needs none"

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from apikeyrouter.service import DIALECTS, OPENAI_CHAT, Dialect, is_loopback
+from apikeyrouter_proxy.api.endpoint import is_management
 from apikeyrouter_proxy.dataplane.asgi import SOCKET, Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import is_exposed
 from apikeyrouter_proxy.dataplane.errors import NO_CLIENTS, ErrorAnswer, refusal
@@ -31,6 +32,7 @@ class Dispatcher:
     Args:
         is_open: Nobody is asked for a token, so only this machine is answered.
         most_bytes: So much is read of the body of a refused request.
+        management: Answers what the management API is asked.
         providers: Those with a raw way; they are told where nobody needs a token.
     """
 
@@ -42,9 +44,11 @@ class Dispatcher:
         cors: Cors,
         security: SecurityHeaders,
         most_bytes: int,
+        management: Endpoint,
         providers: Collection[str] = (),
     ) -> None:
         self._providers = providers
+        self._management = management
         self._routes = routes
         self._posts = routes.posts
         self._guard = OriginGuard(cors) if is_open else None
@@ -63,7 +67,8 @@ class Dispatcher:
             request.answer_headers += self._cors.headers_for(origin)
         if self._guard is not None:
             refused = self._refusal_of_stranger(self._guard, request)
-            if refused is not None:
+            # The management API asks everybody for a key of its own.
+            if refused is not None and not is_management(request.path):
                 return self._refusing(request, refused)
         if request.method == "POST":
             endpoint = self._posts.get(request.path)
@@ -84,6 +89,8 @@ class Dispatcher:
         is_upgrade = request.headers.get(b"upgrade", b"").lower() == b"websocket"
         if is_upgrade and request.method != SOCKET:
             return self._refusing(request, _NO_WEBSOCKET)
+        if is_management(request.path) and request.method != SOCKET:
+            return self._management_for(request)
         match = self._routes.find(request, request.path) if "//" not in request.path else None
         if match is None:
             request.path = self._mended(request)
@@ -101,6 +108,11 @@ class Dispatcher:
         if methods:
             return self._refusing(request, _wrong_method(request.method, methods))
         return self._refusing(request, self._unknown(request.path))
+
+    def _management_for(self, request: Request) -> Endpoint:
+        if request.method == "OPTIONS" and self._cors.preflight_headers(request.headers):
+            return self._options(request, ())
+        return self._management
 
     def _options(self, request: Request, methods: tuple[str, ...]) -> Endpoint:
         """Tell what may be asked here; to a browser that asks for a page, what the page may do."""

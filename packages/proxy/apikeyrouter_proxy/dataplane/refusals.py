@@ -32,7 +32,7 @@ async def refuse_unread(
     length = (b"content-length", b"%d" % len(body))
     await request.begin(send, dialect.error_status(told), [*refusal_headers(error, None), length])
     await send({"type": "http.response.body", "body": request.body_of(body), "more_body": True})
-    await _drain(receive, most_bytes)
+    await drain(receive, most_bytes)
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -45,7 +45,8 @@ def endpoint_refusing(error: ErrorAnswer, *, most_bytes: int) -> Endpoint:
     return refuse
 
 
-async def _drain(receive: Receive, most_bytes: int) -> None:
+async def drain(receive: Receive, most_bytes: int) -> None:
+    """Read up to *most_bytes* of a body that nobody wants, for at most 5 s."""
     try:
         async with asyncio.timeout(_LINGER_S):
             while most_bytes > 0:

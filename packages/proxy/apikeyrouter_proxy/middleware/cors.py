@@ -11,7 +11,7 @@ from apikeyrouter_proxy.middleware.security_headers import HeaderList
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 #: What a page may read beside the body.
 _EXPOSED = (
-    b"x-request-id, x-key-used, x-provider-used, x-cost-estimated, x-should-retry, "
+    b"etag, location, x-request-id, x-key-used, x-provider-used, x-cost-estimated, x-should-retry, "
     b"retry-after, retry-after-ms"
 )
 _PREFLIGHT_HOLDS_S = b"600"

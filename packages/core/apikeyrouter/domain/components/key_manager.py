@@ -73,6 +73,8 @@ class KeyManager:
         self.slot_by_id: dict[str, KeySlot] = {}
         #: Called when a key appears, or moves in or out of use.
         self.on_change: Callable[[KeySlot], None] = lambda _: None
+        #: Called when a key serves other models than before, or has another share.
+        self.on_amend: Callable[[KeySlot], None] = lambda _: None
         #: Called when a key was repaired: rotated, or made available by an operator or a probe.
         self.on_wake: Callable[[KeySlot], None] = lambda _: None
 
@@ -236,12 +238,23 @@ class KeyManager:
         Raises:
             KeyNotFoundError: No such key.
         """
+        return await self.amend_key(key_id, {"limits": dict(limits)})
+
+    async def amend_key(
+        self, key_id: str, facts: Mapping[str, Any], *, expect: int | None = None
+    ) -> KeySlot:
+        """Say otherwise of a key: its `models`, `weight`, `priority` or `tags`; add `limits`.
+
+        Raises:
+            KeyNotFoundError: No such key.
+            KeyRegistrationError: A limit or the weight is none.
+            StateConflictError: It is not of the revision *expect*.
+        """
         slot = self.slot(key_id)
-        async with self._orders.lock(key_id):
-            facts = slot.record.metadata
-            facts = {**facts, "limits": {**(facts.get("limits") or {}), **limits}}
-            await self._orders.write(slot, metadata=facts)
-            slot.record.metadata = facts
+        check_facts(slot.record.model_copy(update={"metadata": dict(facts)}))
+        await self._orders.amend(slot, facts, expect=expect)
+        if slot.take_facts():
+            self.on_amend(slot)
         return slot
 
     async def check_and_recover_states(self) -> list[APIKey]:
@@ -347,6 +360,8 @@ class KeyManager:
         if kept.key_material != slot.record.key_material and secret is not None:
             slot.take_secret(secret, kept.key_material)
         slot.record.metadata = dict(kept.metadata)
+        if slot.take_facts():
+            self.on_amend(slot)
         standing = Standing(kept.state, wait_of(kept), kept.cooldown_until)
         self._restate(slot, standing, "changed by another process")
 

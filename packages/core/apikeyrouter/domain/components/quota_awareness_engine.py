@@ -148,11 +148,15 @@ class QuotaAwarenessEngine:
         """
         check_limits(limits)
         slot = await self._manager.declare_limits(key_id, limits)
+        self.apply_limits(slot, limits)
+        return await self.get_quota_state(key_id)
+
+    def apply_limits(self, slot: KeySlot, limits: Mapping[str, float]) -> None:
+        """Put limits that are stored with a key on its account."""
         now = self._clock()
         for scope in self.book.scopes_of(slot):
             self.book.declare(scope.account, dict(limits), now, scope.provider_id)
             scope.notify_capacity()
-        return await self.get_quota_state(key_id)
 
     async def handle_quota_response(
         self,

@@ -102,6 +102,14 @@ class RouteTable:
             candidate.pool.refresh((candidate,), now)
         self.on_change()
 
+    def refile_slot(self, slot: KeySlot) -> None:
+        """Make its provider's pools afresh: a key's models or its share have changed."""
+        for pools in (self._pools, self._unproven):
+            for name in [name for name in pools if name[0] == slot.provider_id]:
+                self._dissolve(pools.pop(name))
+        self._pinned.clear()
+        self._forget_routes()
+
     def set_aliases(self, aliases: Mapping[str, tuple[tuple[str, str], ...]]) -> None:
         """Define names of the operator's own: targets (provider, model) in order of preference."""
         self.aliases = dict(aliases)

@@ -1,0 +1,113 @@
+"""The FastAPI application of the management API: its routes, its errors, its description."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from apikeyrouter import ApiKeyRouterError, ConfigurationError, __version__
+from apikeyrouter.service import (
+    EncryptionError,
+    InvalidStateTransitionError,
+    KeyNotFoundError,
+    KeyRegistrationError,
+    StateConflictError,
+    StateStoreError,
+)
+from apikeyrouter_proxy.api.description import describe_problems
+from apikeyrouter_proxy.api.endpoint import REQUEST
+from apikeyrouter_proxy.api.parts import ManagementParts
+from apikeyrouter_proxy.api.problems import MEDIA_TYPE, FieldError, ProblemError
+from apikeyrouter_proxy.api.routes import keys
+
+#: What makes the routes of each kind of resource.
+_ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (keys.routes,)
+#: Kind of error -> the status that it is told with; the first that fits.
+_STATUS_OF: tuple[tuple[type[ApiKeyRouterError], int], ...] = (
+    (KeyNotFoundError, 404),
+    (StateConflictError, 409),
+    (InvalidStateTransitionError, 409),
+    (KeyRegistrationError, 422),
+    (ConfigurationError, 422),
+    (StateStoreError, 503),
+    (EncryptionError, 503),
+)
+
+
+def make_application(parts: ManagementParts) -> FastAPI:
+    """Return the application; whoever calls it has let the caller in."""
+    app = FastAPI(
+        title="ApiKeyRouter management", version=__version__,
+        docs_url="/docs", redoc_url=None, openapi_url="/openapi.json",
+        swagger_ui_oauth2_redirect_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    # The key is checked before anything comes here; this is for the description.
+    ways_in = [
+        Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
+        Security(HTTPBearer(auto_error=False)),
+    ]
+    for routes in _ROUTES:
+        app.include_router(routes(parts), prefix="/api/v1", dependencies=ways_in)
+    app.add_exception_handler(ProblemError, _tell)
+    app.add_exception_handler(HTTPException, _tell)
+    app.add_exception_handler(RequestValidationError, _tell)
+    app.add_exception_handler(ApiKeyRouterError, _tell)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    def description() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            app.openapi_schema = describe_problems(schema)
+        return app.openapi_schema
+
+    app.openapi = description  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    body = problem.body(request.scope[REQUEST].id)
+    headers = {name.decode(): value.decode() for name, value in problem.headers}
+    return Response(body, problem.status, headers, MEDIA_TYPE)
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """Return how *error* is told."""
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return mistakes(error.errors())
+    if isinstance(error, HTTPException):
+        headers = [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()]
+        return ProblemError(
+            error.status_code, _HINTS.get(error.status_code, error.detail), headers=headers
+        )
+    status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), 500)
+    return ProblemError(status, str(error))
+
+
+def mistakes(errors: Any) -> ProblemError:
+    """Return one problem of all that pydantic found; values stay out, for they may be secrets."""
+    found = [
+        FieldError(_field_of(error["loc"]), error["msg"].removeprefix("Value error, "))
+        for error in errors
+    ]
+    return ProblemError(422, "; ".join(f"{e.field}: {e.message}" for e in found), errors=found)
+
+
+def _field_of(path: tuple[int | str, ...]) -> str:
+    where = path[1:] if path and path[0] in ("body", "query", "path", "header") else path
+    return ".".join(map(str, where)) or "body"
+
+
+_HINTS = {
+    400: "the body should be JSON in UTF-8",
+    404: "there is nothing at this address; /docs lists what there is",
+    405: "this method is not possible here; Allow says which are",
+}
