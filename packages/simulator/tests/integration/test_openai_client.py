@@ -149,9 +149,10 @@ def test_answer_tells_its_limits(client: OpenAI) -> None:
         model="small", messages=HELLO
     ).headers
     assert headers["x-request-id"]
-    assert tuple(
-        headers[f"x-ratelimit-{what}-requests"] for what in ("limit", "remaining", "reset")
-    ) == ("6000", "5999", "10ms")
+    told = [headers[f"x-ratelimit-{what}-requests"] for what in ("limit", "remaining", "reset")]
+    assert told[:2] == ["6000", "5999"]
+    # A hundred requests come back a second, so it shrinks while the answer is made.
+    assert told[2] in [f"{left}ms" for left in range(1, 11)]
     assert headers["x-ratelimit-limit-tokens"] == "1000000"
 
 
