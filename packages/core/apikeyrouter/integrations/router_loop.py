@@ -10,6 +10,7 @@ A router belongs to one loop: whatever calls it from another thread goes through
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,11 @@ from apikeyrouter.router import ApiKeyRouter
 _T = TypeVar("_T")
 #: A loop that stopped answers nobody; whoever waits looks for that so often.
 _LOOK_EVERY_S = 1.0
+_IN_THE_LOOP = (
+    "a blocking client cannot be used in the event loop of its router: use the "
+    "asynchronous one there, or call it from another thread"
+)
+_NO_LOOP = "the event loop of this client's router does not run, or has ended"
 
 
 class RouterLoop:
@@ -68,12 +74,7 @@ def run_in(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T
     """
     if _is_own(loop) or not loop.is_running():
         work.close()
-        raise RuntimeError(
-            "a blocking client cannot be used in the event loop of its router: use the "
-            "asynchronous one there, or call it from another thread"
-            if _is_own(loop)
-            else "the event loop of this client's router does not run"
-        )
+        raise RuntimeError(_IN_THE_LOOP if _is_own(loop) else _NO_LOOP)
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         while True:
@@ -81,9 +82,13 @@ def run_in(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T
                 return future.result(_LOOK_EVERY_S)
             except TimeoutError:
                 if future.done():
-                    raise
-                if loop.is_closed():
-                    raise RuntimeError("the event loop of this client's router ended") from None
+                    # It came just now, or is the work's own.
+                    return future.result()
+                if not loop.is_running():
+                    raise RuntimeError(_NO_LOOP) from None
+    except CancelledError:
+        # Nobody cancels it but a loop that ends.
+        raise RuntimeError(_NO_LOOP) from None
     except BaseException:
         future.cancel()
         raise
@@ -126,8 +131,9 @@ def return_loop(router: ApiKeyRouter) -> None:
         if shared.users:
             return
         del _shared[router]
-    shared.loop.run(_hang_up(router))
-    shared.loop.close()
+        # Whoever wants a new one waits, so that its connections are not closed instead.
+        shared.loop.run(_hang_up(router))
+        shared.loop.close()
 
 
 async def _hang_up(router: ApiKeyRouter) -> None:

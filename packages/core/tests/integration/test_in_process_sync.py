@@ -1,6 +1,7 @@
 """Official blocking clients over a router in the same process, and threads around it."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 from in_process import HELLO, SCENARIO, TOOLS, router_over
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError
+from apikeyrouter.domain.feed.events import AttemptStarted
 from apikeyrouter.integrations import (
     RouterLoop,
     RouterTransport,
@@ -193,11 +195,14 @@ def test_loop_that_ends_lets_go_of_whoever_waits(
     loop = RouterLoop()
     router = loop.run(router_over(world))
     with client_over(router, loop) as client, ThreadPoolExecutor(1) as pool:
+        started = threading.Event()
+        router.listeners.append(
+            lambda event: started.set() if type(event) is AttemptStarted else None
+        )
         asked = pool.submit(client.chat.completions.create, **CHAT)
-        while holds_of(router, loop) == 0:
-            pass
+        assert started.wait(5)
         loop.close()
-        assert isinstance(asked.exception(5), BaseException)
+        assert "has ended" in str(asked.exception(5))
     assert router.get_state_summary()["open_reservations"] == 0
     asyncio.run(router.close())
 
@@ -225,6 +230,24 @@ async def test_both_libraries_asynchronous(world: RunningSimulator, library: Any
         named = http_client(router, library=library.__name__)
         assert isinstance(named, library.AsyncClient)
         await named.aclose()
+
+
+@pytest.mark.parametrize(
+    ("library", "told"),
+    [
+        ("httpx", r"pip install 'apikeyrouter-core\[httpx\]'$"),
+        ("httpx2", r"pip install 'apikeyrouter-core\[httpx2\]'$"),
+        (None, r"core\[httpx2\]' or pip install 'apikeyrouter-core\[httpx\]'$"),
+    ],
+)
+async def test_missing_library_is_named_by_its_extra(
+    monkeypatch: pytest.MonkeyPatch, library: str | None, told: str
+) -> None:
+    for name in ("httpx", "httpx2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    async with ApiKeyRouter(config={"log_level": "CRITICAL"}) as router:
+        with pytest.raises(ConfigurationError, match=told):
+            http_client(router, library=library)
 
 
 def test_unknown_library_is_refused_by_name(world: RunningSimulator) -> None:

@@ -1,8 +1,11 @@
 """What an address means to the router, whatever the base URL."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apikeyrouter.dialects.dialect import BadBodyError
 from apikeyrouter.integrations.addresses import target_of
@@ -88,3 +91,22 @@ def test_what_names_no_model_is_no_request(path: str, body: bytes, told: str) ->
     target = target_of("POST", path, "", GEMINI if "beta" in path else {})
     with pytest.raises(BadBodyError, match=told):
         target.peek(body)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE"]),
+    path=st.lists(
+        st.sampled_from(["/", "v1", "v1beta", "models", "messages", "a:b", ":", "%2F", "%", "é"])
+    ).map("".join),
+    query=st.text(alphabet="ab=&%key$"),
+    headers=st.sampled_from([{}, GEMINI, ANTHROPIC]),
+    body=st.sampled_from([b"", b"{}", b'{"model":"m"}', b"\xff", b"[1"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_address_means_something(
+    method: str, path: str, query: str, headers: Any, body: bytes
+) -> None:
+    target = target_of(method, path, query, headers)
+    assert isinstance(target.path_for("m"), str)
+    with suppress(BadBodyError):
+        assert target.lists_models or target.peek(body).model
