@@ -288,12 +288,10 @@ class ApiKeyRouter:
         if wait_s is None:
             wait_s = self.settings.max_queue_wait_seconds
         record = DecisionRecord(
-            request_id=demand.request_id,
-            model=demand.model,
-            client=demand.client,
+            request_id=demand.request_id, model=demand.model, client=demand.client,
             objective=demand.objective or self.routes.scorings.default.objective,
-            arrived_at=now,
-        )
+            arrived_at=now, endpoint=demand.endpoint,
+        )  # fmt: skip
         self._remember(record)
         request = PendingRequest(demand, record, accounts)
         return AttemptLoop(

@@ -32,9 +32,11 @@ from apikeyrouter.domain.interfaces.state_store import (
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.key_slot import KeySlot, matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
+from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.object_register import MemoryObjectRegister, ObjectRegister, Owner
+from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.demand import MOST_OUTPUT_TOKENS
 from apikeyrouter.domain.token_estimate import estimate_tokens
 from apikeyrouter.errors import (
@@ -140,6 +142,7 @@ __all__ = [
     "Owner",
     "Patterns",
     "Peek",
+    "QuotaScope",
     "ResponsesPeek",
     "Secret",
     "Share",
@@ -151,6 +154,7 @@ __all__ = [
     "Text",
     "ToldError",
     "Whole",
+    "Window",
     "WireRequest",
     "bare",
     "card_of",

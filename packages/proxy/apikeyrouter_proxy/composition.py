@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from apikeyrouter import (
     ApiKeyRouter,
@@ -28,6 +29,7 @@ from apikeyrouter.service import (
     ConnectionOptions,
     HttpAdapter,
     Layout,
+    bare,
     custom_adapter,
     make_adapter,
     missing_address,
@@ -258,3 +260,17 @@ def admin_reports(router: ApiKeyRouter, config: RouterConfig) -> AdminReports:
         router.routes, router.quota_awareness_engine,
         clock=router.now, secrets=secrets, log=router.observability_manager.log,
     )  # fmt: skip
+
+
+def masked(facts: RouterConfig) -> dict[str, Any]:
+    """Return the configuration as plain data, every secret as stars."""
+    data = facts.model_dump(mode="json")
+    data["store"], data["ledger"] = bare(facts.store), bare(facts.ledger)
+    for provider in data["providers"].values():
+        if provider["proxy"]:
+            provider["proxy"] = bare(provider["proxy"])
+    for key in data["keys"]:
+        key["secret"] = "****"  # noqa: S105 - that is the mask
+    for client in data["clients"]:
+        client["token"] = "****"  # noqa: S105 - that is the mask
+    return data

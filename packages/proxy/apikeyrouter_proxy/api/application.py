@@ -22,10 +22,15 @@ from apikeyrouter_proxy.api.description import describe_problems
 from apikeyrouter_proxy.api.endpoint import REQUEST
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import MEDIA_TYPE, FieldError, ProblemError
-from apikeyrouter_proxy.api.routes import keys
+from apikeyrouter_proxy.api.routes import configuration, keys, overview, requests
 
 #: What makes the routes of each kind of resource.
-_ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (keys.routes,)
+_ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
+    keys.routes,
+    overview.routes,
+    requests.routes,
+    configuration.routes,
+)
 #: Kind of error -> the status that it is told with; the first that fits.
 _STATUS_OF: tuple[tuple[type[ApiKeyRouterError], int], ...] = (
     (KeyNotFoundError, 404),

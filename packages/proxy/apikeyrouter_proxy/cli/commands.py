@@ -5,17 +5,16 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
 from apikeyrouter.infrastructure.config.model import RouterConfig
-from apikeyrouter.service import bare
 from apikeyrouter_proxy.app import create_app, refuse_exposed
 from apikeyrouter_proxy.cli.keys import keys
 from apikeyrouter_proxy.cli.options import ConfigOption, stop
-from apikeyrouter_proxy.composition import read_config, register_all
+from apikeyrouter_proxy.composition import masked, read_config, register_all
 from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_proxy.storage import check_storage
 
@@ -112,7 +111,7 @@ def check_config(
         asyncio.run(register_all(service.router, facts))
     except ConfigurationError as error:
         raise stop(error) from None
-    data = _masked(facts)
+    data = masked(facts)
     if as_json:
         typer.echo(json.dumps(data))
         return
@@ -146,14 +145,3 @@ def _listening_on(facts: RouterConfig, host: str | None, port: int | None) -> Ro
     if port is not None:
         changes["port"] = port
     return facts.model_copy(update={"server": facts.server.model_copy(update=changes)})
-
-
-def _masked(facts: RouterConfig) -> dict[str, Any]:
-    """Return the configuration as plain data, every secret as stars."""
-    data = facts.model_dump(mode="json")
-    data["store"] = bare(facts.store)
-    for key in data["keys"]:
-        key["secret"] = "****"  # noqa: S105 - that is the mask
-    for client in data["clients"]:
-        client["token"] = "****"  # noqa: S105 - that is the mask
-    return data

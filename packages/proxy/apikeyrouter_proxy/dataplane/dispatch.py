@@ -32,7 +32,7 @@ class Dispatcher:
     Args:
         is_open: Nobody is asked for a token, so only this machine is answered.
         most_bytes: So much is read of the body of a refused request.
-        management: Answers what the management API is asked.
+        management: Answers what the management API is asked, if there is one.
         providers: Those with a raw way; they are told where nobody needs a token.
     """
 
@@ -44,7 +44,7 @@ class Dispatcher:
         cors: Cors,
         security: SecurityHeaders,
         most_bytes: int,
-        management: Endpoint,
+        management: Endpoint | None = None,
         providers: Collection[str] = (),
     ) -> None:
         self._providers = providers
@@ -89,8 +89,8 @@ class Dispatcher:
         is_upgrade = request.headers.get(b"upgrade", b"").lower() == b"websocket"
         if is_upgrade and request.method != SOCKET:
             return self._refusing(request, _NO_WEBSOCKET)
-        if is_management(request.path) and request.method != SOCKET:
-            return self._management_for(request)
+        if self._management is not None and not is_upgrade and is_management(request.path):
+            return self._management_for(request, self._management)
         match = self._routes.find(request, request.path) if "//" not in request.path else None
         if match is None:
             request.path = self._mended(request)
@@ -109,10 +109,10 @@ class Dispatcher:
             return self._refusing(request, _wrong_method(request.method, methods))
         return self._refusing(request, self._unknown(request.path))
 
-    def _management_for(self, request: Request) -> Endpoint:
+    def _management_for(self, request: Request, endpoint: Endpoint) -> Endpoint:
         if request.method == "OPTIONS" and self._cors.preflight_headers(request.headers):
             return self._options(request, ())
-        return self._management
+        return endpoint
 
     def _options(self, request: Request, methods: tuple[str, ...]) -> Endpoint:
         """Tell what may be asked here; to a browser that asks for a page, what the page may do."""

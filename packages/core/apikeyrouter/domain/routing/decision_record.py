@@ -100,6 +100,7 @@ class DecisionRecord(msgspec.Struct, eq=False):
     waited_s: float = 0.0
     outcome: str = ""
     ended_at: float | None = None
+    endpoint: str = ""
 
     @property
     def attempt_count(self) -> int:
@@ -152,6 +153,7 @@ class DecisionRecord(msgspec.Struct, eq=False):
             "request_id": self.request_id,
             "model": self.model,
             "client": self.client,
+            "endpoint": self.endpoint,
             "objective": self.objective.primary.value,
             "arrived_at": self.arrived_at,
             "ended_at": self.ended_at,
@@ -252,6 +254,7 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
         "waited_s": round(note.waited_s, 3),
         "candidates": note.candidates,
         "outcome": note.outcome,
+        "answered_at": round(note.answered_at, 3) if note.answered_at is not None else None,
         "ended_at": round(note.ended_at, 3) if note.ended_at is not None else None,
     }
     if note.message:
