@@ -12,7 +12,7 @@ from apikeyrouter.composition import RouterParts
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.accounts.scope_record import member_of, restore_scope, scope_data
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
-from apikeyrouter.domain.interfaces.state_store import Document, StateStore
+from apikeyrouter.domain.interfaces.state_store import Document, StateStore, StoredRecord
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.quota_scope import QuotaScope
@@ -52,6 +52,8 @@ class AccountKeeping:
         self._watching: asyncio.Task[None] | None = None
         self._kept: dict[tuple[str, str, str], Document] = {}
         self._circuits: dict[tuple[str, str, str], Document] = {}
+        #: Keys and models whose calls are noted already, since anything of it was told.
+        self._noted: set[tuple[str, str]] = set()
 
     def begin(self) -> None:
         """Keep from now on what requests teach."""
@@ -98,13 +100,17 @@ class AccountKeeping:
     def note(self, record: DecisionRecord) -> None:
         """Have written what one request has touched."""
         for attempt in record.attempts:
+            is_fine = attempt.outcome in _FINE
+            if is_fine and (attempt.key_id, attempt.model) in self._noted:
+                continue
             slot = self._parts.manager.slot_by_id.get(attempt.key_id)
             if slot is None:
                 continue
             self._note_key(slot)
             for scope in self._scopes(slot, attempt):
                 self._note_scope(scope)
-            if attempt.outcome not in _FINE:
+            self._noted.add((attempt.key_id, attempt.model))
+            if not is_fine:
                 self._note_circuits(attempt)
 
     def _scopes(self, slot: KeySlot, attempt: AttemptNote) -> list[QuotaScope]:
@@ -114,7 +120,11 @@ class AccountKeeping:
         return touched or scopes
 
     def _note_key(self, slot: KeySlot) -> None:
-        self._outbox.note(f"key {slot.id}", lambda: slot.snapshot().model_copy())
+        def tell() -> StoredRecord:
+            self._noted.clear()
+            return slot.snapshot().model_copy()
+
+        self._outbox.note(f"key {slot.id}", tell)
 
     def _note_scope(self, scope: QuotaScope) -> None:
         self._outbox.note(f"account {scope.id}", lambda: self._document(scope))
@@ -150,6 +160,7 @@ class AccountKeeping:
         circuit.cooldown.extend(float(body["until"]), str(body["cause"]))
 
     def _document(self, scope: QuotaScope) -> Document:
+        self._noted.clear()
         now = self._clock()
         body = scope_data(scope, self._parts.search, now)
         body["keys"] = [slot.id for slot in self._parts.registry.slots_of(scope)]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from decision_records import a_record
 from store_contract import a_decision, a_key, a_move, a_quota
 
 from apikeyrouter.domain.interfaces.state_store import (
@@ -15,6 +16,7 @@ from apikeyrouter.domain.interfaces.state_store import (
     StateStoreError,
     cursor_after,
 )
+from apikeyrouter.infrastructure.state_store.write_behind import WriteBehind
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -139,3 +141,17 @@ async def test_what_is_no_cursor_is_refused(store: StateStore, cursor: str) -> N
 async def test_thousands_of_records_come_whole(store: StateStore) -> None:
     await store.save_batch([a_key(f"k{number:04}", number) for number in range(2_500)])
     assert [f"k{number:04}" for number in range(2_500)] == [k.id for k in await store.list_keys()]
+
+
+async def test_decisions_that_come_as_records_are_read_as_decisions(store: StateStore) -> None:
+    records = [a_record(f"r{number}", at=1_000.1 + number / 7) for number in range(90)]
+    outbox = WriteBehind(store, on_error=lambda error: pytest.fail(str(error)))
+    for record in records:
+        outbox.put(record)
+    await outbox.drain()
+    wanted = [record.decision() for record in reversed(records)]
+    assert wanted == await store.query_state(StateQuery("RoutingDecision"))
+    first = await store.query_state(StateQuery("RoutingDecision", key_id="k1", limit=40))
+    rest = StateQuery("RoutingDecision", provider_id="lab", cursor=cursor_after(first[-1]))
+    assert wanted == first + await store.query_state(rest)
+    assert await store.query_state(StateQuery("RoutingDecision", state="available")) == []

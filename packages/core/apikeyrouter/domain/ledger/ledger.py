@@ -44,8 +44,8 @@ _taken_at = attrgetter("taken_at")
 NOTHING: Amounts = (0.0,) * len(DIMENSIONS)
 
 
-class Shortfall(msgspec.Struct, frozen=True):
-    """Why something could not be set aside.
+class Shortfall(msgspec.Struct, frozen=True, array_like=True):
+    """Why something could not be set aside. It is kept in decision records: new fields come last.
 
     Attributes:
         what: The dimension, or the reason of a cooldown.

@@ -4,9 +4,12 @@ A record is small and of bounded size however many keys and attempts there are:
 of the first and the latest attempts who was chosen and what became of it, and
 of the last one three runners-up, three excluded and the limits then. As JSON it
 is below 2 KB. It is written in microseconds; text is made when somebody reads it.
+Stores outside of memory keep its fields in their order: new ones come last and have
+defaults; any other change is a new layout of theirs.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -28,14 +31,15 @@ ATTEMPTS_KEPT = 4
 _WORDS_KEPT = 160
 
 
-class AttemptNote(msgspec.Struct, eq=False):
+class AttemptNote(msgspec.Struct, eq=False, array_like=True):
     """One attempt as it is remembered.
 
     Attributes:
         runners_up: Key ids and scores in turn of those that stood next at the same provider.
         excluded: QuotaScope id and the reason of those that were out.
         candidates: Scopes that serve the model.
-        figures: In turn a window, and what was used of which capacity when it was chosen.
+        figures: In turn a window (its name and provenance, once it was kept), and what was
+            used of which capacity when it was chosen.
         charge: How its tokens were reckoned; `None` while no limit of tokens was told.
         outcome: `ok`, `cancelled`, a failure class, or empty while it runs.
         answered_at: When the provider let it in.
@@ -71,13 +75,16 @@ class AttemptNote(msgspec.Struct, eq=False):
         """Return key id and score of those that stood next."""
         return list(zip(self.runners_up[::2], self.runners_up[1::2], strict=True))
 
-    def limits(self) -> list[tuple[Window, float, float]]:
-        """Return each window of the chosen, and what was used of which capacity."""
+    def limits(self) -> list[tuple[str, str, float, float]]:
+        """Return its windows: name, provenance, and what was used of which capacity."""
         flat = self.figures
-        return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+        return [
+            (*_title_of(window), used, capacity)
+            for window, used, capacity in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        ]
 
 
-class DecisionRecord(msgspec.Struct, eq=False):
+class DecisionRecord(msgspec.Struct, eq=False, array_like=True):
     """Everything kept of one request's way through the router.
 
     Attributes:
@@ -101,6 +108,16 @@ class DecisionRecord(msgspec.Struct, eq=False):
     outcome: str = ""
     ended_at: float | None = None
     endpoint: str = ""
+
+    @property
+    def decision_id(self) -> str:
+        """What the decision on its last attempt is called."""
+        return f"{self.request_id}-{self.attempt_count}"
+
+    @property
+    def decided_at(self) -> float:
+        """When the last attempt was chosen; when it arrived, if none was."""
+        return self.attempts[-1].at if self.attempts else self.arrived_at
 
     @property
     def attempt_count(self) -> int:
@@ -134,11 +151,11 @@ class DecisionRecord(msgspec.Struct, eq=False):
             for key_id, score in (last.next_best() if last else ())
         ] if last else []  # fmt: skip
         return RoutingDecision(
-            id=f"{self.request_id}-{self.attempt_count}",
+            id=self.decision_id,
             request_id=self.request_id,
             selected_key_id=last.key_id if last else "",
             selected_provider_id=last.provider_id if last else "",
-            decision_timestamp=instant(last.at if last else self.arrived_at),
+            decision_timestamp=instant(self.decided_at),
             objective=self.objective,
             eligible_keys=[last.key_id, *(a.key_id for a in alternatives)] if last else [],
             evaluation_results=self.trace(),
@@ -170,6 +187,13 @@ class DecisionRecord(msgspec.Struct, eq=False):
                 for scope, why in self.excluded
             ],
         }
+
+
+def _title_of(window: Window | Sequence[str]) -> tuple[str, str]:
+    if isinstance(window, Window):
+        return window.name, window.provenance.value
+    name, provenance = window
+    return name, provenance
 
 
 def explain(record: DecisionRecord) -> str:
@@ -224,8 +248,8 @@ def _tell_attempt(number: int, note: AttemptNote) -> str:
         text += f"; out were {out}"
     if note.figures:
         text += "; limits then: " + ", ".join(
-            f"{window.name} {used:,.0f} of {capacity:,.0f} ({window.provenance.value})"
-            for window, used, capacity in note.limits()
+            f"{name} {used:,.0f} of {capacity:,.0f} ({provenance})"
+            for name, provenance, used, capacity in note.limits()
         )
     if note.charge is not None:
         text += f"; tokens are {note.charge.tell()}"
@@ -270,10 +294,10 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
         ],
         "limits": [
             {
-                "window": window.name, "used": round(used, 1), "capacity": capacity,
-                "provenance": window.provenance.value,
+                "window": name, "used": round(used, 1), "capacity": capacity,
+                "provenance": provenance,
             }
-            for window, used, capacity in note.limits()
+            for name, provenance, used, capacity in note.limits()
         ],
     }  # fmt: skip
     return data | {name: found for name, found in lists.items() if found}

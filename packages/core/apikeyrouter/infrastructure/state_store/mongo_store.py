@@ -189,12 +189,12 @@ def _older_than(row: Row) -> _Fields:
 
 
 def _fields(row: Row) -> _Fields:
-    facts = {field: getattr(row, field) for field in Row.__slots__}
+    facts = {field: getattr(row, field) for field in Row.__struct_fields__}
     return {"_id": _name(row.kind, row.id), **facts}
 
 
 def _row(fields: _Fields) -> Row:
-    facts = {field: fields[field] for field in Row.__slots__}
+    facts = {field: fields[field] for field in Row.__struct_fields__}
     return Row(**{**facts, "body": bytes(facts["body"])})
 
 

@@ -27,6 +27,13 @@ from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.quota_state import QuotaState
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
 from apikeyrouter.domain.models.state_transition import StateTransition
+from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.infrastructure.state_store.decision_codec import (
+    KIND,
+    RECORD_LAYOUT,
+    decode_decision,
+    encode_decision,
+)
 
 #: What a query may ask for; every other kind is a document's.
 MODELS: Mapping[str, type[BaseModel]] = {
@@ -38,8 +45,7 @@ _VERSIONS: Mapping[str, int] = {}
 _UPGRADES: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
-@dataclass(slots=True, frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A record as it is kept.
 
     Attributes:
@@ -129,12 +135,15 @@ def state_of(record: StoredRecord) -> str | None:
     return record.capacity_state.value if isinstance(record, QuotaState) else None
 
 
-def row_of(record: StoredRecord) -> Row:
+def row_of(record: StoredRecord | DecisionRecord) -> Row:
     """Return the row that keeps *record*.
 
     Raises:
         StateStoreError: It holds what is no plain data.
     """
+    if isinstance(record, DecisionRecord):
+        name, moment, key_id, provider_id, body = encode_decision(record)
+        return Row(KIND, name, RECORD_LAYOUT, 0, moment, key_id, provider_id, None, body)
     kind = record.kind if isinstance(record, Document) else type(record).__name__
     moment, name = place_of(record)
     try:
@@ -154,6 +163,15 @@ def record_of(row: Row) -> Any:
     Raises:
         StateStoreError: A newer version wrote it, or it is damaged.
     """
+    # Of decisions there are both: those kept as people read them, and records.
+    known = RECORD_LAYOUT if row.kind == KIND else _VERSIONS.get(row.kind, 1)
+    if row.version > known:
+        raise StateStoreError(
+            f"{row.kind} '{row.id}' was stored by a newer version (layout {row.version}; this one "
+            f"reads up to {known}): upgrade apikeyrouter"
+        )
+    if row.kind == KIND and row.version == RECORD_LAYOUT:
+        return decode_decision(row.id, row.body)
     data = _decoded(row)
     if row.kind not in MODELS:
         return Document(row.kind, row.id, data, moment_at(row.moment))
@@ -178,16 +196,10 @@ def _data_of(record: StoredRecord) -> Mapping[str, Any]:
 
 
 def _decoded(row: Row) -> dict[str, Any]:
-    known = _VERSIONS.get(row.kind, 1)
-    if row.version > known:
-        raise StateStoreError(
-            f"{row.kind} '{row.id}' was stored by a newer version (layout {row.version}; this one "
-            f"reads up to {known}): upgrade apikeyrouter"
-        )
     try:
         data: dict[str, Any] = msgspec.msgpack.decode(row.body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise StateStoreError(f"{row.kind} '{row.id}' in the store is damaged") from None
-    for version in range(row.version, known):
+    for version in range(row.version, _VERSIONS.get(row.kind, 1)):
         data = _UPGRADES[row.kind, version](data)
     return data

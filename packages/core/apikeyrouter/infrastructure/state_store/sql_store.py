@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL: one table, through SQLAlchemy.
+"""SQLite and PostgreSQL: two tables, through SQLAlchemy.
 
 Writes that come together share a transaction. A SQLite file is made readable to its
 owner alone; it is written ahead, so that readers and other processes go on meanwhile,
@@ -8,7 +8,6 @@ and synced at every commit.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +17,20 @@ from apikeyrouter.infrastructure.state_store.group_commit import GroupCommit
 from apikeyrouter.infrastructure.state_store.layouts import steps_after, steps_of
 from apikeyrouter.infrastructure.state_store.record_store import RecordStore
 from apikeyrouter.infrastructure.state_store.records import Row, Search
+from apikeyrouter.infrastructure.state_store.sql_statements import (
+    DELETE,
+    INSERT,
+    UPDATE,
+    conditions_of,
+    selection,
+    trimming,
+    upserts,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-_COLUMNS = tuple(Row.__slots__)
-_columns_of = attrgetter(*_COLUMNS)
-_NAMES = ", ".join(_COLUMNS)
-_VALUES = ", ".join(f":{name}" for name in _COLUMNS)
-_SET = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[2:])
-_UPSERT = (
-    f"INSERT INTO records ({_NAMES}) VALUES ({_VALUES}) "  # noqa: S608 - names of our own
-    f"ON CONFLICT (kind, id) DO UPDATE SET {_SET} WHERE records.revision <= excluded.revision"
-)
-_INSERT = f"INSERT INTO records ({_NAMES}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608
-_UPDATE = (
-    f"UPDATE records SET {', '.join(f'{name} = :{name}' for name in _COLUMNS[2:])} "  # noqa: S608
-    "WHERE kind = :kind AND id = :id AND revision = :expect"
-)
-_TRIM = (
-    "DELETE FROM records WHERE kind = :kind AND id IN (SELECT id FROM records "
-    "WHERE kind = :kind ORDER BY moment DESC, id DESC LIMIT :many OFFSET :most)"
-)
 _TYPES = {
     "sqlite": {"text": "TEXT", "bytes": "BLOB"},
     # By bytes, not by the language of the server: pages go on by id.
@@ -102,16 +93,17 @@ class SqlStateStore(RecordStore):
             await engine.dispose()
 
     async def _write(self, rows: Sequence[Row]) -> None:
-        values = [_values(row) for row in rows]
+        writes = upserts(rows, "?" if self._is_sqlite else "$")
 
         async def write(connection: "AsyncConnection") -> None:
-            await connection.execute(self._sql.text(_UPSERT), values)
+            for statement, values in writes:
+                await connection.exec_driver_sql(statement, values)
 
         await self._commit(write)
 
     async def _swap(self, row: Row, expect: int | None) -> bool:
-        statement = _INSERT if expect is None else _UPDATE
-        values = {**_values(row), "expect": expect}
+        statement = INSERT if expect is None else UPDATE
+        values = {**values_of(row), "expect": expect}
         if expect is None:
             del values["expect"]
 
@@ -122,29 +114,27 @@ class SqlStateStore(RecordStore):
         return bool(await self._commit(write))
 
     async def _read(self, kind: str, name: str) -> Row | None:
-        query = f"SELECT {_NAMES} FROM records WHERE kind = :kind AND id = :id"  # noqa: S608
+        query = selection(kind, "kind = :kind AND id = :id")
         rows = await self._select(query, {"kind": kind, "id": name})
         return rows[0] if rows else None
 
     async def _page(self, search: Search, limit: int, offset: int) -> list[Row]:
-        conditions, values = _conditions(search)
-        query = (
-            f"SELECT {_NAMES} FROM records WHERE {conditions} "  # noqa: S608 - names of our own
-            "ORDER BY moment DESC, id DESC LIMIT :limit OFFSET :offset"
-        )
+        conditions, values = conditions_of(search)
+        query = selection(search.kind, conditions)
+        query += " ORDER BY moment DESC, id DESC LIMIT :limit OFFSET :offset"
         return await self._select(query, {**values, "limit": limit, "offset": offset})
 
     async def _delete(self, kind: str, name: str) -> None:
         async def write(connection: "AsyncConnection") -> None:
-            query = self._sql.text("DELETE FROM records WHERE kind = :kind AND id = :id")
-            await connection.execute(query, {"kind": kind, "id": name})
+            await connection.execute(self._sql.text(DELETE), {"kind": kind, "id": name})
 
         await self._commit(write)
 
     async def _trim(self, kind: str, most: int) -> None:
+        statement, values = trimming(kind, most)
+
         async def write(connection: "AsyncConnection") -> None:
-            values = {"kind": kind, "most": most, "many": 100_000}
-            await connection.execute(self._sql.text(_TRIM), values)
+            await connection.execute(self._sql.text(statement), values)
 
         await self._commit(write)
 
@@ -163,7 +153,7 @@ class SqlStateStore(RecordStore):
         assert self._engine is not None  # noqa: S101 - opened by the caller
         async with self._engine.connect() as connection:
             found = await connection.execute(self._sql.text(query), values)
-            return [_row(columns) for columns in found]
+            return [Row(*columns) for columns in found]
 
     async def _transact(self, work: "Callable[[AsyncConnection], Awaitable[None]]") -> None:
         assert self._engine is not None  # noqa: S101 - opened before anything is written
@@ -283,35 +273,6 @@ def _make_private(path: Path) -> None:
         return
     except OSError as error:
         raise StateStoreError(f"sqlite:///{path}: {error.strerror or error}") from error
-
-
-def _values(row: Row) -> dict[str, Any]:
-    return dict(zip(_COLUMNS, _columns_of(row), strict=True))
-
-
-def _row(columns: Sequence[Any]) -> Row:
-    facts: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
-    return Row(**facts)
-
-
-def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
-    wanted = {
-        name: value
-        for name in ("kind", "key_id", "provider_id", "state")
-        if (value := getattr(search, name)) is not None
-    }
-    conditions = [f"{name} = :{name}" for name in wanted]
-    values: dict[str, Any] = dict(wanted)
-    if search.earliest is not None:
-        conditions.append("moment >= :earliest")
-        values["earliest"] = search.earliest
-    if search.latest is not None:
-        conditions.append("moment <= :latest")
-        values["latest"] = search.latest
-    if search.before is not None:
-        conditions.append("(moment, id) < (:before_moment, :before_id)")
-        values["before_moment"], values["before_id"] = search.before
-    return " AND ".join(conditions), values
 
 
 def _reason_of(error: BaseException) -> str:

@@ -16,14 +16,13 @@ from apikeyrouter.domain.interfaces.state_store import StateStore, StoredRecord
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
+from apikeyrouter.infrastructure.state_store.record_store import RecordStore
 
 Record = DecisionRecord | StateTransition | APIKey
+_Written = StoredRecord | DecisionRecord
 _Queued = TypeVar("_Queued", DecisionRecord, APIKey | StateTransition)
 _BATCH_RECORDS = 512
 _LINGER_S = 0.1
-#: So many decisions are written in one go: telling one costs as much as making it, and a busy
-#: service has better things to do. The others wait for their turn, the oldest go first.
-_DECISIONS_A_ROUND = 64
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 #: A call of a store that takes longer has failed.
 _CALL_TIMEOUT_S = 30.0
@@ -63,9 +62,7 @@ class WriteBehind:
         #: What is told when it is written, by name: of many changes the last one counts.
         self._latest: dict[str, Callable[[], StoredRecord]] = {}
         #: Taken from the queues, and not yet known to be written.
-        self._batch: list[StoredRecord] = []
-        #: Decisions that may still be written in this round.
-        self._decisions_left = _DECISIONS_A_ROUND
+        self._batch: list[_Written] = []
         self._task: asyncio.Task[None] | None = None
         self._pause_s = 0.0
         #: Told of each decision that is about to be written.
@@ -80,12 +77,12 @@ class WriteBehind:
 
     def put(self, record: Record) -> None:
         """Take one record; it is written soon, or on `drain`."""
-        if isinstance(record, APIKey):
-            self._append(self._moves, record.model_copy())
-        elif isinstance(record, StateTransition):
-            self._append(self._moves, record)
-        elif not self._store.keep_decision(record.decision):
-            self._append(self._decisions, record)
+        if isinstance(record, DecisionRecord):
+            if not self._store.keep_decision(record.decision):
+                self._append(self._decisions, record)
+        else:
+            move = record.model_copy() if isinstance(record, APIKey) else record
+            self._append(self._moves, move)
 
     def note(self, name: str, tell: Callable[[], StoredRecord]) -> None:
         """Have written what *tell* returns then; noted again before that it is written once."""
@@ -106,7 +103,6 @@ class WriteBehind:
         if task is not None and task.get_loop() is asyncio.get_running_loop():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._decisions_left = len(self._decisions)
         try:
             async with asyncio.timeout(within_s):
                 await self._write_all()
@@ -128,7 +124,6 @@ class WriteBehind:
         """Let a batch gather, then write it; ends when nothing is left."""
         while self.waiting:
             await self._sleep(_LINGER_S)
-            self._decisions_left = _DECISIONS_A_ROUND
             await self._write_all()
 
     async def _write_all(self) -> None:
@@ -141,27 +136,24 @@ class WriteBehind:
 
     def _fill_batch(self) -> bool:
         """Add what is written next; tell whether there is any."""
-        while len(self._batch) < _BATCH_RECORDS and (tell := self._next()) is not None:
-            self._add(tell)
+        batch = self._batch
+        # Moves are few, and wanted more than decisions.
+        while len(batch) < _BATCH_RECORDS and self._moves:
+            batch.append(self._moves.popleft())
+        while len(batch) < _BATCH_RECORDS and self._decisions:
+            self._add_decision(self._decisions.popleft())
         # After the decisions, each of which may have noted the same again.
-        while len(self._batch) < 2 * _BATCH_RECORDS and self._latest:
+        while len(batch) < 2 * _BATCH_RECORDS and self._latest:
             self._add(self._latest.pop(next(iter(self._latest))))
-        return bool(self._batch)
+        return bool(batch)
 
-    def _next(self) -> Callable[[], StoredRecord] | None:
-        """Take what is written next: moves, then decisions that are still due in this round."""
-        if self._moves:
-            move = self._moves.popleft()
-            return lambda: move
-        if not self._decisions or self._decisions_left <= 0:
-            return None
-        self._decisions_left -= 1
-        record = self._decisions.popleft()
-        return lambda: self._told(record)
-
-    def _told(self, record: DecisionRecord) -> StoredRecord:
-        self.on_decision(record)
-        return record.decision()
+    def _add_decision(self, record: DecisionRecord) -> None:
+        try:
+            self.on_decision(record)
+        except Exception as error:  # noqa: BLE001 - one record that cannot be told blocks no other
+            self._give_up(error)
+        else:
+            self._batch.append(record)
 
     def _add(self, tell: Callable[[], StoredRecord]) -> None:
         try:
@@ -189,7 +181,7 @@ class WriteBehind:
             Whether any record was taken. If none was, all wait, and what was refused comes last.
         """
         batch, is_answered = self._batch, False
-        refused: list[tuple[StoredRecord, Exception]] = []
+        refused: list[tuple[_Written, Exception]] = []
         try:
             while batch and (is_answered or len(refused) < _REFUSED_IN_A_ROW):
                 error = await self._save(batch[:1])
@@ -206,11 +198,15 @@ class WriteBehind:
                 batch += [record for record, _ in refused]
         return is_answered
 
-    async def _save(self, records: list[StoredRecord]) -> Exception | None:
+    async def _save(self, records: list[_Written]) -> Exception | None:
         """Have *records* kept; return what the store raised instead."""
+        store = self._store
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await self._store.save_batch(list(records))
+                if isinstance(store, RecordStore):
+                    await store.save_batch(list(records))
+                else:
+                    await store.save_batch([_readable(record) for record in records])
         except Exception as error:  # noqa: BLE001 - the outermost edge: whatever a store raises, traffic goes on
             return error
         return None
@@ -218,6 +214,10 @@ class WriteBehind:
     def _give_up(self, error: Exception) -> None:
         self.dropped += 1
         self._on_error(error)
+
+
+def _readable(record: _Written) -> StoredRecord:
+    return record.decision() if isinstance(record, DecisionRecord) else record
 
 
 def _is_over(task: asyncio.Task[None]) -> bool:
