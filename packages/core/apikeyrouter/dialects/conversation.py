@@ -6,10 +6,14 @@ nothing is lost without a word.
 """
 
 import hashlib
+import re
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+
+_ODD = re.compile(r"[^\w.\[\]/: -]", re.ASCII)
+_LONGEST_NAME, _MOST_NAMES = 80, 32
 
 
 class UntranslatableError(ValueError):
@@ -25,15 +29,20 @@ class UntranslatableError(ValueError):
 
 
 class Losses:
-    """What could not be carried over, by its name in the client's dialect; each named once."""
+    """What could not be carried over, by its name in the client's dialect; each named once.
+
+    Names may be the client's own: they are shown in headers and messages, so that only plain
+    ones are kept whole, and so many.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def lack(self, name: str) -> None:
         """Note that *name* has no counterpart and was left out."""
-        if name not in self.names:
-            self.names.append(name)
+        plain = _ODD.sub("?", name[:_LONGEST_NAME])
+        if plain not in self.names and len(self.names) < _MOST_NAMES:
+            self.names.append(plain)
 
 
 # -- parts -------------------------------------------------------------------

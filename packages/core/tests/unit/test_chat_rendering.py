@@ -274,3 +274,13 @@ def test_whole_answer_in_one_delta_is_written_like_one_in_many() -> None:
         if isinstance(delta, PartGrew):
             grown[delta.index] = grown.get(delta.index, "") + delta.text
     assert list(grown.values()) == ["hm", "hello", '{"a":1}', "{}", "no"]
+
+
+def test_names_of_what_is_lost_are_plain_and_bounded() -> None:
+    losses = Losses()
+    odd = {f"f{number}\r\nx: \u2603{'y' * 100}": 1 for number in range(100)}
+    CHAT.read_request(
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}], **odd}, losses
+    )
+    assert len(losses.names) == 32
+    assert losses.names[0] == f"f0??x: ?{'y' * 72}"
