@@ -1,6 +1,7 @@
 """Which dialect an endpoint belongs to.
 
-To add a dialect, add its folder and a row here.
+To add a dialect, add its folder and a row here; a dialect of a user's own comes by
+`register_dialect`.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from apikeyrouter.domain.interfaces.provider_adapter import Serving
 OPENAI_CHAT = OpenAIChat()
 OPENAI_RESPONSES = OpenAIResponses()
 GEMINI = Gemini()
-#: Dialect by name.
-DIALECTS: Mapping[str, Dialect] = {
+_by_name: dict[str, Dialect] = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, Anthropic(), GEMINI)
 }
+#: Dialect by name.
+DIALECTS: Mapping[str, Dialect] = _by_name
 #: Dialect by endpoint, or by the first part of its path; whatever is in no row is OpenAI's.
 _BY_ENDPOINT: dict[str, Dialect] = {
     endpoint: dialect
@@ -27,6 +29,21 @@ _BY_ENDPOINT: dict[str, Dialect] = {
 }
 #: The endpoint of whatever is forwarded as it is, to a provider that its caller has named.
 RAW = "raw"
+
+
+def register_dialect(dialect: Dialect) -> None:
+    """Let providers speak *dialect*, and clients whose requests name one of its endpoints.
+
+    Raises:
+        ValueError: Its name or one of its endpoints is another's.
+    """
+    endpoints = {dialect.endpoint, *dialect.json_endpoints}
+    taken = endpoints & _BY_ENDPOINT.keys()
+    if dialect.name in _by_name or taken:
+        what = ", ".join(sorted(taken)) or dialect.name
+        raise ValueError(f"dialect '{dialect.name}': {what} is another dialect's")
+    _by_name[dialect.name] = dialect
+    _BY_ENDPOINT.update(dict.fromkeys(endpoints, dialect))
 
 
 def dialect_of(endpoint: str) -> Dialect:
