@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from apikeyrouter.dialects.anthropic.dialect import Anthropic
 from apikeyrouter.dialects.dialect import Dialect
 from apikeyrouter.dialects.gemini.dialect import Gemini, GeminiArrays
+from apikeyrouter.dialects.gemini.interactions import GeminiInteractions
 from apikeyrouter.dialects.openai_chat.dialect import OpenAIChat
 from apikeyrouter.dialects.openai_responses.dialect import OpenAIResponses
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
@@ -24,7 +25,7 @@ DIALECTS: Mapping[str, Dialect] = _by_name
 #: Dialect by endpoint, or by the first part of its path; whatever is in no row is OpenAI's.
 _BY_ENDPOINT: dict[str, Dialect] = {
     endpoint: dialect
-    for dialect in (*DIALECTS.values(), GeminiArrays())
+    for dialect in (*DIALECTS.values(), GeminiArrays(), GeminiInteractions())
     for endpoint in (dialect.endpoint, *dialect.json_endpoints)
 }
 #: The endpoint of whatever is forwarded as it is, to a provider that its caller has named.

@@ -170,7 +170,7 @@ class Dispatcher:
 
 def _has_a_version_too_many(parts: list[str]) -> bool:
     """Tell whether a base URL with a version stands before a path with one."""
-    return parts[:1] == ["v1beta"] and parts[1:2] in (["v1"], ["v1beta"])
+    return parts[:1] == ["v1beta"] and parts[1:2] in (["v1"], ["v1beta"], ["upload"])
 
 
 def _dialect_named(name: str) -> Dialect:

@@ -113,7 +113,7 @@ class Forwarder:
     async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
         client = None
         if len(self._clients):
-            client = self._clients.find(request.headers)
+            client = self.client_of(request)
             if client is None:
                 await self._refuse_unread(send, receive, request, NOT_KNOWN)
                 return
@@ -140,6 +140,10 @@ class Forwarder:
                 raise
         finally:
             watch.stop()
+
+    def client_of(self, request: Request) -> Client | None:
+        """Return who asks; `None` if nobody is known to."""
+        return self._clients.find(request.headers)
 
     def peek(self, request: Request, body: bytes) -> Peek:
         """Read what a decision needs of a request.

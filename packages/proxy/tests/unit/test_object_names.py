@@ -47,6 +47,9 @@ def test_body_names_what_it_quotes() -> None:
         (b'{"conversation":"conv_1","input":"a file_id \\"file-2\\""}', {"conv_1"}),
         (b'{"fileData":{"fileUri":"https://host/v1beta/files/abcd"}}', {"abcd"}),
         (b'{"cachedContent":"cachedContents/abcd"}', {"abcd"}),
+        (b'{"input":{"type":"document","uri":"https://host/v1beta/files/abcd"}}', {"abcd"}),
+        (b'{"fileUri":"https://host/report"}', set()),
+        (b'{"fileUri":"gs://bucket/files2/report"}', set()),
         (b'{"input":"no file here: file-1"}', set()),
     ],
 )  # fmt: skip

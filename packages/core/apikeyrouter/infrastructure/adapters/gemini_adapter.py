@@ -26,6 +26,7 @@ ADMISSION = Admission(counts_cap=False, input_only=True)
 #: Requests per day count from midnight in California.
 CALENDARS: Mapping[float, Calendar] = {DAY_S: Calendar.DAY_PACIFIC}
 USUAL_VERSION = "v1beta"
+_UPLOAD = "upload/"
 #: One model of the list proves a key as well as all of them.
 LAYOUT = Layout(probe=Probe(f"{USUAL_VERSION}/models?pageSize=1"))
 _PAGE_SIZE, _MOST_PAGES = 1000, 20
@@ -136,10 +137,13 @@ class GeminiAdapter(IntentAdapter):
             return None
 
     def _url_of(self, request: WireRequest) -> str:
-        version = VERSION.match(request.path)
-        rest = request.path[version.end() :] if version else request.path
+        # Files go up to a place beside all versions.
+        path = request.path.removeprefix(_UPLOAD)
+        begin = _UPLOAD if path != request.path else ""
+        version = VERSION.match(path)
+        rest = path[version.end() :] if version else path
         asked = self._version or (version[0][:-1] if version else USUAL_VERSION)
-        return super()._url_of(msgspec.structs.replace(request, path=f"{asked}/{rest}"))
+        return super()._url_of(msgspec.structs.replace(request, path=f"{begin}{asked}/{rest}"))
 
 
 class _Model(msgspec.Struct):

@@ -10,6 +10,7 @@ from apikeyrouter_proxy.dataplane.front_doors import (
     anthropic,
     anthropic_objects,
     gemini,
+    gemini_objects,
     info,
     openai,
     raw,
@@ -25,6 +26,7 @@ _TABLES: tuple[Callable[[ServiceParts], list[Route]], ...] = (
     anthropic.routes,
     anthropic_objects.routes,
     gemini.routes,
+    gemini_objects.routes,
     info.routes,
     raw.routes,
 )

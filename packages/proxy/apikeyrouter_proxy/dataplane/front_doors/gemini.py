@@ -51,7 +51,7 @@ def routes(parts: ServiceParts) -> list[Route]:
 def _routes_of(
     parts: ServiceParts, version: str, verb: str, endpoint: str, when: Condition | None = None
 ) -> list[Route]:
-    answer = _keyed(parts.forwarder(endpoint, f"{version}:{verb}", kind=GeminiForwarder))
+    answer = keyed(parts.forwarder(endpoint, f"{version}:{verb}", kind=GeminiForwarder))
     return [
         Route(("POST",), f"/{version}/{where}:{verb}", answer, "gemini", when)
         for where in ("models/{model...}", "tunedModels/{tuned...}")
@@ -60,10 +60,10 @@ def _routes_of(
 
 def _routes_of_models(parts: ServiceParts) -> list[Route]:
     models = GeminiModels(parts.router, parts.clients, parts.models)
-    listed, shown = _keyed(models.list_models), _keyed(models.show_model)
+    listed, shown = keyed(models.list_models), keyed(models.show_model)
     return [
         Route(READ, f"/{version}/models{rest}", answer, "gemini", when)
-        for version, when in (("v1beta", None), ("v1", _bears_a_key))
+        for version, when in (("v1beta", None), ("v1", bears_a_key))
         for rest, answer in (("", listed), ("/{model...}", shown))
     ]
 
@@ -131,11 +131,11 @@ async def _refuse_verb(request: Request, receive: Receive, send: Send) -> None:
     await refuse_unread(send, receive, request, error, most_bytes=_MOST_UNREAD_BYTES)
 
 
-def _keyed(endpoint: Endpoint) -> Endpoint:
-    """Return *endpoint* for clients whose key may stand in the address."""
+def keyed(endpoint: Endpoint) -> Endpoint:
+    """Return *endpoint* for clients whose key may stand in the address, as `key`."""
 
     async def answer(request: Request, receive: Receive, send: Send) -> None:
-        key = _parameters_of(request).get("key")
+        key = parameters_of(request).get("key")
         if key and _KEY_HEADER not in request.headers:
             request.headers[_KEY_HEADER] = key[-1].encode()
         await endpoint(request, receive, send)
@@ -150,25 +150,26 @@ def _asks_for_unknown(request: Request, params: Mapping[str, str]) -> bool:
 
 def _asks_for_events(request: Request, params: Mapping[str, str]) -> bool:
     del params
-    asked = _parameters_of(request)
+    asked = parameters_of(request)
     return asked.get("alt", asked.get("$alt")) == ["sse"]
 
 
-def _bears_a_key(request: Request, params: Mapping[str, str]) -> bool:
+def bears_a_key(request: Request, params: Mapping[str, str]) -> bool:
     """Tell whether a request for a path of several dialects is Google's by its credential."""
     del params
-    return _KEY_HEADER in request.headers or "key" in _parameters_of(request)
+    return _KEY_HEADER in request.headers or "key" in parameters_of(request)
 
 
 def _page_of(request: Request) -> tuple[int, str]:
     """Return how many models are wanted, and after which one."""
-    asked = _parameters_of(request)
+    asked = parameters_of(request)
     size = asked.get("pageSize", [""])[-1][:9] or "0"
     if not size.isdecimal():
         raise BadBodyError("pageSize: should be a whole number", "pageSize")
     return min(int(size) or _PAGE_SIZE, _LARGEST_PAGE), asked.get("pageToken", [""])[-1]
 
 
-def _parameters_of(request: Request) -> dict[str, list[str]]:
+def parameters_of(request: Request) -> dict[str, list[str]]:
+    """Return the parameters of the address."""
     query = request.scope["query_string"]
     return parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {}

@@ -32,18 +32,19 @@ _MOST_WORDS = 512
 _MOST_LISTED = 1000
 
 #: Members of a conversation whose values are ids, and bytes that stand in every body with one.
-_MENTIONS = (b'file_id', b'file_uri"', b'fileUri"', b'vector_store_id', b'"conversation"',
-             b'"container"', b'cachedContent"')  # fmt: skip
+_MENTIONS = (b'file_id', b'file_uri"', b'fileUri"', b'"uri"', b'vector_store_id', b'"conversation"',
+             b'"container"', b'cachedContent"', b'cached_content"')  # fmt: skip
 _MENTION = re.compile(
-    rb'"(?:[a-z_]*file_ids?|vector_store_ids?|file_uri|fileUri|conversation|container'
-    rb'|cachedContent)"'
+    rb'"(?:[a-z_]*file_ids?|vector_store_ids?|file_uri|fileUri|uri|conversation|container'
+    rb'|cachedContent|cached_content)"'
 )
 #: What may stand there: an id, a path or an address that ends with one, an object, a list.
 _MENTIONED = re.compile(
     rb'\s*+:\s*+(?:\[([^\]]{0,4096}+)\]|(?:\{\s*+"id"\s*+:\s*+)?+'
     rb'("(?:[^"\\/]{0,100}+/){0,8}+[\w.-]{4,128}+"))'
 )
-_LAST_PART = re.compile(rb'["/]([\w.-]{4,128})"')
+#: The last part of such a value, and of which kind it is where a path says so.
+_LAST_PART = re.compile(rb'(?:"|(\w{1,40})/)([\w.-]{4,128})"')
 _MOST_MENTIONS = 64
 
 ObjectName = tuple[str, str]
@@ -77,13 +78,15 @@ def names_in_talk(body: bytes) -> Iterator[ObjectName]:
     """Yield what a conversation may name: files, stores of them, what it goes on from."""
     if not any(mark in body for mark in _MENTIONS):
         return
-    words: list[bytes] = []
+    found: list[tuple[bytes, bytes]] = []
     for mention in islice(_MENTION.finditer(body), _MOST_MENTIONS):
         value = _MENTIONED.match(body, mention.end())
         if value is not None:
-            words += _LAST_PART.findall(value[1] or value[2] or b"")
-    for word in words:
-        for kind in KINDS:
+            found += _LAST_PART.findall(value[1] or value[2] or b"")
+    for said, word in found:
+        # An address of something else ends with any word.
+        kinds = [kind for kind in KINDS if kind == said.decode()] if said else KINDS
+        for kind in kinds:
             yield kind, word.decode()
 
 
@@ -101,6 +104,14 @@ def names_in_answer(body: bytes, kind: str) -> Iterator[ObjectName]:
             for entry in entries[:_MOST_LISTED]:
                 if isinstance(entry, dict):
                     yield from _names_of(entry, kind)
+
+
+def names_in_told(data: bytes, member: str, kind: str) -> Iterator[ObjectName]:
+    """Yield the object of *kind* that the data of an event tells of in *member*."""
+    told = _object_in(data).get(member)
+    name = told.get("id") if isinstance(told, dict) else None
+    if isinstance(name, str) and name:
+        yield kind, name
 
 
 def _names_of(told: dict[str, object], kind: str) -> Iterator[ObjectName]:

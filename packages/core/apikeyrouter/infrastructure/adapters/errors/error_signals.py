@@ -155,6 +155,9 @@ BY_WORDS: tuple[tuple[re.Pattern[str], FailureClass, frozenset[int]], ...] = tup
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), kind, frozenset(statuses))
     for pattern, kind, statuses in (
         (r"\blimit:? 0(?![\d.,]*\d)", _F.ZERO_ALLOWANCE, (429,)),
+        # Google's words for a file or a cache that is of another project, or of none.
+        (r"^you do not have permission to access .{1,200} or it may not exist"
+         r"|^cachedcontent not found", _F.NOT_FOUND, (403, 404)),
         (r"request too large", _F.TOO_BIG_FOR_LIMIT, (429, 413)),
         (r"credit balance is too low|regain access on|reached your specified .{0,20}usage limits"
          r"|insufficient (?:balance|credits?|funds)|(?:used|spent) all (?:your )?available credits"
