@@ -20,7 +20,7 @@ from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.infrastructure.adapters.transport import TRANSPORT_ERRORS
 from apikeyrouter.request.acceptance import Answer, Arrival, accept, without_coding
 from apikeyrouter.request.deadline import Deadline
-from apikeyrouter.request.rewording import is_to_be_reworded
+from apikeyrouter.request.rewording import is_to_be_reworded, readable
 
 __all__ = ["Answer", "Sender", "exchange"]
 
@@ -67,11 +67,15 @@ async def exchange(
         with limit:
             response = await send(attempt, adapter, request)
             while _may_be_misunderstood(attempt, adapter, response):
-                if not await is_to_be_reworded(attempt, adapter, request, response):
+                plainer = await readable(request, response)
+                if plainer is not None:
+                    request = plainer
+                elif await is_to_be_reworded(attempt, adapter, request, response):
+                    withhold_usage = withhold_usage and not request.asks_usage
+                    request, translation = _outgoing(attempt, request_for, translations)
+                else:
                     break
                 response.close()
-                withhold_usage = withhold_usage and not request.asks_usage
-                request, translation = _outgoing(attempt, request_for, translations)
                 response = await send(attempt, adapter, request)
             if 200 <= response.status < 300:
                 endpoint = request.endpoint

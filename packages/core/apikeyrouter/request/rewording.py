@@ -1,14 +1,19 @@
 """Whether a provider has not understood how it was asked, so that the request is put otherwise.
 
 What was not understood is remembered for the provider, and not tried again: a wish for
-usage in streams, an endpoint of a dialect that it does not speak.
+usage in streams, an endpoint of a dialect that it does not speak. Reasoning that another
+account has encrypted is left out.
 """
 
+import msgspec
+
+from apikeyrouter.dialects.openai_responses.sealed import FOREIGN, without_reasoning
 from apikeyrouter.dialects.streams.content_coding import unpacked
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 
+_BAD_REQUEST = 400
 #: How a field that is not known is refused.
 _UNKNOWN_FIELD = (400, 422)
 #: How a path is refused that there is not: by a router, by a gateway.
@@ -35,6 +40,18 @@ async def is_to_be_reworded(
         adapter.stop_asking_usage(attempt.model)
         return True
     return False
+
+
+async def readable(request: WireRequest, response: WireResponse) -> WireRequest | None:
+    """Return what is to be sent to an account that cannot read the reasoning in *request*.
+
+    Returns:
+        The same without that reasoning; `None` where it was refused for another reason.
+    """
+    if response.status != _BAD_REQUEST or FOREIGN not in await _words_of(response):
+        return None
+    body = without_reasoning(request.body)
+    return None if body is None else msgspec.structs.replace(request, body=body)
 
 
 async def _refuses_usage(response: WireResponse) -> bool:
