@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.dialects import openai_usage
 from apikeyrouter.dialects.conversation import AnyPart, Counts, Finish, Refusal, Reply, Text
 from apikeyrouter.dialects.json_values import count_in, object_in, objects_in, text_in
 from apikeyrouter.dialects.openai_chat.reading import read_calls, read_thoughts
@@ -84,22 +85,7 @@ def name_of(finish: Finish) -> str:
 
 def counts_in(body: dict[str, Any]) -> Counts | None:
     """Return the tokens that a body or a chunk tells; `None` if it tells none."""
-    usage = object_in(body.get("usage"))
-    if not usage:
-        return None
-    given, made = (
-        object_in(usage.get(f"{side}_tokens_details")) for side in ("prompt", "completion")
-    )
-    return Counts(
-        input=count_in(usage.get("prompt_tokens")),
-        output=count_in(usage.get("completion_tokens")),
-        cached=count_in(given.get("cached_tokens"))
-        or count_in(usage.get("prompt_cache_hit_tokens")),
-        cache_written=count_in(given.get("cache_write_tokens")),
-        reasoning=count_in(made.get("reasoning_tokens")),
-        audio_input=count_in(given.get("audio_tokens")),
-        audio_output=count_in(made.get("audio_tokens")),
-    )
+    return openai_usage.counts_in(object_in(body.get("usage")))
 
 
 def usage_of(counts: Counts) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.dialects.openai_usage import ToldUsage
 from apikeyrouter.dialects.streams.event_tap import (
     EDGE_BYTES,
     EventTap,
@@ -26,28 +27,12 @@ from apikeyrouter.domain.models.token_usage import TokenUsage, Usage
 #: A usage event is far shorter; what is longer passes before its end is seen.
 _LONGEST_USAGE_EVENT_BYTES = 2**14
 
-_Count = int | float | None
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: _Count = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count = None
-    completion_tokens: _Count = None
-    input_tokens: _Count = None
-    output_tokens: _Count = None
-    cached_tokens: _Count = None
-    prompt_cache_hit_tokens: _Count = None
-    prompt_tokens_details: _Details | None = None
-    input_tokens_details: _Details | None = None
-
 
 class _Bearer(msgspec.Struct):
     """Whatever carries a usage and perhaps an error: a body, an event, `x_groq`."""
 
-    usage: _Usage | None = None
+    usage: ToldUsage | None = None
+    service_tier: Any = None
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -99,7 +84,8 @@ def read_body(body: bytes) -> tuple[Usage | None, bool]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None, False
     is_fine = seen.choices != _NULL and bytes(seen.error) in _NO_ERRORS
-    return _token_usage(seen.usage), is_fine
+    usage = seen.usage
+    return None if usage is None else usage.counted(seen.service_tier), is_fine
 
 
 def usage_of(data: Any) -> TokenUsage | None:
@@ -249,29 +235,8 @@ def _error_in(event: _Event) -> bytes | None:
 
 def _usage_in(event: _Event) -> Usage | None:
     for bearer in (event, event.x_groq):
-        if bearer is not None and (usage := _token_usage(bearer.usage)) is not None:
-            return usage
+        if bearer is not None and bearer.usage is not None:
+            usage = bearer.usage.counted(event.service_tier or bearer.service_tier)
+            if usage is not None:
+                return usage
     return None
-
-
-def _token_usage(usage: _Usage | None) -> Usage | None:
-    if usage is None:
-        return None
-    given, made = usage.prompt_tokens, usage.completion_tokens
-    if given is None:
-        given = usage.input_tokens
-    if made is None:
-        made = usage.output_tokens
-    if given is None and made is None:
-        return None
-    return Usage(_whole(given), _whole(made), _whole(_cached_in(usage)))
-
-
-def _whole(count: _Count) -> int:
-    return int(count) if count is not None and count > 0 else 0
-
-
-def _cached_in(usage: _Usage) -> _Count:
-    details = usage.prompt_tokens_details or usage.input_tokens_details
-    told = details.cached_tokens if details is not None else None
-    return told or usage.cached_tokens or usage.prompt_cache_hit_tokens

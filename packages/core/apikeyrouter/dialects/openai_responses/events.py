@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.dialects.openai_usage import ToldUsage
 from apikeyrouter.dialects.streams.event_tap import EventTap, data_with
 from apikeyrouter.domain.models.token_usage import Usage
 
-_Count = int | float | None
 _NO_ERRORS = frozenset((b"", b"null", b"false", b'""', b"{}"))
 #: Types of the events after which nothing comes; the last is that of a realtime session.
 LAST_TYPES = frozenset(
@@ -19,24 +19,14 @@ _DELTA = b'"delta"'
 _COUNTED = "response.input_tokens"
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: _Count = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: _Count = None
-    output_tokens: _Count = None
-    input_tokens_details: _Details | None = None
-    input_token_details: _Details | None = None
-
-
 class Told(msgspec.Struct):
     """What a body or an event tells beside its content."""
 
     type: Any = None
     object: Any = None
     id: Any = None
-    usage: _Usage | None = None
+    usage: ToldUsage | None = None
+    service_tier: Any = None
     error: msgspec.Raw = msgspec.Raw(b"")
     response: "Told | None" = None
 
@@ -46,12 +36,11 @@ class Told(msgspec.Struct):
         if self.object == _COUNTED:
             # Counting is free.
             return Usage(0, 0)
-        for usage in (self.usage, self.response.usage if self.response else None):
-            if usage is not None and not (usage.input_tokens is usage.output_tokens is None):
-                details = usage.input_tokens_details or usage.input_token_details
-                cached = details.cached_tokens if details is not None else None
-                given, made = _whole(usage.input_tokens), _whole(usage.output_tokens)
-                return Usage(given, made, _whole(cached))
+        for bearer in (self, self.response):
+            if bearer is not None and bearer.usage is not None:
+                usage = bearer.usage.counted(bearer.service_tier)
+                if usage is not None:
+                    return usage
         return None
 
     @property
@@ -117,7 +106,3 @@ class ResponsesTap(EventTap):
         self._usage = told.tokens or self._usage
         self._complete = self._complete or told.is_last
         self._error = told.failure(data) or self._error
-
-
-def _whole(count: _Count) -> int:
-    return int(count) if count is not None and count > 0 else 0

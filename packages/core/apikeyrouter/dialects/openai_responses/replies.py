@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.dialects import openai_usage
 from apikeyrouter.dialects.conversation import Counts, Finish, Reply, ToolCall
 from apikeyrouter.dialects.json_values import count_in, object_in, text_in
 from apikeyrouter.dialects.openai_responses.items import item_id_of, output_item, read_output
@@ -95,18 +96,7 @@ def finish_of(body: dict[str, Any], *, has_calls: bool) -> Finish | None:
 
 def counts_in(body: dict[str, Any]) -> Counts | None:
     """Return the tokens that a response tells; `None` if it tells none."""
-    usage = object_in(body.get("usage"))
-    if not usage:
-        return None
-    given = object_in(usage.get("input_tokens_details"))
-    made = object_in(usage.get("output_tokens_details"))
-    return Counts(
-        input=count_in(usage.get("input_tokens")),
-        output=count_in(usage.get("output_tokens")),
-        cached=count_in(given.get("cached_tokens")),
-        cache_written=count_in(given.get("cache_write_tokens")),
-        reasoning=count_in(made.get("reasoning_tokens")),
-    )
+    return openai_usage.counts_in(object_in(body.get("usage")))
 
 
 def usage_of(counts: Counts) -> dict[str, Any]:
