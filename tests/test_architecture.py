@@ -43,6 +43,7 @@ LAYERS = {
     "composition": 12,
     "state_summary": 13,
     "account_keeping": 13,
+    "object_keeping": 13,
     "hydration": 13,
     "router": 14,
     "service": 14,

@@ -90,6 +90,7 @@ from apikeyrouter.infrastructure.state_store.stores import store_at
 from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make_key_in
 from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
+from apikeyrouter.object_keeping import KeptObjectRegister
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.forwarding import forward_by
 from apikeyrouter.request.metered_stream import MeteredStream
@@ -125,6 +126,7 @@ __all__ = [
     "GeminiPeek",
     "HttpAdapter",
     "InvalidStateTransitionError",
+    "KeptObjectRegister",
     "KeyNotFoundError",
     "KeyRegistrationError",
     "KeySlot",

@@ -40,7 +40,7 @@ from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
 from apikeyrouter_proxy.settings import ProxySettings
-from apikeyrouter_proxy.storage import store_of, with_encryption_key
+from apikeyrouter_proxy.storage import object_register_for, store_of, with_encryption_key
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class ProxyApp:
         router: What decides and forwards; its providers and keys are registered at the start.
         bodies: Reads request bodies, and counts those that are held.
         parts: What its endpoints share.
+        objects: Which key has what clients made.
         clients: Those that are added while it runs.
         ending: Set when the service stops and waits no longer for what runs.
     """
@@ -70,9 +71,10 @@ class ProxyApp:
             most_held_bytes=server.max_inflight_body,
             patience_s=server.request_timeout,
         )
+        self.objects = object_register_for(config, router.state_store)
         self.parts = ServiceParts(
             router, clients, self.models, self.bodies, self.ending,
-            comment_after_s=server.sse_keepalive,
+            comment_after_s=server.sse_keepalive, objects=self.objects,
         )  # fmt: skip
         self.clients = ManagedClients(
             router.state_store, clients,
@@ -126,6 +128,7 @@ class ProxyApp:
     async def _take_up_state(self) -> None:
         try:
             await self.router.hydrate(claimed=[key.id for key in self.config.keys if key.id])
+            await self.objects.load()
             await self.clients.load({client.name for client in self.config.clients})
         except (StateStoreError, EncryptionError) as error:
             raise ConfigurationError(f"store: {error}") from error
@@ -134,6 +137,7 @@ class ProxyApp:
         """Close connections and write what is waiting to be written."""
         await self.models.stop()
         await self.reports.stop()
+        await self.objects.close()
         await self.router.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

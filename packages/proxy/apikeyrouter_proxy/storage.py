@@ -10,6 +10,9 @@ from apikeyrouter import ConfigurationError, RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter.service import (
     EncryptionError,
+    KeptObjectRegister,
+    MemoryObjectRegister,
+    ObjectRegister,
     StateStore,
     key_file_of,
     key_in,
@@ -42,6 +45,17 @@ def store_of(config: RouterConfig, settings: RouterSettings) -> StateStore:
         max_decisions=settings.max_decisions,
         max_transitions=settings.max_transitions,
     )
+
+
+def object_register_for(config: RouterConfig, store: StateStore) -> ObjectRegister:
+    """Return what knows whose objects are; after a restart too if the store outlives it."""
+    if not store.keeps_documents or config.store.startswith("memory:"):
+        return MemoryObjectRegister()
+    return KeptObjectRegister(store, on_error=_log_unkept)
+
+
+def _log_unkept(error: Exception) -> None:
+    _log.error("whose objects are could not be kept: %s", error)
 
 
 def check_storage(config: RouterConfig, settings: RouterSettings) -> None:

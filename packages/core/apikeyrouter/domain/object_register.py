@@ -28,6 +28,18 @@ class Owner(msgspec.Struct, frozen=True):
 class ObjectRegister(ABC):
     """Owners by client (empty where there are none), kind (such as `files`) and id."""
 
+    async def load(self) -> None:
+        """Take up what was kept from before; the default keeps nothing.
+
+        Raises:
+            StateStoreError: It cannot be read.
+        """
+        return
+
+    async def close(self) -> None:
+        """Write what is waiting to be written; the default has nothing."""
+        return
+
     @abstractmethod
     def find(self, client: str, kind: str, object_id: str) -> Owner | None:
         """Return whose the object is; `None` if that is not known."""
@@ -132,14 +144,18 @@ class MemoryObjectRegister(ObjectRegister):
             self.forget(other, kind, object_id)
         owner = self._known.setdefault(owner, owner)
         owners = self._owners.setdefault(client, OrderedDict())
-        if name not in owners:
+        before = owners.get(name)
+        if before is None:
             self._count += 1
-        if (is_new or is_made) and not self.has_made(client, kind, object_id):
+        makes = (is_new or is_made) and not self.has_made(client, kind, object_id)
+        if makes:
             self._makers[name] = (*self._makers.get(name, ()), client)
         if is_new:
             self._homes[client] = owner
         owners[name] = owner
         owners.move_to_end(name)
+        if makes or before != owner:
+            self._note_change(client, name, owner, is_new=is_new)
         if self._count > self._most:
             self._drop_one()
 
@@ -157,6 +173,11 @@ class MemoryObjectRegister(ObjectRegister):
     def home_of(self, client: str) -> Owner | None:
         """Return where the client's last object was made."""
         return self._homes.get(client)
+
+    def _note_change(
+        self, client: str, name: tuple[str, str], owner: Owner | None, *, is_new: bool
+    ) -> None:
+        """Take note that an object is known anew or otherwise, or by no *owner* any more."""
 
     def _others_in(self, owner: Owner, client: str, name: tuple[str, str]) -> list[str]:
         """List the other clients that made such an object in the account of *owner*."""
@@ -177,6 +198,7 @@ class MemoryObjectRegister(ObjectRegister):
 
     def _let_go(self, client: str, name: tuple[str, str]) -> None:
         self._count -= 1
+        self._note_change(client, name, None, is_new=False)
         makers = tuple(maker for maker in self._makers.pop(name, ()) if maker != client)
         if makers:
             self._makers[name] = makers
