@@ -13,6 +13,7 @@ from apikeyrouter.infrastructure.config.model import (
     refuse_open_service,
 )
 from apikeyrouter.service import EncryptionError, LedgerAccount, ModelLists, StateStoreError
+from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
 from apikeyrouter_proxy.api.endpoint import ManagementEndpoint
 from apikeyrouter_proxy.api.parts import ManagementParts
@@ -80,7 +81,7 @@ class ProxyApp:
             router.state_store, clients,
             open_account=router.open_account, on_first=lambda: self._dispatcher.close(),
         )  # fmt: skip
-        managed = ManagementParts(router, config, self.clients)
+        managed = ManagementParts(router, config, self.clients, AuditLog(router.state_store))
         self._dispatcher = Dispatcher(
             route_table(self.parts),
             # Without clients anybody may call, so nobody from elsewhere.

@@ -22,11 +22,21 @@ from apikeyrouter_proxy.api.description import describe_problems
 from apikeyrouter_proxy.api.endpoint import REQUEST
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import MEDIA_TYPE, FieldError, ProblemError
-from apikeyrouter_proxy.api.routes import clients, configuration, keys, overview, requests
+from apikeyrouter_proxy.api.routes import (
+    audit,
+    clients,
+    configuration,
+    key_import,
+    keys,
+    overview,
+    requests,
+)
 
 #: What makes the routes of each kind of resource.
 _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
+    key_import.routes,
     keys.routes,
+    audit.routes,
     clients.routes,
     overview.routes,
     requests.routes,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from apikeyrouter.service import BadBodyError
+from apikeyrouter_proxy.api.audit import Caller, caller
 from apikeyrouter_proxy.api.idempotency import Order, Orders
 from apikeyrouter_proxy.api.logins import Logins
 from apikeyrouter_proxy.api.parts import ManagementParts
@@ -68,9 +69,11 @@ class ManagementEndpoint:
             await self._refuse(request, receive, send, ProblemError(500, _UNEXPECTED))
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+        peer = request.scope.get("client")
+        address = str(peer[0]) if peer else ""
         if request.path not in _OPEN:
-            peer = request.scope.get("client")
-            self._logins.check(request.headers, str(peer[0]) if peer else "")
+            self._logins.check(request.headers, address)
+        caller.set(Caller(address, request.id))
         application = await self._made()
         body = await self._bodies.read(request, receive)
         try:

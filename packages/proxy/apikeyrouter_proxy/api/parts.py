@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
 
 
@@ -21,4 +22,5 @@ class ManagementParts:
     router: ApiKeyRouter
     config: RouterConfig
     clients: ManagedClients
+    audit: AuditLog
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -12,6 +12,7 @@ import typer
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app, refuse_exposed
+from apikeyrouter_proxy.cli.audit import audit
 from apikeyrouter_proxy.cli.keys import keys
 from apikeyrouter_proxy.cli.options import ConfigOption, stop
 from apikeyrouter_proxy.composition import masked, read_config, register_all
@@ -20,6 +21,7 @@ from apikeyrouter_proxy.storage import check_storage
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
+app.add_typer(audit, name="audit")
 
 
 @app.command()

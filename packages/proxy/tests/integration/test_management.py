@@ -1,6 +1,8 @@
 """The management API from outside: who is let in, and how errors look."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,10 @@ ROUTES = [
     ("PATCH", "/api/v1/clients/team"),
     ("DELETE", "/api/v1/clients/team"),
     ("POST", "/api/v1/clients/team/rotate"),
+    ("POST", "/api/v1/keys/import"),
+    ("GET", "/api/v1/audit"),
+    ("GET", "/api/v1/policies"),
+    ("POST", "/api/v1/budgets"),
     ("GET", "/api/v1/providers"),
     ("GET", "/api/v1/providers/openai"),
     ("GET", "/api/v1/accounts"),
@@ -103,6 +109,13 @@ def test_who_guesses_is_slowed_down_and_says_how_long(client: httpx2.Client) -> 
         ("PUT", "/api/v1/keys", None, 405, None),
         ("GET", "/api/v1/providers/nobody", None, 404, None),
         ("GET", "/api/v1/clients/nobody", None, 404, None),
+        ("GET", "/api/v1/policies", None, 501, None),
+        ("PATCH", "/api/v1/budgets/of-the-team", {"limit_usd": 1}, 501, None),
+        ("GET", "/api/v1/usage?group_by=client", None, 501, None),
+        ("POST", "/api/v1/keys/import", [], 422, "body"),
+        ("POST", "/api/v1/keys/import", {"keys": {}}, 422, "body"),
+        ("POST", "/api/v1/keys/import", [{"provider": "p1"}], 422, "0.secret"),
+        ("POST", "/api/v1/keys/import", [{"provider": "x", "secret": "s"}], 422, "provider"),
         ("POST", "/api/v1/clients", {}, 422, "name"),
         ("POST", "/api/v1/clients", {"name": "a/b"}, 422, "name"),
         ("POST", "/api/v1/clients", {"name": "a", "weight": 0}, 422, "weight"),
@@ -193,6 +206,15 @@ def test_description_is_whole_and_open(client: httpx2.Client) -> None:
     names = description["components"]["schemas"]
     assert all(f"schemas/{name}" not in dumped for name in ("HTTPValidationError",))
     assert "Problem" in names
+
+
+def test_starting_does_not_wait_for_the_framework() -> None:
+    """The service and its commands start without FastAPI."""
+    ask = "import sys, apikeyrouter_proxy.cli.commands as _; print('fastapi' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_an_order_that_is_sent_twice_is_carried_out_once(client: httpx2.Client) -> None:

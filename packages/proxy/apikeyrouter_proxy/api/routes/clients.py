@@ -157,6 +157,7 @@ class Clients:
             if client.name in self._configured or self._managed.get(client.name) is not None:
                 raise ProblemError.of_field("name", f"'{client.name}' is taken", 409)
             record, token = await self._managed.add(client.model_dump())
+            await self._note("client.add", None, record)
         response.headers["location"] = f"/api/v1/clients/{record.name}"
         return IssuedClient(**_with_etag(record, response).model_dump(), token=token)
 
@@ -167,12 +168,16 @@ class Clients:
         async with self._parts.changing:
             record = self._to_change(name, if_match)
             facts: dict[str, Any] = changes.model_dump(exclude_unset=True)
-            return _with_etag(await self._managed.change(record, facts), response)
+            changed = await self._managed.change(record, facts)
+            await self._note("client.change", record, changed)
+            return _with_etag(changed, response)
 
     async def delete_client(self, name: str, if_match: IfMatch = None) -> Response:
         """Revoke a client: its tokens are good no more."""
         async with self._parts.changing:
-            await self._managed.revoke(self._to_change(name, if_match))
+            record = self._to_change(name, if_match)
+            await self._managed.revoke(record)
+            await self._note("client.revoke", record, None)
         return Response(status_code=204)
 
     async def rotate_client(self, name: str, overlap: Overlap | None = None) -> NewToken:
@@ -180,8 +185,16 @@ class Clients:
         async with self._parts.changing:
             record = self._to_change(name, None)
             lasts = timedelta(seconds=overlap.overlap_s if overlap is not None else 0.0)
-            _, token = await self._managed.rotate(record, datetime.now(UTC) + lasts)
+            rotated, token = await self._managed.rotate(record, datetime.now(UTC) + lasts)
+            await self._note("client.rotate", record, rotated)
         return NewToken(token=token)
+
+    async def _note(
+        self, action: str, before: ClientRecord | None, after: ClientRecord | None
+    ) -> None:
+        named = after or before
+        if named is not None:
+            await self._parts.audit.note(action, named.name, _facts(before), _facts(after))
 
     def _to_change(self, name: str, if_match: str | None) -> ClientRecord:
         if name in self._configured:
@@ -205,6 +218,10 @@ def _shown(record: ClientRecord) -> ShownClient:
     good = [] if is_over else [one for one in record.tokens if one.until is None or one.until > now]
     facts = record.model_dump(exclude={"tokens", "revoked_at"})
     return ShownClient(**facts, source="management", token_hints=[one.hint for one in good])
+
+
+def _facts(record: ClientRecord | None) -> dict[str, Any]:
+    return _shown(record).model_dump(mode="json") if record is not None else {}
 
 
 def _of_configuration(client: ClientConfig) -> ShownClient:

@@ -1,7 +1,7 @@
 """`/keys`: add, list, change, rotate, revoke, test."""
 
-from collections.abc import Callable, Collection
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -80,12 +80,12 @@ class Keys:
     async def add_key(self, key: NewKey, response: Response) -> Key:
         """Add a key; it is stored and in use on return."""
         async with self._parts.changing:
-            slot = await self.add(key, self._same_secret)
+            slot = await self.add(key, self._same_secret(key))
         response.headers["location"] = f"/api/v1/keys/{slot.id}"
         return _shown(slot, response)
 
-    async def add(self, key: NewKey, known: Callable[[NewKey], str | None]) -> KeySlot:
-        """Add a key unless *known* names one that has its secret.
+    async def add(self, key: NewKey, same: str | None) -> KeySlot:
+        """Add a key unless *same* names one that has its secret.
 
         Raises:
             ProblemError: There is one, its id is taken, or its provider is unknown.
@@ -94,12 +94,13 @@ class Keys:
         key_id = str(key.id)
         if key_id in self._manager.slot_by_id:
             raise ProblemError.of_field("id", f"'{key_id}' is taken; rotate that key instead", 409)
-        same = known(key)
         if same is not None:
             raise ProblemError.of_field("secret", f"key '{same}' has it already", 409)
-        await self._ensure_provider(key.provider)
+        await self.ensure_provider(key.provider)
         await self._router.register_key(secret, key.provider, facts_of(key))
-        return self._manager.slot(key_id)
+        slot = self._manager.slot(key_id)
+        await self._note("key.add", slot, {})
+        return slot
 
     async def change_key(
         self, key_id: str, changes: KeyChanges, response: Response, if_match: IfMatch = None
@@ -108,6 +109,7 @@ class Keys:
         async with self._parts.changing:
             slot = self._manager.slot(key_id)
             check_match(if_match, slot.record.revision)
+            before = _facts(slot)
             if changes.state is not None:
                 await self._manager.update_key_state(key_id, changes.state)
             facts = changes.facts()
@@ -115,6 +117,7 @@ class Keys:
                 await self._manager.amend_key(key_id, facts)
             if changes.limits:
                 self._router.quota_awareness_engine.apply_limits(slot, changes.limits)
+            await self._note("key.change", slot, before)
             return _shown(slot, response)
 
     async def delete_key(self, key_id: str, if_match: IfMatch = None) -> Response:
@@ -122,22 +125,36 @@ class Keys:
         async with self._parts.changing:
             slot = self._manager.slot(key_id)
             check_match(if_match, slot.record.revision)
-            await self._router.revoke_key(key_id, Reason().reason)
+            await self._revoke(slot, Reason())
         return Response(status_code=204)
 
     async def rotate_key(self, key_id: str, new: NewSecret, response: Response) -> Key:
         """Replace a key's secret; it keeps its id and history, and is usable again."""
         async with self._parts.changing:
+            slot = self._manager.slot(key_id)
+            before = _facts(slot)
             await self._router.rotate_key(key_id, new.secret.get_secret_value())
-            return _shown(self._manager.slot(key_id), response)
+            await self._note("key.rotate", slot, before)
+            return _shown(slot, response)
 
     async def revoke_key(
         self, key_id: str, response: Response, reason: Reason | None = None
     ) -> Key:
         """Take a key out of use."""
         async with self._parts.changing:
-            await self._router.revoke_key(key_id, (reason or Reason()).reason)
-            return _shown(self._manager.slot(key_id), response)
+            slot = self._manager.slot(key_id)
+            await self._revoke(slot, reason or Reason())
+            return _shown(slot, response)
+
+    async def _revoke(self, slot: KeySlot, reason: Reason) -> None:
+        before = _facts(slot)
+        await self._router.revoke_key(slot.id, reason.reason)
+        await self._note("key.revoke", slot, before, reason=reason.reason)
+
+    async def _note(
+        self, action: str, slot: KeySlot, before: Mapping[str, Any], **more: Any
+    ) -> None:
+        await self._parts.audit.note(action, slot.id, before, {**_facts(slot), **more})
 
     async def test_key(self, key_id: str) -> KeyTest:
         """Ask the provider whether it accepts the key, by a call that costs nothing."""
@@ -153,7 +170,7 @@ class Keys:
                 return slot.id
         return None
 
-    async def _ensure_provider(self, name: str) -> None:
+    async def ensure_provider(self, name: str) -> None:
         """Let a provider of the catalogue be used though no key named it before."""
         known: Collection[str] = self._router.routes.providers
         if name in known:
@@ -186,6 +203,12 @@ def check_match(if_match: str | None, revision: int) -> None:
     named = {part.strip().removeprefix("W/").strip('"') for part in if_match.split(",")}
     if str(revision) not in named:
         raise ProblemError(412, f'it has changed: its ETag is "{revision}" now; read it again')
+
+
+def _facts(slot: KeySlot) -> dict[str, Any]:
+    """Return what an operator can change of a key."""
+    counted = {"requests", "failures", "last_used_at", "cooldown_until"}
+    return view_of(slot).model_dump(mode="json", exclude=counted)
 
 
 def _shown(slot: KeySlot, response: Response) -> Key:
