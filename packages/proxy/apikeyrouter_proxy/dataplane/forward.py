@@ -30,6 +30,7 @@ from apikeyrouter.service import (
     is_clients_fault,
     request_headers,
     response_headers,
+    without_credentials,
 )
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send, ShutdownState
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
@@ -181,9 +182,9 @@ class Forwarder:
         return lambda _: self._path
 
     def query_of(self, request: Request) -> str:
-        """Return what of the address's query goes to providers."""
+        """Return what of the address's query goes to providers: no credential of a client."""
         query: bytes = request.scope["query_string"]
-        return query.decode("latin-1")
+        return without_credentials(query.decode("latin-1")) if query else ""
 
     async def _answer(
         self,

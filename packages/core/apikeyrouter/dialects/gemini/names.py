@@ -2,9 +2,12 @@
 
 from urllib.parse import quote
 
+from apikeyrouter.dialects.dialect import BadBodyError
+
 PREFIX, TUNED = "models/", "tunedModels/"
 #: Signs that a model's address may have as they are.
 _SAFE = "/:@!$'()*,;=~"
+_STEPS = frozenset({".", ".."})
 
 
 def bare(name: str) -> str:
@@ -18,5 +21,11 @@ def resource(model: str) -> str:
 
 
 def address(version: str, model: str, verb: str) -> str:
-    """Return where what *verb* says is asked of *model*."""
+    """Return where what *verb* says is asked of *model*.
+
+    Raises:
+        BadBodyError: The name would lead to another address.
+    """
+    if "." in model and not _STEPS.isdisjoint(model.split("/")):
+        raise BadBodyError("model: has '.' or '..' as a part; name the model you want", "model")
     return f"{version}/{quote(resource(model), safe=_SAFE)}:{verb}"

@@ -12,7 +12,6 @@ from apikeyrouter.service import (
     Peek,
     card_of,
     gemini_names,
-    without_credentials,
 )
 from apikeyrouter_proxy.dataplane.asgi import Endpoint, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.errors import refusal
@@ -84,11 +83,6 @@ class GeminiForwarder(Forwarder):
         del request
         version, _, verb = self._path.partition(":")
         return lambda model: gemini_names.address(version, model, verb)
-
-    def query_of(self, request: Request) -> str:
-        """Return the address's query without credentials; all else stays as it is."""
-        query = request.scope["query_string"].decode("latin-1")
-        return without_credentials(query)
 
 
 class GeminiModels(Info):

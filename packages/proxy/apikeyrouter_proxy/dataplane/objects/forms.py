@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from apikeyrouter.service import BadBodyError
 
 _BOUNDARY = re.compile(rb';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_NAME = re.compile(rb';\s*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
-_DISPOSITION = re.compile(rb"^content-disposition:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_PARAMETER = re.compile(rb';\s*+([\w*-]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
+_DISPOSITION = re.compile(rb"^content-disposition[ \t]*:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+#: A header that goes on in the next line.
+_FOLD = re.compile(rb"\r?\n[ \t]+")
 _LONGEST_HEAD_BYTES = 8192
 _LONGEST_VALUE_BYTES = 1024
 _MOST_PARTS = 1000
@@ -79,6 +81,12 @@ def _fields(body: bytes, delimiter: bytes) -> Iterator[tuple[str, Place]]:
 
 
 def _name_in(head: bytes) -> str:
-    disposition = _DISPOSITION.search(head)
-    named = _NAME.search(disposition[1]) if disposition is not None else None
-    return (named[1] or named[2] or b"").decode("latin-1") if named is not None else ""
+    """Return a field's name; of several that readers choose from, `model` if it is one of them."""
+    names = [
+        (quoted or plain).decode("latin-1")
+        for disposition in _DISPOSITION.findall(_FOLD.sub(b" ", head))
+        for name, quoted, plain in _PARAMETER.findall(disposition)
+        if name.lower().rstrip(b"*") == b"name"
+    ]
+    is_model = any(name.rpartition("'")[2] == "model" for name in names)
+    return "model" if is_model else next(iter(names), "")

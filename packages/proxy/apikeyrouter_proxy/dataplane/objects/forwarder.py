@@ -132,9 +132,14 @@ class ObjectForwarder(MediaForwarder):
 
     def may_ask(self, client: Client, seen: Peek, request: Request) -> bool:
         """Tell whether *client* may ask for it."""
-        if request.method != "POST" or self._endpoint not in self._uses_unseen_models:
+        if request.method != "POST":
             return True
-        return super().may_ask(client, seen, request)
+        if self._endpoint in self._uses_unseen_models or (
+            # Whatever else is below responses may make one.
+            self._endpoint == "responses/objects" and not request.path.endswith("/cancel")
+        ):
+            return super().may_ask(client, seen, request)
+        return True
 
     def _demand_of(
         self, seen: Peek, body: bytes, request: Request, client: Client | None

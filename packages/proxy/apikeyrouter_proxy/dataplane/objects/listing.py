@@ -31,16 +31,16 @@ class Page:
     """One page, put together of what several accounts list.
 
     Args:
-        query: As the client sent it.
+        query: Of the client, without what is for us alone.
         is_shown: Tells whether the client may see an object, by its id.
         cursor: Names the object after which a list goes on.
     """
 
-    def __init__(self, query: bytes, is_shown: Callable[[str], bool], cursor: str) -> None:
+    def __init__(self, query: str, is_shown: Callable[[str], bool], cursor: str) -> None:
         self._is_shown = is_shown
         self._cursor = cursor
         self._last_id = ""
-        self._query = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        self._query = parse_qsl(query, keep_blank_values=True)
         told = next((value for name, value in self._query if name == "limit"), "")
         self._limit = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else None
         self._answer: dict[str, object] = {}
@@ -151,7 +151,7 @@ class ListForwarder(ObjectForwarder):
         """Return one page of what *owners* list; the answer of whoever fails in its place."""
         kind = kind_of(request.path)
         page = Page(
-            request.scope["query_string"],
+            outgoing.query,
             lambda name: not self._objects.is_others(demand.client, kind, name),
             self.cursor,
         )

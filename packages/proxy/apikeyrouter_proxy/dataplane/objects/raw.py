@@ -6,7 +6,6 @@ that the body or the path names takes part in the choice of a key.
 
 import re
 from collections.abc import Callable
-from urllib.parse import parse_qsl, urlencode
 
 from apikeyrouter import Demand
 from apikeyrouter.service import BadBodyError, Peek
@@ -22,8 +21,17 @@ from apikeyrouter_proxy.dataplane.objects.forwarder import (
 
 #: Google's paths name their model.
 _MODEL_IN_PATH = re.compile(r"/models/([^/:]+):")
-#: Google's clients have their credential there.
-_CREDENTIALS_IN_QUERY = frozenset({"key", "access_token", "api_key"})
+_ENDS_WITH_MODEL = re.compile(r"/models/[^/:]+:[^/:]+$")
+#: Parts of paths that name what answers, whatever the body says.
+_NAMING = frozenset({"models", "tunedModels", "model", "deployments", "endpoints", "engines"})
+#: Ends of paths at which what a body names as its model is what answers.
+_BY_BODY = frozenset(
+    {
+        "completions", "embeddings", "responses", "compact", "input_tokens", "messages",
+        "count_tokens", "moderations", "generations", "edits", "variations", "speech",
+        "transcriptions", "translations", "rerank", "chat", "generate", "embed", "ocr",
+    }
+)  # fmt: skip
 
 
 class RawForwarder(ObjectForwarder):
@@ -46,20 +54,15 @@ class RawForwarder(ObjectForwarder):
         return True
 
     def may_ask(self, client: Client, seen: Peek, request: Request) -> bool:
-        """Tell whether *client* may ask for it."""
-        return MediaForwarder.may_ask(self, client, seen, request)
+        """Tell whether *client* may ask for it: whose models are named must be seen to use one."""
+        if client.models is None:
+            return True
+        return _shows_model(request.path) and MediaForwarder.may_ask(self, client, seen, request)
 
     def path_for(self, request: Request) -> Callable[[str], str]:
         """Return the path below the provider's base URL."""
         path = path_below(request, f"/{request.params['provider']}/")
         return lambda _: path
-
-    def query_of(self, request: Request) -> str:
-        """Return what of the address's query goes to providers: no credential of a client."""
-        query: str = super().query_of(request)
-        pairs = parse_qsl(query, keep_blank_values=True)
-        kept = [pair for pair in pairs if pair[0] not in _CREDENTIALS_IN_QUERY]
-        return query if len(kept) == len(pairs) else urlencode(kept)
 
     def _demand_of(
         self, seen: Peek, body: bytes, request: Request, client: Client | None
@@ -70,3 +73,12 @@ class RawForwarder(ObjectForwarder):
             # The provider may have it all the same.
             demand.model = ""
         return demand
+
+
+def _shows_model(path: str) -> bool:
+    """Tell whether nothing but the model that can be seen is used by what is at *path*."""
+    parts = path.split("/")
+    named = sum(part in _NAMING for part in parts)
+    if named:
+        return named == 1 and _ENDS_WITH_MODEL.search(path) is not None
+    return parts[-1] in _BY_BODY

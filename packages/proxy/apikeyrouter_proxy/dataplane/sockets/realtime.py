@@ -5,7 +5,14 @@ from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode
 
 from apikeyrouter import Demand, NoEligibleKeysError
-from apikeyrouter.service import Attempt, MeteredSocket, WireRequest, connect_by, request_headers
+from apikeyrouter.service import (
+    Attempt,
+    MeteredSocket,
+    WireRequest,
+    connect_by,
+    request_headers,
+    without_credentials,
+)
 from apikeyrouter_proxy.dataplane.asgi import Message, Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.errors import (
@@ -33,7 +40,8 @@ class RealtimeSocket:
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         """Serve one session to its end."""
         await receive()
-        query = parse_qsl(request.scope["query_string"].decode("latin-1"))
+        asked = request.scope["query_string"].decode("latin-1")
+        query = parse_qsl(without_credentials(asked))
         model = dict(query).get("model", "")
         client = (
             self._parts.clients.find(_with_token(request)) if len(self._parts.clients) else None
