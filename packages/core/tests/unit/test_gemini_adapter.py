@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from provider_errors import F, classify_at, gemini, openai, quota
 
+from apikeyrouter.dialects.catalogue import RAW
 from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 from apikeyrouter.domain.limits.calendars import Calendar
@@ -68,6 +69,15 @@ async def test_base_url_works_with_and_without_a_version(
     await adapter.send(WireRequest(path), "AQ.secret")
     await adapter.send(WireRequest(path, query="alt=sse"), "AQ.secret")
     assert [asked[1] for asked in transport.asked] == [url, f"{url}?alt=sse"]
+
+
+async def test_what_is_raw_goes_below_the_base_url() -> None:
+    transport = Pages()
+    adapter = make_adapter("gemini", transport=transport)
+    for path, endpoint in (("v1beta/files", RAW), ("chat/completions", "chat/completions")):
+        await adapter.send(WireRequest(path, endpoint=endpoint), "AQ.secret")
+    urls = [asked[1] for asked in transport.asked]
+    assert urls == [f"{GOOGLE}/v1beta/files", f"{GOOGLE}/v1beta/openai/chat/completions"]
 
 
 async def test_another_dialects_version_takes_the_place_of_the_base_urls() -> None:

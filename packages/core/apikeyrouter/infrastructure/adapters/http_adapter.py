@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
-from apikeyrouter.dialects.catalogue import DIALECTS, dialect_of, serving_of
+from apikeyrouter.dialects.catalogue import DIALECTS, RAW, dialect_of, serving_of
 from apikeyrouter.dialects.json_values import decoded
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission, Serving, WireAdapter
@@ -191,10 +191,14 @@ class HttpAdapter(WireAdapter):
         Names of the request's headers are lower-case. Its `accept-encoding` should name only
         what can be read here (`readable_of`); without one the answer comes uncompressed.
         """
-        place = self._places.get(dialect_of(request.endpoint).name) if self._places else None
-        if place is None:
-            return await self._send(self._url_of(request), self._place, request, secret)
-        return await self._send(place.url_of(request), place, request, secret)
+        place = self._place_of(request) if self._places else self._place
+        url = self._url_of(request) if place is self._place else place.url_of(request)
+        return await self._send(url, place, request, secret)
+
+    def _place_of(self, request: WireRequest) -> Place:
+        """Return where it goes: what is forwarded as it is, below the base URL."""
+        name = dialect_of(request.endpoint).name
+        return self._place if request.endpoint == RAW else self._places.get(name, self._place)
 
     async def _send(
         self, url: str, place: Place, request: WireRequest, secret: str
@@ -227,7 +231,7 @@ class HttpAdapter(WireAdapter):
 
     async def connect(self, request: WireRequest, secret: str) -> WireSocket:
         """Open a WebSocket with *secret* as its credential; the caller closes it."""
-        place = self._places.get(dialect_of(request.endpoint).name, self._place)
+        place = self._place_of(request)
         url = self._url_of(request) if place is self._place else place.url_of(request)
         headers = {**request.headers, **self._headers, place.header: place.prefix + secret}
         return await self._transport.connect(url, headers)
