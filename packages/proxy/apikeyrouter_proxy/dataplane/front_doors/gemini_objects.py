@@ -1,26 +1,21 @@
 """What Gemini keeps for its clients: files, cached contents, interactions.
 
-An upload's pieces go to the address that its beginning is answered with, without a key: it is made
-to lead here again, and the id in it admits and binds them.
+How uploads go is told in `objects.uploading`.
 """
 
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-from apikeyrouter import ApiKeyRouter, Demand
+from apikeyrouter import Demand
 from apikeyrouter.service import (
     Answer,
     EventParser,
-    Owner,
     Peek,
     gemini_names,
     peek_media,
     without_credentials,
 )
 from apikeyrouter_proxy.dataplane.asgi import Message, Request, Send
-from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister
+from apikeyrouter_proxy.dataplane.auth import Client
 from apikeyrouter_proxy.dataplane.bodies.reader import RefusedBodyError
-from apikeyrouter_proxy.dataplane.errors import refusal
+from apikeyrouter_proxy.dataplane.errors import ErrorAnswer, refusal
 from apikeyrouter_proxy.dataplane.front_doors.gemini import (
     bears_a_key,
     keyed,
@@ -33,18 +28,15 @@ from apikeyrouter_proxy.dataplane.objects.forwarder import (
     MediaForwarder,
     NoPeek,
     ObjectForwarder,
-    own_address,
 )
 from apikeyrouter_proxy.dataplane.objects.ids import names_in_path, names_in_told
 from apikeyrouter_proxy.dataplane.objects.pages import PageForwarder
-from apikeyrouter_proxy.dataplane.objects.uploads import Upload, UploadRegister
+from apikeyrouter_proxy.dataplane.objects.uploading import UPLOAD_ID, UploadAdmission, owner_of
 
 _FILES, _CACHES = "generateContent/files", "generateContent/cachedContents"
 _INTERACTIONS = "interactions"
 _CHANGE = (*READ, "POST", "PATCH", "DELETE")
-_UPLOAD_ID, _STATUS = "upload_id", b"x-goog-upload-status"
-#: Where an upload goes on, and where its state is asked for.
-_ADDRESSES = (b"x-goog-upload-url", b"x-goog-upload-control-url")
+_STATUS = b"x-goog-upload-status"
 
 
 def routes(parts: ServiceParts) -> list[Route]:
@@ -142,67 +134,21 @@ class InteractionForwarder(GeminiObjects):
         return pass_on
 
 
-class UploadForwarder(GeminiObjects):
+class UploadForwarder(UploadAdmission, GeminiObjects):
     """Forwards uploads of files, in one piece or in several."""
-
-    def __init__(self, router: ApiKeyRouter, clients: ClientRegister, **more: Any) -> None:
-        super().__init__(router, clients, **more)
-        self._uploads = UploadRegister()
-
-    def client_of(self, request: Request) -> Client | None:
-        """Return who asks: whoever has an upload's address is taken for who began it."""
-        upload = self._upload_of(request)
-        return upload.client if upload is not None else super().client_of(request)
 
     def bind(self, demand: Demand, request: Request, body: bytes) -> None:
         """Bind a piece to the key that its upload was begun with."""
-        upload = self._upload_of(request)
-        if upload is not None:
-            demand.key_id = upload.owner.key_id
-        elif _UPLOAD_ID in parameters_of(request):
+        if UPLOAD_ID in parameters_of(request) and self.upload_of(request) is None:
             raise RefusedBodyError(_no_upload(), is_unread=False)
-        else:
-            super().bind(demand, request, body)
-
-    async def _pass_on(
-        self, answer: Answer, demand: Demand, client: Client | None, request: Request, send: Send
-    ) -> None:
-        if answer.failure is None and _UPLOAD_ID not in parameters_of(request):
-            answer.raw_headers = tuple(
-                (name, self._leading_here(value, answer, client, request))
-                if name.lower() in _ADDRESSES
-                else (name, value)
-                for name, value in answer.raw_headers
-            )
-        await super()._pass_on(answer, demand, client, request, send)
-
-    def _leading_here(
-        self, address: bytes, answer: Answer, client: Client | None, request: Request
-    ) -> bytes:
-        """Return where the pieces are sent, and remember that they may be."""
-        query = urlsplit(address.decode("latin-1")).query
-        upload_id = parse_qs(query).get(_UPLOAD_ID, [""])[-1]
-        if not self._uploads.begin(upload_id, client, owner_of(answer), self._router.now()):
-            return address
-        told = f"{request.path}?{without_credentials(query)}"
-        return own_address(request) + told.encode("latin-1")
-
-    def _upload_of(self, request: Request) -> Upload | None:
-        upload_id = parameters_of(request).get(_UPLOAD_ID, [""])[-1]
-        return self._uploads.find(upload_id, self._router.now()) if upload_id else None
-
-
-def owner_of(answer: Answer) -> Owner:
-    """Return whose key an answer came by."""
-    attempt = answer.attempt
-    return Owner(attempt.provider.id, attempt.slot.id, attempt.account)
+        super().bind(demand, request, body)
 
 
 def _makes(request: Request) -> bool:
     return request.method == "POST" and not any(names_in_path(request.path))
 
 
-def _no_upload() -> Any:
+def _no_upload() -> ErrorAnswer:
     error = refusal(404, "no such upload is under way here; begin it anew", code="not_found")
     # Clients that do not see it ask again.
     error.headers = [(_STATUS, b"final")]

@@ -15,9 +15,9 @@ from apikeyrouter_proxy.dataplane.objects.forwarder import (
     NOTHING,
     MediaForwarder,
     NoPeek,
-    ObjectForwarder,
     path_below,
 )
+from apikeyrouter_proxy.dataplane.objects.uploading import UploadAdmission
 
 #: Google's paths name their model.
 _MODEL_IN_PATH = re.compile(r"/models/([^/:]+):")
@@ -34,7 +34,7 @@ _BY_BODY = frozenset(
 )  # fmt: skip
 
 
-class RawForwarder(ObjectForwarder):
+class RawForwarder(UploadAdmission):
     """Forwards whatever it is to the provider that the path begins with."""
 
     def peek(self, request: Request, body: bytes) -> Peek:

@@ -22,11 +22,13 @@ class Upload:
     Attributes:
         client: Who began it; `None` where nobody has to say.
         owner: Whose key it was begun with.
+        path: Where its pieces come.
         until: Seconds since the epoch.
     """
 
     client: Client | None
     owner: Owner
+    path: str
     until: float
 
 
@@ -42,12 +44,14 @@ class UploadRegister:
     def __len__(self) -> int:
         return len(self._uploads)
 
-    def begin(self, upload_id: str, client: Client | None, owner: Owner, now: float) -> bool:
+    def begin(
+        self, upload_id: str, client: Client | None, owner: Owner, path: str, now: float
+    ) -> bool:
         """Remember an upload; tell whether it is taken: an id may be too long."""
         if not upload_id or len(upload_id) > _LONGEST_ID:
             return False
         self.end(upload_id)
-        self._uploads[upload_id] = Upload(client, owner, now + KEPT_FOR_S)
+        self._uploads[upload_id] = Upload(client, owner, path, now + KEPT_FOR_S)
         self._ids.setdefault(_name_of(client), OrderedDict())[upload_id] = None
         if len(self._uploads) > self._most:
             largest = max(self._ids.values(), key=len)
