@@ -83,6 +83,11 @@ class Tap(Protocol):
         """The first error that the provider put into the stream, as JSON."""
         ...
 
+    @property
+    def output_chunks(self) -> int:
+        """About how many pieces of output came: about their tokens, when no usage is told."""
+        ...
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes; return what may pass on now."""
         ...

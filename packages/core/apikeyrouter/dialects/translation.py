@@ -179,6 +179,11 @@ class TranslatingTap:
         """The first error that the provider put into its stream."""
         return self._inner.error
 
+    @property
+    def output_chunks(self) -> int:
+        """About how many pieces of output came from the provider."""
+        return self._inner.output_chunks
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the provider's next bytes; return the client's, often none."""
         return self._written(self._reader.feed(self._inner.feed(chunk)))

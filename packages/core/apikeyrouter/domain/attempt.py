@@ -201,12 +201,14 @@ class Attempt:
         cached_tokens: int = 0,
         *,
         usage: Usage | None = None,
+        counted: Usage | None = None,
     ) -> None:
         """End well: correct the hold to what was used; `None` leaves it at the estimate.
 
         Args:
             cached_tokens: How many of the input tokens came from a prompt cache.
             usage: All that the provider counted, in place of the other arguments.
+            counted: What we counted ourselves; it is told, and nothing is charged by it.
         """
         now = self._end("ok", "")
         if not self._has_answered:
@@ -222,9 +224,9 @@ class Attempt:
         if usage is not None:
             used = usage.input_tokens, usage.output_tokens
             self.grant.scope().statistics.served_tokens += sum(used)
-            self.grant.pool.learn_sizes(self.demand, *used, usage.cached_tokens)
-            self.record.input_tokens, self.record.output_tokens = used
-        self._tell(usage, charged, now)
+            if usage.exact:
+                self.grant.pool.learn_sizes(self.demand, *used, usage.cached_tokens)
+        self._tell(usage or counted, charged, now)
         self._context.end_request(self.record, "ok", now)
 
     def out_of_time(self, silent_s: float | None = None) -> Failure:
@@ -240,23 +242,30 @@ class Attempt:
         kind = FailureClass.TIMEOUT if is_late else FailureClass.OUT_OF_TIME
         return Failure(kind, f"no answer within {lasted_s:.1f} s, when the request's time was over")
 
-    def cancel(self, *, sent: bool = True) -> None:
-        """End because the caller left; what was sent stays charged at the estimate."""
+    def cancel(self, *, sent: bool = True, counted: Usage | None = None) -> None:
+        """End because the caller left; what was sent stays charged at the estimate.
+
+        Args:
+            counted: As with `settle`.
+        """
         now = self._end("cancelled", "")
         if self.grant.is_probe:
             self.grant.pool.circuit.release_probe()
             self._context.engine.routes.on_change()
         charged = self._keep_hold(now) if sent else self._return_hold(now)
-        self._tell(None, charged, now)
+        self._tell(counted, charged, now)
         self._context.end_request(self.record, "cancelled", now)
 
-    def fail(self, failure: Failure, usage: Usage | None = None) -> Consequence:
+    def fail(
+        self, failure: Failure, usage: Usage | None = None, *, counted: Usage | None = None
+    ) -> Consequence:
         """End badly: apply what the failure's class asks for, and return it.
 
         What may have been served stays charged, at the estimate unless *usage* is told.
 
         Args:
             usage: What an answer that broke off has told of its use.
+            counted: As with `settle`.
         """
         now = self._end(failure.kind.value, failure.message)
         context, grant = self._context, self.grant
@@ -268,7 +277,7 @@ class Attempt:
             context.awareness.learn(grant.scope(), failure.limits, now, grant.hold)
         self.failure, self.consequence = failure, consequence
         FailedCall(context, grant, failure, consequence, self.started_at, now).apply()
-        self._tell(usage, charged, now)
+        self._tell(usage or counted, charged, now)
         if self.is_last or not consequence.try_next:
             context.end_request(self.record, failure.kind.value)
         return consequence
@@ -332,6 +341,10 @@ class Attempt:
         return now
 
     def _tell(self, usage: Usage | None, charged: Amounts, now: float) -> None:
+        if usage is not None:
+            record = self.record
+            record.usage = usage
+            record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
         feed = self._context.feed
         if feed.wants(AttemptEnded):
             note = self.grant.note

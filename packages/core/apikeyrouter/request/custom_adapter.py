@@ -13,6 +13,7 @@ from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter
 from apikeyrouter.domain.models.request_intent import RequestIntent
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.system_response import SystemResponse
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.infrastructure.adapters.http_adapter import system_error_of
 from apikeyrouter.request.deadline import Deadline
 
@@ -78,7 +79,7 @@ async def _call(
         )
     usage = response.metadata.tokens_used
     if usage.total_tokens:
-        attempt.settle(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        attempt.settle(usage=Usage.of(usage))
     else:
         attempt.settle()
     return complete(response, attempt)

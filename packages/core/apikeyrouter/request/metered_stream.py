@@ -14,6 +14,8 @@ import math
 from collections.abc import AsyncIterator
 from typing import Self
 
+from msgspec.structs import replace
+
 from apikeyrouter.dialects.dialect import Tap
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
@@ -136,19 +138,36 @@ class MeteredStream:
         if self._tap.error is not None:
             # The client reads it in the stream itself; nobody has to add anything.
             failure = Failure(FailureClass.MID_STREAM, "the provider sent an error")
-            self._attempt.fail(failure, self._tap.usage)
+            self._fail(failure)
         elif self._tap.complete:
-            settle_at(self._attempt, self._tap.usage)
+            self._attempt.settle(usage=self._tap.usage, counted=self._counted())
         else:
             raise self._broke("the stream ended without a finish reason")
         return rest
 
     def _settle_as_cancelled(self) -> None:
-        usage = self._tap.usage
+        usage = self._told_so_far()
         if usage is not None:
-            settle_at(self._attempt, usage)
+            self._attempt.settle(usage=usage)
         else:
-            self._attempt.cancel()
+            self._attempt.cancel(counted=self._counted())
+
+    def _fail(self, failure: Failure) -> None:
+        self._attempt.fail(failure, self._told_so_far(), counted=self._counted())
+
+    def _told_so_far(self) -> Usage | None:
+        """Return what was told; of an answer that has not ended at least the output that came."""
+        told = self._tap.usage
+        if told is None or self._tap.complete:
+            return told
+        output = max(told.output_tokens, self._tap.output_chunks)
+        return replace(told, output_tokens=output, exact=False)
+
+    def _counted(self) -> Usage | None:
+        """Return an estimate of what was used, if nothing is told: its input and what came."""
+        if self._tap.usage is not None:
+            return None
+        return Usage(self._attempt.demand.input_tokens, self._tap.output_chunks, exact=False)
 
     def _broke(self, why: str) -> SystemError:
         self._stop_timer()
@@ -158,7 +177,7 @@ class MeteredStream:
             if self._time() - self._held_back_at < _HOLDING_COUNTS_S:
                 self._settle_as_cancelled()
             else:
-                self._attempt.fail(Failure(FailureClass.MID_STREAM, message), self._tap.usage)
+                self._fail(Failure(FailureClass.MID_STREAM, message))
         return SystemError(ErrorCategory.ProviderError, message, details={"class": "mid_stream"})
 
     def _reason(self, error: Exception) -> str:
@@ -192,7 +211,7 @@ class MeteredStream:
             # The reader is what took so long.
             self._settle_as_cancelled()
         else:
-            self._attempt.fail(failure, self._tap.usage)
+            self._fail(failure)
 
     def _hang_up(self) -> None:
         """Cancel the provider's call; what it has sent already is not read any more."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from store_contract import a_decision
 
 from apikeyrouter.domain.interfaces.state_store import StateQuery, place_of
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.routing.decision_record import AttemptNote, DecisionRecord
 from apikeyrouter.errors import StateStoreError
 from apikeyrouter.infrastructure.state_store.decision_codec import KIND, decode_decision
@@ -23,7 +24,13 @@ from apikeyrouter.infrastructure.state_store.stores import store_at
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("record", [a_record(), a_refusal()], ids=["answered", "refused"])
+def a_used_record() -> DecisionRecord:
+    record = a_record()
+    record.usage = Usage(20, 8, 4, reasoning_tokens=3, tier="flex", cost_usd=0.25, exact=False)
+    return record
+
+
+@pytest.mark.parametrize("record", [a_record(), a_used_record(), a_refusal()], ids=range(3))
 def test_record_is_read_as_the_decision_it_tells_of(record: DecisionRecord) -> None:
     row, decision = row_of(record), record.decision()
     assert decision == record_of(row)
@@ -54,7 +61,9 @@ KEPT = bytes.fromhex(
 
 def test_layout_that_was_written_stays_readable() -> None:
     assert a_record().decision() == decode_decision("r-2", KEPT)
-    assert row_of(a_record()).body == KEPT
+    fields, kept = (msgspec.msgpack.decode(body) for body in (row_of(a_record()).body, KEPT))
+    # New fields come after those that were written.
+    assert fields[: len(kept)] == kept
 
 
 TEXT, NUMBER = st.text(max_size=8), st.floats(0.0, 1e9)

@@ -22,6 +22,7 @@ from apikeyrouter.domain.feed.events import (
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
 from apikeyrouter.domain.ledger.window import INDEX_OF
 from apikeyrouter.domain.limits.observation import Dimension
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 
@@ -124,7 +125,7 @@ async def test_request_that_fails_over_is_told_from_arrival_to_settlement() -> N
         {
             "event": "AttemptEnded", "at": 1003.0, **one, **second,
             "outcome": "ok", "seconds": 2.5, "waited_s": 0.0, "first_byte_s": 0.5,
-            "input_tokens": 12, "output_tokens": 8, "charged_tokens": 20.0,
+            "input_tokens": 12, "output_tokens": 8, "charged_tokens": 20.0, "usage": Usage(12, 8),
         },
         {
             "event": "RequestEnded", "at": 1003.0, **request,

@@ -18,6 +18,7 @@ from apikeyrouter.domain.feed.events import (
     LimitLearned,
     ScopesJoined,
 )
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.observability.logger import (
     DefaultObservabilityManager,
@@ -222,3 +223,14 @@ def test_every_event_has_one_line_named_by_words(
     facts["at"] = "1970-01-01T00:00:01.000+00:00"
     assert line["event"].replace(" ", "") == kind.__name__.lower()
     assert facts.items() <= line.items()
+
+
+def test_what_an_attempt_used_stands_beside_its_other_facts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usage = Usage(10, 20, 4, cost_usd=0.25, exact=False)
+    DefaultObservabilityManager("DEBUG").emit(msgspec.structs.replace(ENDED, usage=usage))
+    [line] = _lines(capsys)
+    told = {name: line[name] for name in ("cached_tokens", "cost_usd", "exact")}
+    assert told == {"cached_tokens": 4, "cost_usd": 0.25, "exact": False}
+    assert "usage" not in line

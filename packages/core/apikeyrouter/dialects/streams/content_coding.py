@@ -79,6 +79,11 @@ class PackedTap:
         return self._tap.error
 
     @property
+    def output_chunks(self) -> int:
+        """About how many pieces of output came."""
+        return self._tap.output_chunks
+
+    @property
     def complete(self) -> bool:
         """Whether the end came; what cannot be unpacked any more is taken for complete."""
         return self._unpacker is None or self._tap.complete
@@ -115,6 +120,11 @@ class OpaqueTap:
         """The last usage that was told so far."""
         return self._reader.usage if self._reader is not None else None
 
+    @property
+    def output_chunks(self) -> int:
+        """About how many pieces of output came; none where nothing is read."""
+        return self._reader.output_chunks if self._reader is not None else 0
+
     def feed(self, chunk: bytes) -> bytes:
         """Return *chunk* itself."""
         if self._reader is not None:
@@ -133,6 +143,7 @@ class BlindTap:
     """Stands where a stream's bytes cannot be read: all of it passes."""
 
     usage: Usage | None = None
+    output_chunks = 0
     complete = True
     error: bytes | None = None
 

@@ -7,6 +7,8 @@ A request emits events from its arrival to its end: `RequestArrived`, then perha
 
 import msgspec
 
+from apikeyrouter.domain.models.token_usage import Usage
+
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     """What all events carry.
@@ -79,6 +81,8 @@ class AttemptEnded(_Fact, frozen=True):
         waited_s: Seconds that its request has stood in the queue so far.
         first_byte_s: Seconds until the provider let it in; `None` if it did not.
         charged_tokens: What stays charged to the account: the provider's figure, or the estimate.
+        usage: All that was told of its use. It is not `exact` where the answer had not ended:
+            what had been told and counted until then. `None` if nothing is known.
     """
 
     request_id: str
@@ -93,6 +97,7 @@ class AttemptEnded(_Fact, frozen=True):
     waited_s: float = 0.0
     first_byte_s: float | None = None
     charged_tokens: float = 0.0
+    usage: Usage | None = None
 
 
 class RequestEnded(_Fact, frozen=True):

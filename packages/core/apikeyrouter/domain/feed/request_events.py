@@ -67,6 +67,7 @@ def attempt_ended_event(
         waited_s=record.waited_s,
         first_byte_s=None if note.answered_at is None else note.answered_at - note.at,
         charged_tokens=charged[_TOKENS],
+        usage=usage,
     )
 
 

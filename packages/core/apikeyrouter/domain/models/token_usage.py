@@ -39,8 +39,11 @@ class TokenUsage(BaseModel):
         return self.input_tokens + self.output_tokens
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """What a provider counted, on the hot path: `TokenUsage` without validation."""
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """What a provider counted, on the hot path: `TokenUsage` without validation.
+
+    It is kept in decision records: new fields come last.
+    """
 
     input_tokens: int
     output_tokens: int

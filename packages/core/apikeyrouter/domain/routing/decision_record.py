@@ -23,6 +23,7 @@ from apikeyrouter.domain.models.routing_decision import (
     RoutingObjective,
     instant,
 )
+from apikeyrouter.domain.models.token_usage import Usage
 
 RUNNERS_UP_KEPT = 3
 EXCLUDED_KEPT = 3
@@ -90,6 +91,7 @@ class DecisionRecord(msgspec.Struct, eq=False, array_like=True):
     Attributes:
         waited_s: Seconds that it has stood in the queue so far.
         outcome: What became of it, as `RequestEnded` tells it; empty while it is under way.
+        usage: What its last attempt used, as far as that is known.
     """
 
     request_id: str
@@ -108,6 +110,7 @@ class DecisionRecord(msgspec.Struct, eq=False, array_like=True):
     outcome: str = ""
     ended_at: float | None = None
     endpoint: str = ""
+    usage: Usage | None = None
 
     @property
     def decision_id(self) -> str:
@@ -179,6 +182,7 @@ class DecisionRecord(msgspec.Struct, eq=False, array_like=True):
             "tokens_asked": self.tokens,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
+            "usage": self.usage.parts() if self.usage is not None else {},
             "refusal": self.refusal,
             "attempts_dropped": self.dropped,
             "attempts": [_attempt_data(note) for note in self.attempts],

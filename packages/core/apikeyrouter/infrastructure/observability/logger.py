@@ -28,6 +28,7 @@ from apikeyrouter.domain.feed.events import (
 from apikeyrouter.domain.interfaces.observability_manager import ObservabilityManager
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.routing_decision import instant
+from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.errors import ConfigurationError
 
 _LEVELS: Mapping[str, int] = {
@@ -102,6 +103,9 @@ class DefaultObservabilityManager(ObservabilityManager):
             level = _HIGHEST[KeyMoved]
         if level >= self._least:
             facts = msgspec.structs.asdict(event)
+            if isinstance(usage := facts.get("usage"), Usage):
+                del facts["usage"]
+                facts |= usage.parts()
             facts["at"] = instant(event.at).isoformat(timespec="milliseconds")
             self._write(level, _words_of(type(event)), facts)
 

@@ -24,7 +24,7 @@ class MeteredSocket:
     def __init__(self, attempt: Attempt, socket: WireSocket) -> None:
         self.attempt = attempt
         self._socket = socket
-        self._used = Usage(0, 0, 0)
+        self._used = Usage(0, 0)
 
     async def send(self, message: str) -> None:
         """Send a message.
@@ -44,19 +44,14 @@ class MeteredSocket:
     async def close(self) -> None:
         """Close it; closing twice is nothing."""
         if self.attempt.is_open:
-            used = self._used
-            self.attempt.settle(used.input_tokens, used.output_tokens, used.cached_tokens)
+            self.attempt.settle(usage=self._used)
         await self._socket.close()
 
     def _add(self, data: bytes) -> None:
         told = read_told(data)
         usage = told.tokens if told is not None and told.is_last else None
         if usage is not None:
-            self._used = Usage(
-                self._used.input_tokens + usage.input_tokens,
-                self._used.output_tokens + usage.output_tokens,
-                self._used.cached_tokens + usage.cached_tokens,
-            )
+            self._used = self._used.plus(usage)
 
 
 async def connect_by(
