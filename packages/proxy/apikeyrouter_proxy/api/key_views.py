@@ -148,13 +148,9 @@ def fitting_name(value: str) -> str:
 def view_of(slot: KeySlot) -> Key:
     """Return a key as it is shown."""
     record, facts = slot.snapshot(), slot.record.metadata
-    waits = record.cooldown_until is not None and record.cooldown_until > datetime.now(UTC)
-    state = record.state
-    if state in (KeyState.THROTTLED, KeyState.EXHAUSTED) and not waits:
-        # Its wait is over; the next request that comes moves it.
-        state = KeyState.AVAILABLE
+    waits = _waits(slot)
     return Key(
-        id=record.id, provider=record.provider_id, state=state,
+        id=record.id, provider=record.provider_id, state=state_of(slot),
         state_since=record.state_updated_at, created_at=record.created_at,
         last_used_at=record.last_used_at, requests=record.usage_count,
         failures=record.failure_count,
@@ -164,6 +160,20 @@ def view_of(slot: KeySlot) -> Key:
         limits=_limits(facts.get("limits")), secret_hint=_hint(slot.secret),
         revision=record.revision,
     )  # fmt: skip
+
+
+def state_of(slot: KeySlot) -> KeyState:
+    """Return the state that a key is shown in."""
+    state = slot.record.state
+    if state in (KeyState.THROTTLED, KeyState.EXHAUSTED) and not _waits(slot):
+        # Its wait is over; the next request that comes moves it.
+        return KeyState.AVAILABLE
+    return state
+
+
+def _waits(slot: KeySlot) -> bool:
+    until = slot.record.cooldown_until
+    return until is not None and until > datetime.now(UTC)
 
 
 def _hint(secret: str) -> str:

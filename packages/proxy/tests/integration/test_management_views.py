@@ -141,6 +141,7 @@ def test_configuration_is_shown_without_secrets(manage: Callable[..., httpx2.Cli
         ("version: 1\nkeys:\n  - {provider: nobody, secret: sk-of-somebody}\n", [(3, "keys[0]")]),
         ("version: 1\nserver: {port: x}\nodd: 1\n", [(2, "server.port"), (3, "odd")]),
         ("[", [(1, "")]),
+        ("", [(1, "")]),
         (b"\xff", [(None, "")]),
     ],
 )
@@ -154,5 +155,8 @@ def test_a_configuration_is_judged_without_being_used(
     assert verdict["valid"] is (not errors)
     found = [(error["line"], error["field"]) for error in verdict["errors"]]
     assert [line for line, _ in found] == [line for line, _ in errors]
-    assert all(one[1].startswith(field) for one, (_, field) in zip(found, errors, strict=True))
+    assert all(
+        one[1].startswith(field) and " " not in one[1]
+        for one, (_, field) in zip(found, errors, strict=True)
+    )
     assert all(error["message"] for error in verdict["errors"])

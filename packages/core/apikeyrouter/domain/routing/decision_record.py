@@ -282,7 +282,7 @@ def _attempt_data(note: AttemptNote) -> dict[str, Any]:
         "waited_s": round(note.waited_s, 3),
         "candidates": note.candidates,
         "outcome": note.outcome,
-        "answered_at": round(note.answered_at, 3) if note.answered_at is not None else None,
+        "answered_at": round(note.answered_at, 6) if note.answered_at is not None else None,
         "ended_at": round(note.ended_at, 3) if note.ended_at is not None else None,
     }
     if note.message:

@@ -96,7 +96,9 @@ class IssuedClient(ShownClient):
 class Overlap(_Given):
     """How long the token before may be used beside the new one."""
 
-    overlap_s: Annotated[float, Field(ge=0, le=_LONGEST_OVERLAP_S, allow_inf_nan=False)] = 0.0
+    overlap_s: Annotated[
+        float, Field(strict=True, ge=0, le=_LONGEST_OVERLAP_S, allow_inf_nan=False)
+    ] = 0.0
 
 
 class NewToken(BaseModel):

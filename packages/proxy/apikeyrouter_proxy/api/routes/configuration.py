@@ -92,6 +92,7 @@ def _mistake(line: str) -> Mistake:
     if not number.isdigit():
         return Mistake(line=None, field="", message=line)
     field, separator, message = told.strip().partition(": ")
-    if not separator:
+    if not separator or " " in field:
+        # Of the file as a whole; the colon is the sentence's own.
         field, message = "", told.strip()
     return Mistake(line=int(number), field=field, message=message)

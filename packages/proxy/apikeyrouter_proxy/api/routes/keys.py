@@ -20,6 +20,7 @@ from apikeyrouter_proxy.api.key_views import (
     NewKey,
     NewSecret,
     Reason,
+    state_of,
     view_of,
 )
 from apikeyrouter_proxy.api.paging import Cursor, Limit, Place, page_of
@@ -68,7 +69,7 @@ class Keys:
             for slot in self._manager.slot_by_id.values()
             if (provider is None or slot.provider_id == provider)
             and (tag is None or has_tag(slot.tags, tag))
-            and (state is None or view_of(slot).state == state)
+            and (state is None or state_of(slot) == state)
         ]
         found, after = page_of(slots, _place_of, limit, cursor)
         return KeyPage(items=[view_of(slot) for slot in found], next_cursor=after)

@@ -154,8 +154,8 @@ class Overview:
 
     async def state(self, scope: StateScope = "all") -> State:
         """Show how the router is: its keys, what is left of limits, and its queue."""
-        summary = finite(self._router.get_state_summary())
         found: dict[str, Any] = {}
+        summary = finite(self._router.get_state_summary()) if scope != "quotas" else {}
         if scope in ("keys", "all"):
             found["keys"] = summary["keys"]
         if scope in ("quotas", "all"):
