@@ -5,6 +5,7 @@ from typing import Protocol
 
 from apikeyrouter.errors import KeyRegistrationError
 
+_SHORTEST_MASKED = 12
 _LONGEST_MATERIAL = 4096
 
 
@@ -39,3 +40,13 @@ def check_material(material: str) -> None:
         raise KeyRegistrationError(
             "key material holds spaces, line breaks or characters outside ASCII; copy it again"
         )
+
+
+def masked_in(data: bytes, secret: bytes) -> bytes:
+    """Return *data* with stars for each *secret* in it, as long as it is.
+
+    Short ones stay: they may be words, and those who have no key of their own send any.
+    """
+    if len(secret) < _SHORTEST_MASKED or secret not in data:
+        return data
+    return data.replace(secret, b"*" * len(secret))

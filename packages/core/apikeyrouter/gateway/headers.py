@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from apikeyrouter.dialects.streams.unpacking import readable_of
+from apikeyrouter.domain.key_material import masked_in
 from apikeyrouter.request.exchange import Answer
 
 _HOP_BY_HOP = {
@@ -79,6 +80,9 @@ def response_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     """Return what of a provider's headers goes to the client, and who served it."""
     name_of = _TO_CLIENT
     passed = [(known, value) for name, value in answer.raw_headers if (known := name_of[name])]
+    secret = answer.attempt.slot.secret.encode()
+    if secret in b"\n".join([value for _, value in passed]):
+        passed = [(name, masked_in(value, secret)) for name, value in passed]
     if answer.is_opaque:
         passed += [pair for pair in answer.raw_headers if pair[0].lower() == b"content-length"]
     passed.append((b"x-key-used", answer.attempt.slot.record.id.encode()))

@@ -22,6 +22,7 @@ from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.interfaces.wire import WireResponse
+from apikeyrouter.domain.key_material import masked_in
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.infrastructure.adapters.errors.error_bodies import decode
 from apikeyrouter.infrastructure.adapters.errors.error_classification import classify_embedded
@@ -196,11 +197,15 @@ async def _accept_whole(arrival: Arrival, body: bytes) -> Answer:
             failure = _failure_in(arrival, plain)
             if failure is not None:
                 return arrival.failed(failure, plain)
+    secret = attempt.slot.secret.encode()
+    masked = masked_in(plain or b"", secret)
     if arrival.translation is not None:
-        return _translate_whole(arrival, arrival.translation, plain or b"", usage)
+        return _translate_whole(arrival, arrival.translation, masked, usage)
     arrival.note(is_whole=True)
     settle_at(attempt, usage)
-    return Answer(response.status, response.raw_headers, attempt, body)
+    if plain is None or masked is plain:
+        return Answer(response.status, response.raw_headers, attempt, body)
+    return Answer(response.status, without_coding(response.raw_headers), attempt, masked)
 
 
 def _translate_whole(

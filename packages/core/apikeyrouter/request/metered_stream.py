@@ -1,9 +1,10 @@
 """A stream that settles its attempt when it closes.
 
-Bytes pass as they come. What usage the stream tells settles the hold at its
-true end; a stream that is cut, stalls, or ends without saying that it is
-complete raises after its last byte, so that whoever reads it can tell the
-client. Closing early cancels the provider's call.
+Bytes pass as they come; stars stand for our credential where a piece repeats
+it. What usage the stream tells settles the hold at its true end; a stream that
+is cut, stalls, or ends without saying that it is complete raises after its last
+byte, so that whoever reads it can tell the client. Closing early cancels the
+provider's call.
 
 A provider is blamed for its silence only while it is awaited, and for breaking
 off only where its reader has not held it back.
@@ -20,6 +21,7 @@ from apikeyrouter.dialects.dialect import Tap
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.wire import WireResponse
+from apikeyrouter.domain.key_material import masked_in
 from apikeyrouter.domain.models.system_error import ErrorCategory, SystemError
 from apikeyrouter.domain.models.token_usage import Usage
 from apikeyrouter.infrastructure.adapters.transport import HELD_BACK_BYTES, TRANSPORT_ERRORS
@@ -45,7 +47,7 @@ class MeteredStream:
 
     __slots__ = (
         "_attempt", "_awaited_since", "_chunks", "_deadline", "_first", "_held_back_at",
-        "_response", "_stall_s", "_tap", "_time", "_timer", "_why",
+        "_response", "_secret", "_stall_s", "_tap", "_time", "_timer", "_why",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +66,7 @@ class MeteredStream:
         self._chunks: AsyncIterator[bytes] = response.chunks
         self._first: bytes | None = first
         self._tap = tap
+        self._secret = attempt.slot.secret.encode()
         self._time = loop.time
         self._stall_s = stall_s
         self._deadline = deadline if deadline is not None else math.inf
@@ -103,7 +106,7 @@ class MeteredStream:
                 self._held_back_at = self._time()
             passed = self._tap.feed(chunk)
             if passed:
-                return passed
+                return masked_in(passed, self._secret)
 
     async def aclose(self) -> None:
         """Stop here: the call to the provider is cancelled, the hold settled."""

@@ -234,7 +234,7 @@ class HttpAdapter(WireAdapter):
         place = self._place_of(request)
         url = self._url_of(request) if place is self._place else place.url_of(request)
         headers = {**request.headers, **self._headers, place.header: place.prefix + secret}
-        return await self._transport.connect(url, headers)
+        return await self._transport.connect(url, headers, secret)
 
     def serving(self, endpoint: str) -> Serving:
         """Say how requests for *endpoint* are served."""

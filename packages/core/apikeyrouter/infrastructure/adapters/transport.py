@@ -22,6 +22,7 @@ from aiohttp.hdrs import CONTENT_TYPE
 from yarl import URL
 
 from apikeyrouter.domain.interfaces.wire import UpgradeRefusedError, WireResponse, WireSocket
+from apikeyrouter.domain.key_material import masked_in
 from apikeyrouter.infrastructure.adapters.connection_options import (
     ConnectionOptions,
     ProxyChoice,
@@ -114,8 +115,8 @@ class Transport:
             content_type=response.headers.get(CONTENT_TYPE, ""),
         )
 
-    async def connect(self, url: str, headers: Mapping[str, str]) -> WireSocket:
-        """Open a WebSocket.
+    async def connect(self, url: str, headers: Mapping[str, str], secret: str) -> WireSocket:
+        """Open a WebSocket, whose messages do not repeat *secret*.
 
         Raises:
             UpgradeRefusedError: It was answered, but not opened.
@@ -133,7 +134,7 @@ class Transport:
             )  # fmt: skip
         except aiohttp.WSServerHandshakeError as error:
             raise UpgradeRefusedError(error.status, error.headers or {}) from None
-        return _Socket(socket)
+        return _Socket(socket, secret.encode())
 
     async def close(self) -> None:
         """Close all connections; answers that are still being read break off."""
@@ -210,8 +211,9 @@ class Transport:
 class _Socket(WireSocket):
     """A WebSocket of the client library."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, secret: bytes) -> None:
         self._socket = socket
+        self._secret = secret
 
     async def send(self, text: str) -> None:
         """Send a message."""
@@ -222,10 +224,10 @@ class _Socket(WireSocket):
         message = await self._socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             text: str = message.data
-            return text.encode()
+            return masked_in(text.encode(), self._secret)
         if message.type is aiohttp.WSMsgType.BINARY:
             data: bytes = message.data
-            return data
+            return masked_in(data, self._secret)
         return None
 
     async def close(self) -> None:
