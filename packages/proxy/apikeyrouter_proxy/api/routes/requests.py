@@ -19,11 +19,24 @@ _LOOKED_AT = 200
 
 
 class Tokens(BaseModel):
-    """Tokens of one request; null where its provider told none."""
+    """Tokens of one request; null where its provider told none.
+
+    Attributes:
+        cached, cache_written: Parts of the input: read from a cache, written to one.
+        reasoning: A part of the output.
+        tier: The service tier that served it.
+    """
 
     asked: float = Field(description="What was reserved at first, by estimate.")
     input: int | None
     output: int | None
+    cached: int | None = None
+    cache_written: int | None = None
+    reasoning: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    tier: str | None = None
+    exact: bool = Field(True, description="False where it ended before its provider told all.")
 
 
 class RequestRecord(BaseModel):
@@ -36,7 +49,8 @@ class RequestRecord(BaseModel):
         waited_ms: In the queue.
         first_token_ms: From its arrival until its last provider let it in.
         attempts: Each key that was tried, and what became of it.
-        cost_usd, estimate_usd: Null: prices are not known.
+        cost_usd: What its provider says that it cost; null where it does not say.
+        estimate_usd: Null: prices are not known.
         decision: Why: the objective, and in sentences what was chosen over what.
     """
 
@@ -127,20 +141,30 @@ def record_of(trace: Mapping[str, Any], explanation: str) -> RequestRecord:
     attempts = list(trace["attempts"])
     answered_at = attempts[-1].get("answered_at") if attempts else None
     outcome = trace["outcome"] or None
+    usage: Mapping[str, Any] = trace.get("usage") or {}
     return RequestRecord(
         request_id=trace["request_id"], at=instant(arrived_at), client=trace["client"],
         model=trace["model"], endpoint=trace.get("endpoint"), outcome=outcome,
         status=200 if outcome == "ok" else None, waited_ms=trace["queued_s"] * 1000.0,
         first_token_ms=_ms(arrived_at, answered_at), total_ms=_ms(arrived_at, ended_at),
         attempts=attempts,
-        tokens=Tokens(
-            asked=trace["tokens_asked"], input=trace["input_tokens"], output=trace["output_tokens"]
-        ),
+        tokens=_tokens_of(trace, usage), cost_usd=usage.get("cost_usd"),
         decision={
             "objective": trace["objective"], "explanation": explanation,
             "refusal": trace["refusal"], "excluded": trace["excluded"],
             "attempts_dropped": trace["attempts_dropped"],
         },
+    )  # fmt: skip
+
+
+def _tokens_of(trace: Mapping[str, Any], usage: Mapping[str, Any]) -> Tokens:
+    parts = {
+        name: usage.get(f"{name}_tokens")
+        for name in ("cached", "cache_written", "reasoning", "audio_input", "audio_output")
+    }
+    return Tokens(
+        asked=trace["tokens_asked"], input=trace["input_tokens"], output=trace["output_tokens"],
+        **parts, tier=usage.get("tier"), exact=usage.get("exact", True),
     )  # fmt: skip
 
 
