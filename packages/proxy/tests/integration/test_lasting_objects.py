@@ -9,6 +9,10 @@ import pytest
 from object_provider import ObjectProvider
 from openai import NotFoundError, OpenAI
 
+from apikeyrouter import RouterSettings
+from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter.service import Owner
+from apikeyrouter_proxy.app import create_app
 from apikeyrouter_simulator import RunningSimulator
 
 pytestmark = pytest.mark.integration
@@ -58,6 +62,19 @@ async def test_objects_are_known_after_a_restart(
             input_file_id=own[1], endpoint="/v1/chat/completions", completion_window="24h"
         )
         assert batch.errors is None
+
+
+async def test_what_waits_is_written_when_the_service_ends(
+    config_for: Any, tmp_path: Path, simulator: RunningSimulator
+) -> None:
+    config = RouterConfig.model_validate(config_of(simulator.base_url(), tmp_path, config_for))
+    owner = Owner("p1", "key-1", "account")
+    for is_known in (False, True):
+        app = create_app(config, settings=RouterSettings(log_level="CRITICAL"))
+        await app.start()
+        assert (app.objects.find("ann", "files", "file-1") == owner) is is_known
+        app.objects.note("ann", "files", "file-1", owner)
+        await app.stop()
 
 
 async def test_response_is_known_after_a_crash(

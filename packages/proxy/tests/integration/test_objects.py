@@ -181,12 +181,16 @@ async def test_clients_have_objects_of_their_own(
 
 
 @pytest.fixture
-def pair(serve: Any, config_for: Any, provider: ObjectProvider) -> Iterator[tuple[OpenAI, OpenAI]]:
-    """Two clients of a service with one account."""
+def shared(serve: Any, config_for: Any, provider: ObjectProvider) -> Any:
+    """A service with one account for two clients."""
     clients = [{"name": name, "token": f"t-{name}"} for name in ("ann", "bob")]
-    proxy = serve(config_for(serve(provider).url + "/v1", clients=clients))
+    return serve(config_for(serve(provider).url + "/v1", clients=clients))
+
+
+@pytest.fixture
+def pair(shared: Any) -> Iterator[tuple[OpenAI, OpenAI]]:
     made = [
-        OpenAI(base_url=proxy.url + "/v1", api_key=f"t-{name}", max_retries=0)
+        OpenAI(base_url=shared.url + "/v1", api_key=f"t-{name}", max_retries=0)
         for name in ("ann", "bob")
     ]
     yield made[0], made[1]
@@ -218,6 +222,19 @@ def test_no_client_reaches_what_another_made(pair: Any, provider: ObjectProvider
             ask()
     assert provider.calls == []
     assert ann.files.content(written).content
+
+
+def test_what_a_batch_has_written_is_its_makers(pair: Any, shared: Any) -> None:
+    ann, bob = pair
+    file = ann.files.create(file=b"{}", purpose="batch")
+    batch = ann.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    # It is told when the batch is done, not when it is made.
+    shared.app.parts.objects.forget("ann", "files", batch.output_file_id)
+    ann.batches.retrieve(batch.id)
+    with pytest.raises(NotFoundError, match="not known here"):
+        bob.files.content(batch.output_file_id)
 
 
 def test_lists_leave_out_what_others_made(pair: Any, provider: ObjectProvider) -> None:
