@@ -97,8 +97,8 @@ def key(**fields: object) -> str:
         (
             "version: 1\nproviders:\n  openai:\n    kind: opnai",
             [
-                "4: providers.openai.kind: should be one of 'openai', 'anthropic', 'gemini' or "
-                "'azure'; did you mean 'openai'?; got 'opnai'"
+                "4: providers.openai.kind: should be one of 'openai', 'anthropic', 'gemini', "
+                "'azure' or 'vertex'; did you mean 'openai'?; got 'opnai'"
             ],
         ),
         (
