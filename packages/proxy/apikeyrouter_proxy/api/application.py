@@ -88,6 +88,10 @@ def _describe(app: FastAPI) -> None:
 
 async def _tell(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
+    kind = request.headers.get("content-type", "json")
+    if isinstance(error, RequestValidationError) and "json" not in kind:
+        # Clients that are told nothing of the kind of a body call it a form.
+        problem = ProblemError(415, "send JSON, with Content-Type: application/json")
     body = problem.body(request.scope[REQUEST].id)
     headers = {name.decode(): value.decode() for name, value in problem.headers}
     return Response(body, problem.status, headers, MEDIA_TYPE)

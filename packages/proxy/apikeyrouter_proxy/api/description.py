@@ -41,7 +41,7 @@ _EVERYWHERE = {
     "403": "The management API is closed: no management key is configured.",
     "408": "The body did not come in time.",
     "413": "The body is too large.",
-    "415": "The body's encoding cannot be read.",
+    "415": "The body is no JSON by its type, or its encoding cannot be read.",
     "422": "A field is wrong; `errors` names it.",
     "429": "Too many wrong keys came from this address.",
     "503": "The store cannot be reached, or the service is too busy.",

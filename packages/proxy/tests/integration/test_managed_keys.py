@@ -65,6 +65,25 @@ def test_an_id_is_derived_where_none_is_given(client: httpx2.Client) -> None:
     assert client.get(answer.headers["location"]).json() == key
 
 
+@pytest.mark.parametrize("name", ["a b", "schl\u00fcssel", "\u043a\u043b\u044e\u0447", "x+y&z=1;'"])
+def test_any_name_that_fits_an_address_is_one(client: httpx2.Client, name: str) -> None:
+    answer = client.post("/api/v1/keys", json={"provider": "p1", "secret": SECRET, "id": name})
+    assert answer.status_code == 201, answer.text
+    assert client.get(answer.headers["location"]).json()["id"] == name
+
+
+def test_keys_of_a_file_are_found_whatever_their_names(
+    manage: Callable[..., httpx2.Client],
+) -> None:
+    key = {"id": "team/a", "provider": "p1", "secret": "sk-sim-2"}
+    client = manage(config={"keys": [key]})
+    client.headers.update(RIGHT)
+    assert client.get("/api/v1/keys/team/a").json()["id"] == "team/a"
+    assert client.get("/api/v1/keys/team%2Fa").json()["id"] == "team/a"
+    assert client.post("/api/v1/keys/team/a/test").json()["ok"] is True
+    assert client.patch("/api/v1/keys/team/a", json={"weight": 2}).json()["weight"] == 2
+
+
 def test_a_provider_of_the_catalogue_needs_no_configuration(client: httpx2.Client) -> None:
     answer = client.post("/api/v1/keys", json={"provider": "groq", "secret": SECRET})
     assert answer.status_code == 201

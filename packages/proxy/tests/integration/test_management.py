@@ -112,6 +112,7 @@ def test_who_guesses_is_slowed_down_and_says_how_long(client: httpx2.Client) -> 
         ("GET", "/api/v1/policies", None, 501, None),
         ("PATCH", "/api/v1/budgets/of-the-team", {"limit_usd": 1}, 501, None),
         ("GET", "/api/v1/usage?group_by=client", None, 501, None),
+        ("POST", "/api/v1/config/reload", None, 501, None),
         ("POST", "/api/v1/keys/import", [], 422, "body"),
         ("POST", "/api/v1/keys/import", {"keys": {}}, 422, "body"),
         ("POST", "/api/v1/keys/import", [{"provider": "p1"}], 422, "0.secret"),
@@ -168,6 +169,12 @@ def test_a_body_that_is_no_json_is_told_without_repeating_it(
     answer = client.post("/api/v1/keys", content=body, headers=headers)
     problem_of(answer, status)
     assert "sk-leak" not in answer.text
+
+
+def test_a_body_of_another_kind_is_told_the_right_one(client: httpx2.Client) -> None:
+    headers = {**RIGHT, "content-type": "application/x-www-form-urlencoded"}
+    answer = client.post("/api/v1/keys", content=b'{"provider": "p1"}', headers=headers)
+    assert "application/json" in problem_of(answer, 415)["detail"]
 
 
 def test_browsers_of_named_origins_may_manage_and_others_may_not(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
@@ -120,10 +121,11 @@ def routes(parts: ManagementParts) -> APIRouter:
     add = router.add_api_route
     add("", clients.list_clients, response_model=ClientPage)
     add("", clients.add_client, methods=["POST"], response_model=IssuedClient, status_code=201)
-    add("/{name}", clients.get_client, response_model=ShownClient)
-    add("/{name}", clients.change_client, methods=["PATCH"], response_model=ShownClient)
-    add("/{name}", clients.delete_client, methods=["DELETE"], status_code=204)
-    add("/{name}/rotate", clients.rotate_client, methods=["POST"], response_model=NewToken)
+    # Names of a configuration file may have slashes in them.
+    add("/{name:path}/rotate", clients.rotate_client, methods=["POST"], response_model=NewToken)
+    add("/{name:path}", clients.get_client, response_model=ShownClient)
+    add("/{name:path}", clients.change_client, methods=["PATCH"], response_model=ShownClient)
+    add("/{name:path}", clients.delete_client, methods=["DELETE"], status_code=204)
     return router
 
 
@@ -160,7 +162,7 @@ class Clients:
                 raise ProblemError.of_field("name", f"'{client.name}' is taken", 409)
             record, token = await self._managed.add(client.model_dump())
             await self._note("client.add", None, record)
-        response.headers["location"] = f"/api/v1/clients/{record.name}"
+        response.headers["location"] = f"/api/v1/clients/{quote(record.name)}"
         return IssuedClient(**_with_etag(record, response).model_dump(), token=token)
 
     async def change_client(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -38,12 +39,13 @@ def routes(parts: ManagementParts) -> APIRouter:
     add = router.add_api_route
     add("", keys.list_keys, methods=["GET"], response_model=KeyPage)
     add("", keys.add_key, methods=["POST"], response_model=Key, status_code=201)
-    add("/{key_id}", keys.get_key, methods=["GET"], response_model=Key)
-    add("/{key_id}", keys.change_key, methods=["PATCH"], response_model=Key)
-    add("/{key_id}", keys.delete_key, methods=["DELETE"], status_code=204)
-    add("/{key_id}/rotate", keys.rotate_key, methods=["POST"], response_model=Key)
-    add("/{key_id}/revoke", keys.revoke_key, methods=["POST"], response_model=Key)
-    add("/{key_id}/test", keys.test_key, methods=["POST"], response_model=KeyTest)
+    # Ids of a configuration file may have slashes in them.
+    add("/{key_id:path}/rotate", keys.rotate_key, methods=["POST"], response_model=Key)
+    add("/{key_id:path}/revoke", keys.revoke_key, methods=["POST"], response_model=Key)
+    add("/{key_id:path}/test", keys.test_key, methods=["POST"], response_model=KeyTest)
+    add("/{key_id:path}", keys.get_key, methods=["GET"], response_model=Key)
+    add("/{key_id:path}", keys.change_key, methods=["PATCH"], response_model=Key)
+    add("/{key_id:path}", keys.delete_key, methods=["DELETE"], status_code=204)
     return router
 
 
@@ -82,7 +84,7 @@ class Keys:
         """Add a key; it is stored and in use on return."""
         async with self._parts.changing:
             slot = await self.add(key, self._same_secret(key))
-        response.headers["location"] = f"/api/v1/keys/{slot.id}"
+        response.headers["location"] = f"/api/v1/keys/{quote(slot.id)}"
         return _shown(slot, response)
 
     async def add(self, key: NewKey, same: str | None) -> KeySlot:

@@ -82,7 +82,8 @@ def routes(parts: ManagementParts) -> APIRouter:
     requests = Requests(parts)
     router = APIRouter(prefix="/requests", tags=["requests"])
     router.add_api_route("", requests.list_requests, response_model=RequestPage)
-    router.add_api_route("/{request_id}", requests.get_request, response_model=RequestRecord)
+    # Clients name their requests, and may put slashes into names.
+    router.add_api_route("/{request_id:path}", requests.get_request, response_model=RequestRecord)
     return router
 
 
