@@ -124,6 +124,7 @@ def test_what_is_written_is_read_the_same(conversation: Conversation) -> None:
     ("extra", "lost"),
     [
         ({"logit_bias": {"1": 5}}, ["logit_bias"]),
+        ({"web_search_options": {}}, ["web_search_options"]),
         ({"logit_bias": {}, "logprobs": False, "modalities": ["text"]}, []),
         ({"modalities": ["text", "audio"]}, ["modalities"]),
         ({"prompt_cache_key": "k", "store": True}, []),

@@ -161,7 +161,8 @@ def test_last_event_has_what_a_whole_answer_has(pieces: bool) -> None:
 
 def test_broken_stream_ends_as_failed() -> None:
     stream = _stream([Started("a"), Broken("busy", 429, "rate_limit_error", "x")])
-    last = _events(stream)[-1]
+    *_, before, last = _events(stream)
+    assert (before["type"], before["error"]["message"]) == ("error", "busy")
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
     assert last["response"]["error"] == {"code": "rate_limit_exceeded", "message": "busy"}
     assert list(RESPONSES.delta_reader().feed(stream))[-1] == Broken(

@@ -45,6 +45,8 @@ _KNOWN = frozenset(
 )  # fmt: skip
 #: Values with which a field asks for nothing.
 _NOTHING: tuple[object, ...] = (None, False, {}, [], "")
+#: Fields that ask for something even when there is nothing in them.
+_ASKED_BY_NAME = frozenset({"web_search_options"})
 _LEGACY_CALL = "call_legacy_{}"
 
 
@@ -58,7 +60,8 @@ def read_request(body: dict[str, Any], losses: Losses) -> Conversation:
     if not isinstance(messages, list) or not messages:
         raise BadBodyError("messages: should be a list with at least one message", "messages")
     for name, value in body.items():
-        if name not in _KNOWN and value not in _NOTHING and not _is_usual(name, value):
+        is_asked = value not in _NOTHING or (name in _ASKED_BY_NAME and value is not None)
+        if name not in _KNOWN and is_asked and not _is_usual(name, value):
             losses.lack(name)
     system, turns = _read_messages(objects_in(messages), losses)
     options = object_in(body.get("stream_options"))

@@ -192,11 +192,14 @@ class ResponsesDeltaWriter:
         return done + self._event("response.content_part.done", part=part, **place)
 
     def _break(self, broken: Broken) -> bytes:
+        """Return both events of a failure: some clients raise on the first one alone."""
         self._is_broken = True
         code = _CODES.get(broken.kind, "server_error")
         error = {"code": code, "message": broken.message}
         response = {**self._ended(), "status": "failed", "incomplete_details": None, "error": error}
-        return self._event("response.failed", response=response)
+        told = {"message": broken.message, "type": broken.kind, "param": None, "code": code}
+        event = self._event("error", code=code, message=broken.message, param=None, error=told)
+        return event + self._event("response.failed", response=response)
 
     def _event(self, kind: str, **members: Any) -> bytes:
         number, self._sequence_number = self._sequence_number, self._sequence_number + 1

@@ -156,7 +156,9 @@ def _tools_of(conversation: Conversation, losses: Losses) -> Json:
         return {}
     body: Json = {"tools": [{"functionDeclarations": list(map(_tool_of, conversation.tools))}]}
     choice = conversation.tool_choice or ToolChoice()
-    if choice.parallel is False:
+    # Clients ask for structured output by the one function that has to be called, once.
+    is_one = choice.mode == "required" and len(choice.names or conversation.tools) == 1
+    if choice.parallel is False and not is_one:
         losses.lack("parallel_tool_calls")
     mode = {"auto": "AUTO", "none": "NONE", "required": "ANY"}[choice.mode]
     if mode == "AUTO" and (choice.names or any(tool.strict for tool in conversation.tools)):
