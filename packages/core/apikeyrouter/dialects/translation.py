@@ -64,6 +64,16 @@ class Translations:
             BadBodyError: It is no valid request.
             UntranslatableError: It has what the provider's dialect cannot carry.
         """
+        try:
+            return self._translate(
+                request, provider, model=model, stream=stream, asks_usage=asks_usage
+            )
+        except RecursionError:
+            raise BadBodyError("the body nests too deeply to be translated") from None
+
+    def _translate(
+        self, request: WireRequest, provider: Dialect, *, model: str, stream: bool, asks_usage: bool
+    ) -> "Translation":
         client = dialect_of(request.endpoint)
         reading = _rendering_of(client)
         writing = _rendering_of(provider)

@@ -1,5 +1,6 @@
 """A request for content as the neutral form."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -70,6 +71,33 @@ class _Call:
 
     id: str
     name: str
+    is_answered: bool = False
+
+
+class _Waiting:
+    """Calls that are not answered; found at once, however many there are."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, deque[_Call]] = {}
+        self._by_name: dict[str, deque[_Call]] = {}
+
+    def add(self, call: _Call) -> None:
+        self._by_id.setdefault(call.id, deque()).append(call)
+        self._by_name.setdefault(call.name, deque()).append(call)
+
+    def take(self, call_id: str, name: str) -> _Call | None:
+        """Return the call that a result answers: by id, else the first of that name, in order."""
+        call = _first_of(self._by_id.get(call_id)) if call_id else None
+        call = call or _first_of(self._by_name.get(name))
+        if call is not None:
+            call.is_answered = True
+        return call
+
+
+def _first_of(calls: deque[_Call] | None) -> _Call | None:
+    while calls and calls[0].is_answered:
+        calls.popleft()
+    return calls[0] if calls else None
 
 
 @dataclass(slots=True)
@@ -77,7 +105,9 @@ class _Contents:
     """Reads contents in their order, and keeps in mind which calls are not answered."""
 
     losses: Losses
-    waiting: list[_Call] = field(default_factory=list)
+    waiting: _Waiting = field(default_factory=_Waiting)
+    #: Thoughts of the turn so far.
+    thoughts: set[bytes] = field(default_factory=set)
     calls: int = 0
 
     def read(self, contents: list[dict[str, Any]]) -> list[Turn]:
@@ -89,28 +119,33 @@ class _Contents:
             goes_on = bool(turns) and turns[-1].role == role
             if not goes_on:
                 turns.append(Turn(role))
-            said = turns[-1].parts
             if role == "assistant":
-                self.waiting = self.waiting if goes_on else []
-                turns[-1].parts = self._said_by_model(parts, said)
+                if not goes_on:
+                    self.waiting, self.thoughts = _Waiting(), set()
+                turns[-1].parts += self._said_by_model(parts)
             else:
-                turns[-1].parts = [*said, *self._said_by_user(parts)]
+                turns[-1].parts += self._said_by_user(parts)
         return [turn for turn in turns if turn.parts]
 
-    def _said_by_model(self, parts: list[dict[str, Any]], before: list[AnyPart]) -> list[AnyPart]:
-        said = [*before]
+    def _said_by_model(self, parts: list[dict[str, Any]]) -> Iterator[AnyPart]:
         for part in parts:
             self._name_losses(part)
             name = text_in(object_in(member(part, "functionCall")).get("name"))
             for found in read_spoken(part, made_up_id(self.calls, name)):
                 # A thought of another dialect may stand with each call that it led to.
-                if isinstance(found, Thinking) and found in said:
+                if isinstance(found, Thinking) and self._is_known(found):
                     continue
-                said.append(found)
+                yield found
                 if isinstance(found, ToolCall):
                     self.calls += 1
-                    self.waiting.append(_Call(found.id, found.name))
-        return said
+                    self.waiting.add(_Call(found.id, found.name))
+
+    def _is_known(self, thought: Thinking) -> bool:
+        written = msgspec.json.encode(thought)
+        if written in self.thoughts:
+            return True
+        self.thoughts.add(written)
+        return False
 
     def _said_by_user(self, parts: list[dict[str, Any]]) -> Iterator[AnyPart]:
         for part in parts:
@@ -137,14 +172,9 @@ class _Contents:
         return ToolResult(call_id=call.id, name=name, content=content, is_error=is_error)
 
     def _call_of(self, call_id: str, name: str) -> _Call:
-        """Return the call that a result answers: by id, else the first of that name, in order."""
-        by_id = (call for call in self.waiting if call_id and call.id == call_id)
-        by_name = (call for call in self.waiting if call.name == name)
-        call = next(by_id, None) or next(by_name, None)
-        if call is None:
-            return _Call(call_id or made_up_id("unasked", name), name)
-        self.waiting.remove(call)
-        return call
+        """Return the call that a result answers; a new one if nobody has asked for it."""
+        call = self.waiting.take(call_id, name)
+        return call or _Call(call_id or made_up_id("unasked", name), name)
 
     def _name_losses(self, part: dict[str, Any]) -> None:
         if any(member(part, name) is not None for name in _SAID):

@@ -146,7 +146,7 @@ def _grouped(turns: list[Turn]) -> Iterator[tuple[str, list[AnyPart]]]:
             yield last, parts
             parts = []
         last = role
-        parts = [*parts, *turn.parts]
+        parts += turn.parts
     if parts:
         yield last, parts
 
