@@ -122,6 +122,16 @@ async def test_client_over_its_own_limit_is_told_at_once_and_when_to_come_back(
         assert office.is_at_rest()
 
 
+@pytest.mark.parametrize("asked", [1, 2, 3, 60], ids=str)
+async def test_client_gets_its_own_limit_to_the_last_request(asked: int) -> None:
+    async with Office() as office:
+        client = office.router.open_account("client a", {"rpm": asked, "tpm": asked * 200})
+        for _ in range(asked):
+            (await office.ask(client)).settle(100, 100)
+        with pytest.raises(OwnLimitError, match="0 left"):
+            await office.ask(client)
+
+
 async def test_request_that_was_let_in_waits_for_its_client_when_it_fails_over() -> None:
     async with Office() as office:
         client = office.router.open_account("client a", {"concurrency": 1})

@@ -223,7 +223,10 @@ class AccountRegistry:
     def declare(
         self, account: LedgerAccount, limits: dict[str, float], now: float, provider_id: str = ""
     ) -> None:
-        """Put declared *limits* (`rpm`, `tpm`, …) on *account*; what reports say corrects them."""
+        """Put declared *limits* (`rpm`, `tpm`, …) on *account*; what reports say corrects them.
+
+        Without a provider they are the owner's own, and given out to the last unit.
+        """
         for name, capacity in limits.items():
             dimension, period_s = DECLARABLE[name]
             known = account.window(dimension, period_s)
@@ -236,6 +239,8 @@ class AccountRegistry:
                 window = self.window_for(
                     provider_id, dimension, capacity, period_s, now, provenance=Provenance.DECLARED
                 )
+                if not provider_id:
+                    window.keep_no_slack()
                 self._ledger.adopt(window, account, now, None)
 
     def window_for(

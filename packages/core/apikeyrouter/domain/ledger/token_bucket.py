@@ -32,7 +32,7 @@ class TokenBucket(Window):
     margin beside the slack: it is left over, not lost.
     """
 
-    __slots__ = ("_lows", "_margin", "_net_rate", "_seq", "_spare", "rate")
+    __slots__ = ("_jitter_s", "_lows", "_margin", "_net_rate", "_seq", "_spare", "rate")
     algorithm = Algorithm.TOKEN_BUCKET
 
     def __init__(
@@ -42,6 +42,7 @@ class TokenBucket(Window):
         self._seq = 0
         self._lows: list[tuple[int, float]] = []
         self._margin = 0.0
+        self._jitter_s = JITTER_S
         self._pace_at(self.capacity / period_s)
 
     def room(self, now: float) -> float:
@@ -114,6 +115,10 @@ class TokenBucket(Window):
     def refills_per_s(self) -> float:
         return self.rate
 
+    def keep_no_slack(self) -> None:
+        self._jitter_s = 0.0
+        self._set_margin(self._margin)
+
     def widen_margin(self) -> None:
         margin = max(_FIRST_MARGIN, 2.0 * self._margin)
         self._set_margin(min(_LARGEST_MARGIN * self.capacity, margin))
@@ -143,7 +148,7 @@ class TokenBucket(Window):
 
     def _set_margin(self, units: float) -> None:
         self._margin = units
-        self._spare = self.rate * JITTER_S + units
+        self._spare = self.rate * self._jitter_s + units
 
     def _set_drift(self, drift_per_s: float) -> None:
         self.drift_per_s = drift_per_s

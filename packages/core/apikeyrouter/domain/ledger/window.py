@@ -240,6 +240,9 @@ class Window:
         self.observed_at = now
         return correction
 
+    def keep_no_slack(self) -> None:
+        """Give out all that there is: no network lies between it and its calls."""
+
     def widen_margin(self) -> None:
         """Leave more over from now on: a call was refused that should have fit."""
 
