@@ -89,12 +89,18 @@ def _describe(app: FastAPI) -> None:
 async def _tell(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     kind = request.headers.get("content-type", "json")
-    if isinstance(error, RequestValidationError) and "json" not in kind:
+    if "json" not in kind and _is_of_body(error):
         # Clients that are told nothing of the kind of a body call it a form.
         problem = ProblemError(415, "send JSON, with Content-Type: application/json")
     body = problem.body(request.scope[REQUEST].id)
     headers = {name.decode(): value.decode() for name, value in problem.headers}
     return Response(body, problem.status, headers, MEDIA_TYPE)
+
+
+def _is_of_body(error: Exception) -> bool:
+    if not isinstance(error, RequestValidationError):
+        return False
+    return any(mistake["loc"][:1] == ("body",) for mistake in error.errors())
 
 
 def problem_of(error: Exception) -> ProblemError:

@@ -175,6 +175,7 @@ def test_a_body_of_another_kind_is_told_the_right_one(client: httpx2.Client) -> 
     headers = {**RIGHT, "content-type": "application/x-www-form-urlencoded"}
     answer = client.post("/api/v1/keys", content=b'{"provider": "p1"}', headers=headers)
     assert "application/json" in problem_of(answer, 415)["detail"]
+    problem_of(client.get("/api/v1/keys?limit=0", headers=headers), 422)
 
 
 def test_browsers_of_named_origins_may_manage_and_others_may_not(
