@@ -11,6 +11,8 @@ import msgspec
 
 #: Objects that are remembered, of all clients together.
 OBJECTS_KEPT = 50_000
+#: Providers make ids up, and tell whose account it is: neither fills the memory.
+_LONGEST_ID, _OWNERS_KEPT = 512, 4096
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -137,11 +139,15 @@ class MemoryObjectRegister(ObjectRegister):
         is_made: bool = False,
     ) -> None:
         """Remember whose the object is."""
+        if len(object_id) > _LONGEST_ID:
+            return
         name = (kind, object_id)
         for other in self._others_in(owner, client, name):
             if not is_new:
                 return
             self.forget(other, kind, object_id)
+        if len(self._known) > _OWNERS_KEPT:
+            self._known.clear()
         owner = self._known.setdefault(owner, owner)
         owners = self._owners.setdefault(client, OrderedDict())
         before = owners.get(name)

@@ -98,3 +98,13 @@ def test_equal_names_in_two_accounts_are_of_two_clients() -> None:
     # Ann's has expired: it could not be made anew otherwise.
     register.note("bob", "files", "report", ONE)
     assert register.is_others("ann", "files", "report")
+
+
+def test_what_a_provider_makes_up_does_not_fill_the_memory() -> None:
+    register = MemoryObjectRegister(most=10)
+    for number in range(20_000):
+        register.note("", "files", f"file-{number}", Owner("p", "k", f"account-{number}"))
+    register.note("", "files", "f" * 100_000, Owner("p", "k"))
+    assert len(register) == 10
+    assert len(register._known) < 10_000
+    assert register.find("", "files", "f" * 100_000) is None

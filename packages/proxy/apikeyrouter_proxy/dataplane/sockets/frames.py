@@ -24,13 +24,15 @@ class Wish(msgspec.Struct):
 
     Attributes:
         lane: What is asked in one lane is answered in turn.
-        text: The message as it came.
     """
 
     kind: str
     lane: str
     members: dict[str, Any]
-    text: str
+
+    def rewritten(self) -> str:
+        """Return the message, with each of its members once."""
+        return msgspec.json.encode(self.members).decode()
 
     def body(self) -> bytes:
         """Return the request that asks for the same over HTTP.
@@ -61,7 +63,7 @@ def read_wish(text: str) -> Wish:
         raise BadBodyError(
             f"stream_id should be text of at most {_LONGEST_LANE} characters", "stream_id"
         )
-    return Wish(members["type"], lane or "", members, text)
+    return Wish(members["type"], lane or "", members)
 
 
 def event_frame(data: bytes, lane: str) -> str:

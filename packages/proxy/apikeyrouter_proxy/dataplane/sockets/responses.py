@@ -26,7 +26,7 @@ from apikeyrouter.service import (
 )
 from apikeyrouter_proxy.dataplane.asgi import Receive, Request, Send
 from apikeyrouter_proxy.dataplane.auth import Client
-from apikeyrouter_proxy.dataplane.bodies.reader import RefusedBodyError
+from apikeyrouter_proxy.dataplane.bodies.reader import Body, RefusedBodyError
 from apikeyrouter_proxy.dataplane.errors import (
     NOT_KNOWN,
     UNEXPECTED,
@@ -129,7 +129,8 @@ class _Talk:
             await self._say(error_frame(refusal(400, str(error), param=error.param), ""))
             return
         if wish.kind != "response.create":
-            if not await self._pool.say(text):
+            # Written anew: what is read here is what the provider reads.
+            if not await self._pool.say(wish.rewritten()):
                 message = f"nothing is under way that '{wish.kind}' could be for"
                 await self._say(error_frame(refusal(400, message, param="type"), wish.lane))
             return
@@ -138,9 +139,19 @@ class _Talk:
         if self._waiting >= _MOST_WAITING or (is_new and len(self._lanes) >= _MOST_LANES):
             await self._say(error_frame(_TOO_MANY, wish.lane))
             return
+        held = Body(self._parts.bodies)
+        try:
+            # As it came, and taken apart.
+            held.hold(2 * len(text))
+        except RefusedBodyError as error:
+            await self._say(error_frame(error.answer, wish.lane))
+            return
         self._waiting += 1
         before = self._lanes.get(wish.lane)
-        self._lanes[wish.lane] = asyncio.create_task(self._answer_in_turn(wish, before))
+        task = asyncio.create_task(self._answer_in_turn(wish, before))
+        # Even of one that is cancelled before it has begun.
+        task.add_done_callback(lambda _: held.release())
+        self._lanes[wish.lane] = task
 
     async def close(self) -> None:
         """End whatever runs."""
