@@ -94,9 +94,7 @@ def simulator(_running: RunningSimulator) -> RunningSimulator:
     return _running
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Any]]:
-    """Start services that stop with the test."""
+def _starter() -> Iterator[Callable[..., Any]]:
     with ExitStack() as stack:
 
         def start(what: Any, **more: Any) -> Any:
@@ -106,6 +104,11 @@ def serve() -> Iterator[Callable[..., Any]]:
             return running
 
         yield start
+
+
+#: Start services that stop with the test, or with the last one of a file.
+serve = pytest.fixture(_starter)
+serve_long = pytest.fixture(scope="module")(_starter)
 
 
 def config_for(*base_urls: str, **more: Any) -> dict[str, Any]:
