@@ -5,7 +5,7 @@ carried; whether that refuses the request is for the caller to decide.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -56,10 +56,12 @@ class Rendering(ABC):
     Attributes:
         longest_tool_name: Characters of a tool's name that it takes.
         asks_for_usage: Its streams tell usage only when a request asks for it.
+        field_names: What its requests call the fields that chats name otherwise.
     """
 
     longest_tool_name: ClassVar[int] = 64
     asks_for_usage: ClassVar[bool] = False
+    field_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def read_request(self, body: dict[str, Any], losses: Losses) -> Conversation:

@@ -83,11 +83,12 @@ class Translations:
             self._read, model=model, stream=stream, asks_usage=asks_usage
         )
         losses = Losses()
-        losses.names += self._unread.names
         names = ToolNames(conversation, writing.longest_tool_name)
         written = writing.write_request(names.outward(conversation), losses)
-        if losses.names and not self._lenient:
-            raise _untranslatable(losses.names, provider)
+        unwritten = [reading.field_names.get(name, name) for name in losses.names]
+        dropped = tuple(dict.fromkeys([*self._unread.names, *unwritten]))
+        if dropped and not self._lenient:
+            raise _untranslatable(dropped, provider)
         target = writing.target(conversation)
         headers = {**(_EVENTS if stream else _JSON), **target.headers}
         written_request = WireRequest(
@@ -102,7 +103,7 @@ class Translations:
         return Translation(
             written_request,
             conversation,
-            tuple(losses.names),
+            dropped,
             names,
             client=client,
             provider=provider,
@@ -243,7 +244,7 @@ def _object_in(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _untranslatable(names: list[str], provider: Dialect) -> UntranslatableError:
+def _untranslatable(names: tuple[str, ...], provider: Dialect) -> UntranslatableError:
     listed = ", ".join(names)
     return UntranslatableError(
         f"{listed}: cannot be carried over to the '{provider.name}' dialect of the provider that "

@@ -66,6 +66,8 @@ def read_part(block: Block, losses: Losses | None = None) -> AnyPart | None:
     read = _READERS.get(text_in(block.get("type")))
     if losses is not None and object_in(block.get("citations")).get("enabled") is True:
         losses.lack("messages.content.citations")
+    if losses is not None and block.get("type") == "document" and block.get("context"):
+        losses.lack("messages.content.context")
     return read(block) if read is not None else None
 
 

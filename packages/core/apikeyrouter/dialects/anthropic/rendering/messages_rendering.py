@@ -1,6 +1,7 @@
 """Anthropic's messages to and from the neutral form."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from apikeyrouter.dialects.anthropic.rendering.delta_reader import MessageDeltaReader
 from apikeyrouter.dialects.anthropic.rendering.delta_writer import MessageDeltaWriter
@@ -18,6 +19,10 @@ class MessagesRendering(Rendering):
     """Anthropic's messages; their streams always tell usage."""
 
     longest_tool_name = 128
+    field_names: ClassVar[Mapping[str, str]] = {
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "stop": "stop_sequences",
+    }
 
     def read_request(self, body: dict[str, Any], losses: Losses) -> Conversation:
         """Read a request."""

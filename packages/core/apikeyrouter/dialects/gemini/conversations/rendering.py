@@ -1,6 +1,7 @@
 """Gemini's conversations to and from the neutral form."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from apikeyrouter.dialects.conversation import Conversation, Losses, Reply
 from apikeyrouter.dialects.gemini.conversations.deltas import GeminiDeltaReader, GeminiDeltaWriter
@@ -17,6 +18,18 @@ class GeminiRendering(Rendering):
     Args:
         is_array: Streams to clients are JSON arrays; providers are asked for events always.
     """
+
+    field_names: ClassVar[Mapping[str, str]] = {
+        "temperature": "generationConfig.temperature",
+        "top_p": "generationConfig.topP",
+        "top_k": "generationConfig.topK",
+        "seed": "generationConfig.seed",
+        "frequency_penalty": "generationConfig.frequencyPenalty",
+        "presence_penalty": "generationConfig.presencePenalty",
+        "stop": "generationConfig.stopSequences",
+        "response_format": "generationConfig.responseMimeType",
+        "service_tier": "serviceTier",
+    }
 
     def __init__(self, *, is_array: bool = False) -> None:
         self._is_array = is_array
