@@ -1,6 +1,7 @@
 """What every store promises of changes that collide, of documents and of pages."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,6 +74,30 @@ async def test_what_traffic_counted_does_not_undo_what_an_operator_ordered(
     assert ordered == await store.get_key("k1")
     await store.save_batch([a_key(revision=2, usage_count=10), a_key(revision=1)])
     assert a_key(revision=2, usage_count=10) == await store.get_key("k1")
+
+
+@pytest.mark.parametrize(
+    ("kept", "expect", "is_taken"),
+    [(None, None, True), (None, 0, False), (0, 0, True), (0, None, False), (3, 3, True),
+     (3, 2, False), (3, 4, False)],
+)  # fmt: skip
+async def test_document_is_swapped_over_the_revision_that_was_read(
+    store: StateStore, kept: int | None, expect: int | None, is_taken: bool
+) -> None:
+    before = None if kept is None else replace(a_document(n=1), revision=kept)
+    if before is not None:
+        await store.save_document(before)
+    change = replace(a_document(n=2), revision=(expect or 0) + 1)
+    assert await store.swap_document(change, expect=expect) is is_taken
+    assert await store.get_document("Account", "a") == (change if is_taken else before)
+
+
+async def test_of_documents_that_are_swapped_at_once_one_is_taken(store: StateStore) -> None:
+    await store.save_document(a_document())
+    changes = [replace(a_document(n=number), revision=1) for number in range(10)]
+    taken = await asyncio.gather(*(store.swap_document(c, expect=0) for c in changes))
+    assert [is_taken for is_taken in taken if is_taken] == [True]
+    assert changes[taken.index(True)] == await store.get_document("Account", "a")
 
 
 async def test_document_is_read_back_whole_and_replaced(store: StateStore) -> None:

@@ -37,12 +37,15 @@ class Document:
     Attributes:
         kind: What it is, such as `Account`; ids are unique within a kind.
         body: Plain data: text, numbers, booleans, `None`, lists and mappings by text.
+        revision: Of a document that several processes change by `swap_document`: how often it
+            was changed.
     """
 
     kind: str
     id: str
     body: Mapping[str, Any]
     updated_at: datetime
+    revision: int = 0
 
 
 StoredRecord = APIKey | QuotaState | RoutingDecision | StateTransition | Document
@@ -174,6 +177,23 @@ class StateStore(ABC):
         Of several processes that add one together all are told of the same.
         """
         raise StateStoreError(f"this store keeps no documents, such as {document.kind}")
+
+    async def swap_document(self, document: Document, *, expect: int | None) -> bool:
+        """Keep one document if nobody else has changed it since it was read; tell whether.
+
+        It is durable on return.
+
+        Args:
+            document: Of a higher revision than the one that was read.
+            expect: The revision that was read; `None` if there was no such document.
+        """
+        del expect
+        raise StateStoreError(f"this store keeps no documents, such as {document.kind}")
+
+    async def get_document(self, kind: str, document_id: str) -> Document | None:
+        """Return one document or `None`; the default has none."""
+        del kind, document_id
+        return None
 
     async def list_documents(self, kind: str) -> list[Document]:
         """Return all documents of one kind by their ids; the default has none."""

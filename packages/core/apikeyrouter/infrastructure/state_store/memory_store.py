@@ -114,6 +114,19 @@ class InMemoryStateStore(StateStore):
             await self.save_document(document)
         return self._documents[document.kind][document.id]
 
+    async def swap_document(self, document: Document, *, expect: int | None) -> bool:
+        """Keep one document if the revision kept is the one that was read; tell whether."""
+        before = self._documents.get(document.kind, {}).get(document.id)
+        if (before.revision if before is not None else None) != expect:
+            return False
+        await self.save_document(document)
+        return True
+
+    async def get_document(self, kind: str, document_id: str) -> Document | None:
+        """Return a copy of one document or `None`."""
+        found = self._documents.get(kind, {}).get(document_id)
+        return None if found is None else replace(found, body=deepcopy(found.body))
+
     async def list_documents(self, kind: str) -> list[Document]:
         """Return copies of all documents of one kind by their ids."""
         found = self._documents.get(kind, {})

@@ -124,6 +124,15 @@ class RecordStore(StateStore):
         kept: Document | None = await self._record(document.kind, document.id)
         return document if kept is None else kept
 
+    async def swap_document(self, document: Document, *, expect: int | None) -> bool:
+        """Keep one document in one step, if the revision kept is the one that was read."""
+        return await self._swap(row_of(document), expect)
+
+    async def get_document(self, kind: str, document_id: str) -> Document | None:
+        """Return one document or `None`."""
+        found: Document | None = await self._record(kind, document_id)
+        return found
+
     async def list_documents(self, kind: str) -> list[Document]:
         """Return all documents of one kind by their ids."""
         found: list[Document] = [record_of(row) for row in await self._find(Search(kind), None)]

@@ -49,7 +49,7 @@ class Row(msgspec.Struct, frozen=True):
     """A record as it is kept.
 
     Attributes:
-        revision: Of a key; rows of a lower one than is kept are not written.
+        revision: Of a key or a document; rows of a lower one than is kept are not written.
         moment: Microseconds since the epoch.
     """
 
@@ -150,7 +150,7 @@ def row_of(record: StoredRecord | DecisionRecord) -> Row:
         body = msgspec.msgpack.encode(_data_of(record))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StateStoreError(f"{kind} '{name}' holds what cannot be stored: {error}") from error
-    revision = record.revision if isinstance(record, APIKey) else 0
+    revision = record.revision if isinstance(record, APIKey | Document) else 0
     return Row(
         kind, name, _VERSIONS.get(kind, 1), revision, moment,
         key_of(record), provider_of(record), state_of(record), body,
@@ -174,7 +174,7 @@ def record_of(row: Row) -> Any:
         return decode_decision(row.id, row.body)
     data = _decoded(row)
     if row.kind not in MODELS:
-        return Document(row.kind, row.id, data, moment_at(row.moment))
+        return Document(row.kind, row.id, data, moment_at(row.moment), row.revision)
     try:
         return MODELS[row.kind].model_validate(data)
     except ValidationError as error:
