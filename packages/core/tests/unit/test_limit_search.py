@@ -1,6 +1,7 @@
 """Limits that nobody tells are found by refusals, few of them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -210,3 +211,55 @@ def test_refusal_after_a_few_calls_may_be_chance_and_is_soon_forgotten() -> None
     for tick in range(int(60.0 / TICK_S), int(120.0 / TICK_S)):
         silent.call(tick * TICK_S, others_were_there_first)
     assert silent.served - served > 1000
+
+
+def test_after_a_told_wait_one_call_is_tried_and_one_more_with_every_answer() -> None:
+    silent = Silent()
+    scope, ledger = silent.scope, silent.ledger
+
+    def begun(now: float) -> list[Reservation]:
+        holds: list[Reservation] = []
+        while isinstance(got := ledger.reserve(((scope.account, ONE),), now), Reservation):
+            holds.append(got)
+            if len(holds) > 20:
+                break
+        return holds
+
+    under_way = [ledger.reserve(((scope.account, ONE),), 0.0) for _ in range(9)]
+    scope.statistics.served = 40
+    scope.statistics.note_level(20, 0.0)
+    silent.pacing.refused(scope, 0.0, told=False, is_first=True, waits=True)
+    for number in range(1, 4):
+        now = float(number)
+        holds = begun(now)
+        assert len(holds) == 2 ** (number - 1)
+        for hold in holds:
+            ledger.settle(hold, [ONE], now)
+            scope.statistics.served += 1
+            silent.pacing.answered(scope, now)
+    assert len(begun(9.0)) > 20
+    assert all(isinstance(hold, Reservation) for hold in under_way)
+
+
+def test_calls_under_way_that_are_refused_too_are_not_taken_for_let_in() -> None:
+    """Else a bucket that lets one in a second seems to let none in for as long as they count."""
+    silent = Silent()
+    scope, sibling = silent.scope, QuotaScope("t", "p", Membership("b"))
+    for account in (scope, sibling):
+        silent.pacing.answered(account, 0.0)
+        account.statistics.served = 60
+        account.statistics.note_level(20, 0.0)
+    refused = partial(silent.pacing.refused, told=False, waits=True)
+    for _ in range(2):
+        refused(sibling, 1.0, is_first=True)
+    burst = [silent.ledger.reserve(((scope.account, ONE),), 2.0) for _ in range(12)]
+    for number, hold in enumerate(burst):
+        assert isinstance(hold, Reservation)
+        silent.ledger.cancel(hold, 2.0)
+        refused(scope, 2.0, is_first=number == 0)
+    assert "paced requests" in silent.windows()
+    for second in range(3, 6):
+        scope.statistics.served += 1
+        silent.pacing.answered(scope, float(second))
+    refused(scope, 5.5, is_first=True)
+    assert "paced requests" in silent.windows()

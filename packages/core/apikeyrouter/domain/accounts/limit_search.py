@@ -88,6 +88,8 @@ class LimitSearch(PaceSearch):
             return None
         search = self._search(scope, now)
         calls = scope.account.in_flight
+        if waits and not is_first:
+            search.discount_one()
         if waits and search.explanation is None and search.trial is None:
             search.explanation = self._shown.get(scope.provider_id, Explanation.PACE)
         if is_first and search.explanation is _CALLS:

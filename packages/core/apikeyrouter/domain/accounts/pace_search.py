@@ -8,6 +8,7 @@ refilled, the last minute is counted instead.
 from collections.abc import Callable
 
 from apikeyrouter.domain.accounts.pace import NEAR, Pace
+from apikeyrouter.domain.accounts.ramp import Scouts
 from apikeyrouter.domain.accounts.search_state import (
     LATEST_ONE_MORE_S,
     Explanation,
@@ -112,7 +113,7 @@ class PaceSearch:
             return self._count_minute(scope, search, now)
         if not is_shown and self._may_be_chance(scope, search, now, waits=waits):
             search.puzzled = admitted(scope)
-            self._close_gate(scope, search, now)
+            self._close_gate(scope, search, now, waits=waits)
             # A bucket would have refilled by one very soon: that must not pass for chance.
             return self._chance_s if knows_limits else 0.0
         self._drop_gate(scope, search)
@@ -146,21 +147,34 @@ class PaceSearch:
         most = _FREQUENT_CALLS if waits else _CHANCE_CALLS
         return search.puzzled < 0 or admitted(scope) - search.puzzled > most
 
-    def _close_gate(self, scope: QuotaScope, search: SearchState, now: float) -> None:
-        """Let one call beside those under way find out whether a refusal was chance."""
+    def _close_gate(
+        self, scope: QuotaScope, search: SearchState, now: float, *, waits: bool
+    ) -> None:
+        """Let one call beside those under way find out whether a refusal was chance.
+
+        After a wait that was told there may be room for few: then scouts go first.
+        """
         self._drop_gate(scope, search)
         calls = scope.account.in_flight
-        window = Concurrent(
-            Dimension.CONCURRENCY, calls + 1, 0.0, now,
-            provenance=Provenance.INFERRED, label="trying",
-        )  # fmt: skip
+        if waits:
+            window: Concurrent = Scouts(now)
+            scope.account.windows.append(window)
+        else:
+            window = Concurrent(
+                Dimension.CONCURRENCY, calls + 1, 0.0, now,
+                provenance=Provenance.INFERRED, label="trying",
+            )  # fmt: skip
+            self._ledger.adopt(window, scope.account, now, None)
         search.gate = Gate(window, now, scope.statistics.served, calls)
-        self._ledger.adopt(window, scope.account, now, None)
         scope.is_searched = True
 
     def _open_gate(self, scope: QuotaScope, search: SearchState, gate: Gate, now: float) -> None:
-        answered = scope.statistics.served - gate.served
-        if answered > gate.calls or now - gate.since >= _GATE_S:
+        if isinstance(gate.window, Scouts):
+            is_open = gate.window.ended > _FREQUENT_CALLS
+        else:
+            answered = scope.statistics.served - gate.served
+            is_open = answered > gate.calls or now - gate.since >= _GATE_S
+        if is_open:
             self._drop_gate(scope, search)
 
     def _drop_gate(self, scope: QuotaScope, search: SearchState) -> None:

@@ -1,4 +1,4 @@
-"""Few calls at once where nothing is known yet; more as time passes without a refusal."""
+"""Few calls at once: where nothing is known yet, and after a refusal; more as they are let in."""
 
 import math
 
@@ -48,3 +48,34 @@ class Ramp(Concurrent):
         if self.is_met:
             return 0.0
         return max(0.0, now - self._begun_at - _PATIENCE_S) * _MORE_PER_S
+
+
+class Scouts(Concurrent):
+    """One call after a refusal, and one more at once with each that ended.
+
+    Those under way by then are not counted.
+
+    Attributes:
+        ended: How many have ended.
+    """
+
+    __slots__ = ("ended",)
+
+    def __init__(self, now: float) -> None:
+        super().__init__(
+            Dimension.CONCURRENCY, 1, 0.0, now, provenance=Provenance.INFERRED, label="trying"
+        )
+        self.ended = 0
+
+    def room(self, now: float) -> float:
+        """Return how many more may begin."""
+        return super().room(now) + self.ended
+
+    def fits_at(self, amount: float, now: float) -> float:
+        """Return *now* if *amount* more may begin, else never: only an end makes room."""
+        return super().fits_at(amount - self.ended, now)
+
+    def give_back(self, amount: float, mark: None, now: float) -> None:
+        """Note that a call has ended."""
+        super().give_back(amount, mark, now)
+        self.ended += 1

@@ -92,6 +92,14 @@ class SearchState:
     is_paced: bool = False
     log: RollingWindow = field(default_factory=_log)
 
+    def discount_one(self) -> None:
+        """Count one of the calls that were under way at a refusal as refused as well."""
+        self.served -= 1
+        if self.puzzled > 0:
+            self.puzzled -= 1
+        if self.admitted_before > 0:
+            self.admitted_before -= 1
+
     def windows(self) -> list[Window]:
         """Return the guesses that are in force."""
         gate = self.gate.window if self.gate is not None else None
