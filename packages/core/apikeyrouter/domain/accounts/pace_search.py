@@ -113,7 +113,7 @@ class PaceSearch:
             return self._count_minute(scope, search, now)
         if not is_shown and self._may_be_chance(scope, search, now, waits=waits):
             search.puzzled = admitted(scope)
-            self._close_gate(scope, search, now, waits=waits)
+            self._close_gate(scope, search, now, one_by_one=waits or not knows_limits)
             # A bucket would have refilled by one very soon: that must not pass for chance.
             return self._chance_s if knows_limits else 0.0
         self._drop_gate(scope, search)
@@ -148,15 +148,16 @@ class PaceSearch:
         return search.puzzled < 0 or admitted(scope) - search.puzzled > most
 
     def _close_gate(
-        self, scope: QuotaScope, search: SearchState, now: float, *, waits: bool
+        self, scope: QuotaScope, search: SearchState, now: float, *, one_by_one: bool
     ) -> None:
         """Let one call beside those under way find out whether a refusal was chance.
 
-        After a wait that was told there may be room for few: then scouts go first.
+        Args:
+            one_by_one: There may be room for few: scouts go first, also when a wait is over.
         """
         self._drop_gate(scope, search)
         calls = scope.account.in_flight
-        if waits:
+        if one_by_one:
             window: Concurrent = Scouts(now)
             scope.account.windows.append(window)
         else:
