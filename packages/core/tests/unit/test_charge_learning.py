@@ -330,6 +330,23 @@ def test_sibling_believes_it_with_less_confidence_until_it_sees_otherwise() -> N
     assert sibling.belief.admission == RULES["when done"]
 
 
+def test_account_whose_calls_never_overlap_believes_its_sibling() -> None:
+    """What is given back by the next report hides what was charged until then."""
+    prior = Admission(larger_of=True)
+    manner = MANNERS["bytes and cap, given back"]
+    lone = Traffic(Provider(manner, "own end"), ChargeLearner(prior), at_once=1)
+    lone.run(40)
+    assert lone.learner.belief.admission == prior
+    busy = Traffic(Provider(manner, "own end"), ChargeLearner(prior))
+    busy.run(40)
+    lone.learner.adopt(busy.learner.belief)
+    assert lone.learner.belief.admission == RULES["bytes and cap, given back"]
+    lone.run(40)
+    assert lone.learner.belief.admission == RULES["bytes and cap, given back"]
+    busy.learner.adopt(Belief(prior, 20, 0.8))
+    assert busy.learner.belief.admission == RULES["bytes and cap, given back"]
+
+
 def test_limit_that_changes_is_not_taken_for_a_charge() -> None:
     prior = RULES["input and cap, kept"]
     traffic = Traffic(Provider(MANNERS["input and cap, kept"]), ChargeLearner(prior))

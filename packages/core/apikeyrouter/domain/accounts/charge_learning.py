@@ -283,9 +283,18 @@ class ChargeLearner:
         return self._judge()
 
     def adopt(self, belief: Belief) -> None:
-        """Believe what a sibling has shown, unless this account has shown something itself."""
-        if not self.belief.answers and not self._compared():
+        """Believe what a sibling has shown, unless this account has shown that it is otherwise.
+
+        Calls that never overlap show what is given back, not what was charged until then.
+        """
+        own, theirs = self._error_of(self.belief.admission), self._error_of(belief.admission)
+        if theirs - own < _LEAST_GAIN:
             self.belief = replace(belief, answers=0, confidence=belief.confidence / 2.0)
+
+    def _error_of(self, admission: Admission) -> float:
+        """Return how far off the rule that charges like *admission* is; 1 if there is none."""
+        alike = (i for i, rule in enumerate(RULES) if is_same(rule.admission, admission))
+        return next((min(score.error for score in self._scores[i]) for i in alike), 1.0)
 
     def _compare(self, before: _Report | None, after: _Report, window: Window, way: int) -> None:
         if before is None or before.era != after.era:
@@ -316,8 +325,7 @@ class ChargeLearner:
 
     def _judge(self) -> bool:
         errors = [min(score.error for score in scores) for scores in self._scores]
-        compared = self._compared()
-        if compared < _LEAST_COMPARED:
+        if (compared := self._compared()) < _LEAST_COMPARED:
             return False
         by_way = [min(scores[way].error for scores in self._scores) for way in range(_WAYS)]
         self.is_fresh = min(by_way[1:]) < _CLEARLY * by_way[0]
