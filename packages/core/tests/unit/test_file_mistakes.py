@@ -73,6 +73,13 @@ def key(**fields: object) -> str:
             ["2: routing.weights.cost: should be 0 or more; got '-1'"],
         ),
         (
+            "version: 1\nserver:\n  trusted_proxies: [10.0.0.5, 10.1.2.3/8]",
+            [
+                "3: server.trusted_proxies[1]: should be an address or a network such as 10.0.0.5 "
+                "or 10.0.0.0/8; did you mean 10.0.0.0/8?; got '10.1.2.3/8'"
+            ],
+        ),
+        (
             "version: 1\nserver: {max_body: big}",
             [
                 "2: server.max_body: should be a size such as 32MB, 512KiB or a number of bytes; "

@@ -26,6 +26,7 @@ def test_nothing_is_needed() -> None:
     assert settings.model_dump() == {
         "encryption_key": None,
         "management_api_key": None,
+        "management_read_key": None,
         "config_file": None,
         "max_decisions": 10_000,
         "max_transitions": 10_000,
@@ -100,6 +101,12 @@ def test_load_takes_settings_dict_or_nothing() -> None:
         ({"log_level": "loud"}, "should be one of 'DEBUG', 'INFO'"),
         ({"encryption_key": "short"}, "(APIKEYROUTER_ENCRYPTION_KEY): an encryption key should be"),
         ({"management_api_key": ""}, "should not be empty"),
+        ({"management_api_key": "one,,two"}, "none of them empty"),
+        ({"management_read_key": "one, "}, "none of them empty"),
+        (
+            {"management_api_key": "a,b", "management_read_key": "c, b"},
+            "has a key of management_api_key",
+        ),
         ({"environment": 3}, "environment (ENVIRONMENT): should be text"),
         ({"redis_url": 3}, "redis_url (REDIS_URL): should be text"),
         ({"max_decison": 3}, "unknown setting 'max_decison'; did you mean 'max_decisions'?"),

@@ -38,7 +38,7 @@ _SCHEMA = {
 _EVERYWHERE = {
     "400": "The request cannot be read.",
     "401": "The management key is missing or wrong.",
-    "403": "The management API is closed: no management key is configured.",
+    "403": "No management key is configured, or the key may only look.",
     "408": "The body did not come in time.",
     "413": "The body is too large.",
     "415": "The body is no JSON by its type, or its encoding cannot be read.",

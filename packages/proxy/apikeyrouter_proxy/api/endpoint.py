@@ -18,6 +18,7 @@ from apikeyrouter_proxy.dataplane.bodies.reader import (
     ClientGoneError,
     RefusedBodyError,
 )
+from apikeyrouter_proxy.middleware.forwarded import TrustedProxies
 
 #: Under which the application finds the request in its scope.
 REQUEST = "apikeyrouter.request"
@@ -42,7 +43,11 @@ class ManagementEndpoint:
     def __init__(self, parts: ManagementParts, bodies: BodyReader) -> None:
         self._parts = parts
         self._bodies = bodies
-        self._logins = Logins(parts.router.settings.management_api_key, time.monotonic)
+        settings = parts.router.settings
+        self._logins = Logins(
+            settings.management_api_key, time.monotonic, reading=settings.management_read_key
+        )
+        self._proxies = TrustedProxies(parts.config.server.trusted_proxies)
         self._orders = Orders(time.monotonic)
         self._application: Application | None = None
         self._making = asyncio.Lock()
@@ -70,9 +75,9 @@ class ManagementEndpoint:
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
         peer = request.scope.get("client")
-        address = str(peer[0]) if peer else ""
+        address = self._proxies.sender(str(peer[0]) if peer else "", request.scope["headers"])
         if request.path not in _OPEN:
-            self._logins.check(request.headers, address)
+            self._logins.check(request.headers, address, request.method)
         caller.set(Caller(address, request.id))
         application = await self._made()
         body = await self._bodies.read(request, receive)

@@ -22,9 +22,9 @@ class FakeClock:
         return self.now
 
 
-def status_of(logins: Logins, key: str, address: str = "10.0.0.1") -> int:
+def status_of(logins: Logins, key: str, address: str = "10.0.0.1", *, method: str = "GET") -> int:
     try:
-        logins.check({b"x-api-key": key.encode()}, address)
+        logins.check({b"x-api-key": key.encode()}, address, method)
     except ProblemError as problem:
         return problem.status
     return 200
@@ -68,6 +68,48 @@ def test_the_key_stands_in_one_of_two_headers(headers: dict[bytes, bytes], statu
     with pytest.raises(ProblemError) as refused:
         logins.check(headers, "")
     assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("key", "method", "status"),
+    [
+        ("one", "DELETE", 200),
+        ("two", "POST", 200),
+        ("look", "GET", 200),
+        ("look", "HEAD", 200),
+        ("peek", "GET", 200),
+        ("look", "POST", 403),
+        ("peek", "DELETE", 403),
+        ("one,two", "GET", 401),
+        ("", "GET", 401),
+    ],
+)
+def test_each_of_several_keys_opens_what_it_is_for(key: str, method: str, status: int) -> None:
+    logins = Logins(SecretStr("one, two"), FakeClock(), reading=SecretStr("look,peek"))
+    assert status_of(logins, key, method=method) == status
+
+
+def test_a_key_that_only_looks_opens_nothing_else_alone() -> None:
+    logins = Logins(None, FakeClock(), reading=SecretStr("look"))
+    assert [status_of(logins, "look", method=method) for method in ("GET", "PUT")] == [200, 403]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("10.0.0.1", "10.0.0.2", False),
+    ],
+)
+def test_addresses_of_one_ipv6_network_are_counted_together(
+    first: str, second: str, is_one: bool
+) -> None:
+    logins = Logins(SecretStr("right"), FakeClock())
+    for _ in range(FAILURES_AT_ONCE):
+        status_of(logins, "wrong", first)
+    assert status_of(logins, "right", second) == (429 if is_one else 200)
 
 
 def order(name: str, path: str = "/api/v1/keys") -> Request:

@@ -28,6 +28,7 @@ from apikeyrouter.infrastructure.config.values import (
     LedgerUrl,
     Limits,
     Name,
+    Networks,
     ObjectiveName,
     Patterns,
     Seconds,
@@ -64,6 +65,7 @@ class ServerConfig(_Fact):
             takes a share of the memory that there is.
         sse_keepalive: Silence in a stream after which its client gets a comment, in seconds; 0
             sends none.
+        trusted_proxies: Addresses and networks of proxies whose `X-Forwarded-For` is believed.
     """
 
     host: Text = "127.0.0.1"
@@ -75,6 +77,7 @@ class ServerConfig(_Fact):
     )
     max_inflight_body: ByteCount | None = None
     sse_keepalive: Seconds = 0.0
+    trusted_proxies: Networks = Field(default_factory=list)
 
 
 class RoutingConfig(_Fact):

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,7 +53,9 @@ class RouterSettings(BaseSettings):
         encryption_key: 32 bytes as url-safe base64, or several with commas between: the first
             seals, all open. One may be `passphrase:` and a passphrase. `None` makes one that is
             lost with the process, so stored keys cannot be opened after a restart.
-        management_api_key: Opens the management API; `None` keeps it closed.
+        management_api_key: Opens the management API, or several with commas between; where there
+            is neither this nor `management_read_key` it stays closed.
+        management_read_key: The same, for whoever may look and change nothing.
         config_file: The configuration file to read when none is named.
         max_decisions: Routing decisions kept for `explain`; the oldest go first.
         max_transitions: State transitions kept; the oldest go first.
@@ -82,6 +85,7 @@ class RouterSettings(BaseSettings):
 
     encryption_key: _Pasted = Field(default=None, min_length=1)
     management_api_key: _Pasted = Field(default=None, min_length=1)
+    management_read_key: _Pasted = Field(default=None, min_length=1)
     config_file: str | None = None
     max_decisions: int = Field(default=10_000, ge=0)
     max_transitions: int = Field(default=10_000, ge=0)
@@ -125,6 +129,21 @@ class RouterSettings(BaseSettings):
             f"config should be RouterSettings, a dict or None, not {type(config).__name__}"
         )
 
+    @field_validator("management_api_key", "management_read_key")
+    @classmethod
+    def _keys_are_listed(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None and not all(_listed(keys)):
+            raise ValueError("should be keys with a comma between, and none of them empty")
+        return keys
+
+    @field_validator("management_read_key")
+    @classmethod
+    def _keys_differ(cls, keys: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        full = info.data.get("management_api_key")
+        if keys is not None and set(_listed(keys)) & set(_listed(full)):
+            raise ValueError("has a key of management_api_key, which may do everything")
+        return keys
+
     @field_validator("encryption_key")
     @classmethod
     def _key_is_usable(cls, key: SecretStr | None) -> SecretStr | None:
@@ -134,6 +153,10 @@ class RouterSettings(BaseSettings):
             except EncryptionError as error:
                 raise ValueError(str(error)) from None
         return key
+
+
+def _listed(keys: SecretStr | None) -> list[str]:
+    return [key.strip() for key in keys.get_secret_value().split(",")] if keys is not None else []
 
 
 _UNPREFIXED = ("mongodb_url", "mongodb_database", "redis_url", "environment")

@@ -152,6 +152,18 @@ def _check_nested(limits: dict[str, int]) -> dict[str, int]:
     return limits
 
 
+def _check_network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value.strip()))
+    except ValueError:
+        pass
+    try:
+        meant = f"; did you mean {ipaddress.ip_network(value.strip(), strict=False)}?"
+    except ValueError:
+        meant = ""
+    raise ValueError(f"should be an address or a network such as 10.0.0.5 or 10.0.0.0/8{meant}")
+
+
 def _check_objective(name: str) -> str:
     if name not in OBJECTIVES:
         raise ValueError(f"should be one of {', '.join(OBJECTIVES)}{nearest(name, OBJECTIVES)}")
@@ -247,6 +259,7 @@ Limits = Annotated[
 ObjectiveName = Annotated[str, AfterValidator(_check_objective)]
 Weights = Annotated[dict[ObjectiveName, Part], AfterValidator(_check_some_weight)]
 Patterns = Annotated[list[Text], Field(min_length=1)]
+Networks = list[Annotated[str, AfterValidator(_check_network)]]
 BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
 StoreUrl = Annotated[str, AfterValidator(_check_store)]
 LedgerUrl = Annotated[str, AfterValidator(_check_ledger)]
