@@ -49,6 +49,8 @@ class World:
             for name in account_of
         }
         self.account_of = account_of
+        #: Tokens a minute that each key is told, beside its requests.
+        self.tokens_told: dict[str, float] = {}
         self.provider = {
             account: TokenBucket(Dimension.REQUESTS, rpm, 60.0, 0.0)
             for account in set(account_of.values())
@@ -78,7 +80,10 @@ class World:
         )  # fmt: skip
         hold.confirm()
         self.ledger.settle(hold, [ONE], self.now)
-        surprise = self.learning.learn(scope, (told,), self.now, hold=hold.first)
+        limits = [told]
+        if tokens := self.tokens_told.get(name):
+            limits.append(ObservedLimit(Dimension.TOKENS, tokens, tokens, 0.0, 60.0))
+        surprise = self.learning.learn(scope, tuple(limits), self.now, hold=hold.first)
         self.inference.note(scope, self.now, is_surprised=surprise > 0.0)
 
     def run(self, seconds: float, *, per_s: float = 20.0, third_party: str = "") -> None:
@@ -131,6 +136,17 @@ def test_somebody_else_on_one_account_joins_nobody(seed: int) -> None:
     world = World({"a": "1", "b": "2", "c": "3"}, seed=seed)
     world.run(120.0, third_party="1")
     assert world.groups() == true_groups(world.account_of)
+
+
+@pytest.mark.parametrize(("of_b", "joins"), [(1000.0, True), (2000.0, False)])
+def test_keys_that_are_told_different_limits_do_not_share_an_account(
+    of_b: float, joins: bool
+) -> None:
+    """However much their counts look like it."""
+    world = World({"a": "1", "b": "1"})
+    world.tokens_told = {"a": 1000.0, "b": of_b}
+    world.run(60.0)
+    assert (world.groups() == {frozenset("ab")}) is joins
 
 
 def test_an_inference_can_be_inspected_and_grows_surer() -> None:

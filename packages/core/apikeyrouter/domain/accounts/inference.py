@@ -15,6 +15,7 @@ from itertools import combinations
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.key_slot import KeySlot
+from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.observation import Dimension
 from apikeyrouter.domain.quota_scope import QuotaScope
@@ -39,7 +40,8 @@ _DOUBTS_TO_PART = 2
 #: Keys that parted are left apart for so long, and twice as long the next time.
 _APART_FOR_S = 600.0
 
-_Family = tuple[str, str, Dimension, float, float, str]
+_Limit = tuple[str, float, float, str]
+_Family = tuple[str, str, _Limit, frozenset[_Limit]]
 _Watches = dict[QuotaScope, "_Watch"]
 
 
@@ -122,7 +124,7 @@ class ScopeInference:
 
     def __init__(self, book: AccountRegistry) -> None:
         self._book = book
-        #: Scopes of one provider that have a limit of the same kind and size.
+        #: Scopes of one provider whose limits are of the same kinds and sizes.
         self._families: dict[_Family, _Watches] = {}
         self._doubts: dict[QuotaScope, _Doubt] = {}
         self._parted: dict[str, _Parted] = {}
@@ -164,6 +166,9 @@ class ScopeInference:
 
     def _begin(self, family: _Watches, scope: QuotaScope, window: Window, now: float) -> None:
         """Watch one more; all begin anew, so that each knows what it sent."""
+        for other in self._families.values():
+            if scope in other and other is not family:
+                self._forget(other, scope)
         if scope not in family and len(family) >= _WATCHED:
             self._forget(family, min(family, key=lambda s: family[s].surprised_at))
         family[scope] = _Watch(window, now)
@@ -285,10 +290,14 @@ def _telling_window(scope: QuotaScope) -> Window | None:
 
 
 def _family_of(scope: QuotaScope, window: Window) -> _Family:
-    return (
-        scope.provider_id, scope.group, window.dimension, window.capacity, window.period_s,
-        window.label,
-    )  # fmt: skip
+    """Return what scopes that may share an account have in common: every limit that is told."""
+    told = (w for w in scope.account.windows if w.observed_at is not None)
+    limits = frozenset(_limit_of(w) for w in told if not isinstance(w, RemainingBucket))
+    return scope.provider_id, scope.group, _limit_of(window), limits
+
+
+def _limit_of(window: Window) -> _Limit:
+    return window.dimension.value, window.capacity, window.period_s, window.label
 
 
 def _sent(window: Window) -> float:
