@@ -7,6 +7,7 @@ from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.pace_search import CHANCE_S
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.attempt_context import AttemptContext
+from apikeyrouter.domain.components.key_declarations import KeyDeclarations
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
@@ -41,6 +42,7 @@ class RouterParts:
     context: AttemptContext
     sealer: EncryptionService
     search: LimitSearch
+    declarations: KeyDeclarations
 
 
 def compose(
@@ -88,9 +90,21 @@ def compose(
         on_invalid=prober.watch,
         keep=outbox.put,
     )
+
+    def remove(slots: set[KeySlot]) -> None:
+        routes.remove_slots(slots)
+        for slot in slots:
+            registry.withdraw(slot)
+
+    declarations = KeyDeclarations(
+        manager, sealer,
+        clock=clock, remove=remove, redeclare=registry.redeclare,
+        touch=_noting(outbox), watch=prober.watch,
+    )  # fmt: skip
     return RouterParts(
-        registry, manager, routes, engine, awareness, room, prober, context, sealer, search
-    )
+        registry, manager, routes, engine, awareness, room, prober, context, sealer, search,
+        declarations,
+    )  # fmt: skip
 
 
 def _noting(outbox: WriteBehind) -> Callable[[KeySlot], None]:
@@ -102,6 +116,9 @@ def _follow_keys(manager: KeyManager, routes: RouteTable, awareness: QuotaAwaren
     """Update routes and accounts when a key is added, changes its state, or is repaired."""
 
     def on_change(slot: KeySlot) -> None:
+        if slot.is_withdrawn:
+            # Calls of it that were under way may still find something out.
+            return
         if slot.id in routes.providers[slot.provider_id].slots:
             routes.refresh_slot(slot)
         else:

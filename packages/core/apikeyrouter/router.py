@@ -101,6 +101,7 @@ class ApiKeyRouter:
         self.key_manager = parts.manager
         self.routes = parts.routes
         self.routing_engine = parts.engine
+        self.declarations = parts.declarations
         self.quota_awareness_engine = parts.awareness
 
     async def __aenter__(self) -> Self:

@@ -20,6 +20,7 @@ from apikeyrouter.dialects.streams.unpacking import (
     unpacker_of,
 )
 from apikeyrouter.domain.attempt import Attempt
+from apikeyrouter.domain.components.key_declarations import KeyDeclaration, StoredKey
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed import events
 from apikeyrouter.domain.interfaces.state_store import (
@@ -90,6 +91,7 @@ from apikeyrouter.infrastructure.state_store.stores import store_at
 from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make_key_in
 from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
+from apikeyrouter.keys.retirement import Retirement
 from apikeyrouter.object_keeping import KeptObjectRegister
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.forwarding import forward_by
@@ -127,6 +129,7 @@ __all__ = [
     "HttpAdapter",
     "InvalidStateTransitionError",
     "KeptObjectRegister",
+    "KeyDeclaration",
     "KeyNotFoundError",
     "KeyRegistrationError",
     "KeySlot",
@@ -146,6 +149,7 @@ __all__ = [
     "Peek",
     "QuotaScope",
     "ResponsesPeek",
+    "Retirement",
     "Secret",
     "Share",
     "SocketPool",
@@ -153,6 +157,7 @@ __all__ = [
     "StateQuery",
     "StateStore",
     "StateStoreError",
+    "StoredKey",
     "Text",
     "ToldError",
     "Whole",

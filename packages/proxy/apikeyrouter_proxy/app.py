@@ -21,8 +21,8 @@ from apikeyrouter_proxy.composition import (
     admin_reports,
     read_config,
     refuse_unsupported,
-    register_all,
 )
+from apikeyrouter_proxy.configuration.setup import RouterSetup
 from apikeyrouter_proxy.dataplane.asgi import (
     Message,
     Receive,
@@ -63,6 +63,7 @@ class ProxyApp:
         self.router = router
         self.models = ModelLists(router.routes, router.now)
         self.reports = admin_reports(router, config)
+        self.setup = RouterSetup(router)
         self.ending = ShutdownState()
         self._is_registered = False
         clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
@@ -121,7 +122,7 @@ class ProxyApp:
         """
         if not self._is_registered:
             await self._take_up_state()
-            await register_all(self.router, self.config)
+            await self.setup.apply(self.config)
             self._is_registered = True
         self.models.start()
         self.reports.start()
@@ -139,6 +140,7 @@ class ProxyApp:
         await self.models.stop()
         await self.reports.stop()
         await self.objects.close()
+        await self.setup.close()
         await self.router.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -1,6 +1,5 @@
 """From a configuration to a router that is ready: providers, keys, names, objective."""
 
-import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 from apikeyrouter import (
     ApiKeyRouter,
-    ApiKeyRouterError,
     ConfigurationError,
     ObjectiveType,
     RoutingObjective,
@@ -36,8 +34,6 @@ from apikeyrouter.service import (
 )
 from apikeyrouter_proxy.storage import with_store
 
-#: Keys that are registered together.
-_AT_ONCE = 256
 _log = logging.getLogger("apikeyrouter")
 
 
@@ -143,52 +139,12 @@ def refuse_unsupported(config: RouterConfig) -> None:
         raise ConfigurationError("\n".join(lines))
 
 
-async def register_all(router: ApiKeyRouter, config: RouterConfig) -> None:
-    """Register all that *config* names with *router*.
+def adapter_of(name: str, provider: ProviderConfig) -> HttpAdapter:
+    """Make what speaks to a provider.
 
     Raises:
-        ConfigurationError: Something in it cannot be used; the message says which part.
+        ConfigurationError: It cannot be made so.
     """
-    for name, provider in config.providers.items():
-        await router.register_provider(
-            name, _adapter_of(name, provider), models=_patterns(provider.models)
-        )
-    limits = {(key.provider, key.scope): key.limits for key in config.keys if key.limits}
-    # Those of stored keys too: whoever added them by hand need not name the provider here.
-    stored = sorted(router.key_manager.kept.providers() & set(CATALOGUE))
-    for name in dict.fromkeys([*(key.provider for key in config.keys), *stored]):
-        if name not in config.providers:
-            await router.register_provider(name, make_adapter(name))
-    for first in range(0, len(config.keys), _AT_ONCE):
-        # Together, so that a store can keep them in one go.
-        some = config.keys[first : first + _AT_ONCE]
-        await asyncio.gather(*(_register_key(router, key, limits) for key in some))
-    router.set_aliases(
-        {
-            name: tuple(_split(target) for target in targets)
-            for name, targets in config.models.items()
-        }
-    )
-    router.configure_objective(_objective_of(config))
-
-
-async def _register_key(
-    router: ApiKeyRouter,
-    key: KeyConfig,
-    limits: Mapping[tuple[str, str | None], Mapping[str, float]],
-) -> None:
-    # What this configuration declared and the next one does not is out of use then.
-    facts = {**facts_of(key), "origin": "configuration"}
-    if key.scope is not None:
-        # Whichever of a scope's keys names its limits, whichever is used first.
-        facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
-    try:
-        await router.register_key(key.secret.get_secret_value(), key.provider, facts)
-    except (ApiKeyRouterError, ValueError) as error:
-        raise ConfigurationError(f"key '{key.id}': {error}") from error
-
-
-def _adapter_of(name: str, provider: ProviderConfig) -> HttpAdapter:
     dialects = tuple(provider.dialects) if provider.dialects else None
     if name in CATALOGUE and provider.kind in (None, CATALOGUE[name].kind):
         return make_adapter(
@@ -231,7 +187,8 @@ def facts_of(key: KeyConfig) -> dict[str, object]:
     return facts
 
 
-def _objective_of(config: RouterConfig) -> RoutingObjective:
+def objective_of(config: RouterConfig) -> RoutingObjective:
+    """Return what choices should be good at."""
     routing = config.routing
     if routing.weights:
         weights = {ObjectiveType(name): float(weight) for name, weight in routing.weights.items()}
@@ -240,26 +197,32 @@ def _objective_of(config: RouterConfig) -> RoutingObjective:
     return RoutingObjective(primary=ObjectiveType(routing.objective or ObjectiveType.FAIRNESS))
 
 
-def _split(target: str) -> tuple[str, str]:
+def target_of(target: str) -> tuple[str, str]:
+    """Return the provider and its own name of a model."""
     provider, _, model = target.partition("/")
     return provider, model
 
 
-def _patterns(models: object) -> tuple[str, ...] | None:
+def patterns_of(models: object) -> tuple[str, ...] | None:
+    """Return what a provider serves; `None` leaves it to its adapter."""
     return tuple(models) if isinstance(models, (list, tuple)) else None
 
 
 def admin_reports(router: ApiKeyRouter, config: RouterConfig) -> AdminReports:
     """Return what asks the admin APIs of those providers that *config* has a secret for."""
-    secrets = {
+    return AdminReports(
+        router.routes, router.quota_awareness_engine, clock=router.now,
+        secrets=admin_secrets_of(config), log=router.observability_manager.log,
+    )  # fmt: skip
+
+
+def admin_secrets_of(config: RouterConfig) -> dict[str, str]:
+    """Return the administrator's secret of each provider that has one."""
+    return {
         name: provider.admin_secret.get_secret_value()
         for name, provider in config.providers.items()
         if provider.admin_secret is not None
     }
-    return AdminReports(
-        router.routes, router.quota_awareness_engine,
-        clock=router.now, secrets=secrets, log=router.observability_manager.log,
-    )  # fmt: skip
 
 
 def masked(facts: RouterConfig) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Attempt:
         self.provider: ProviderEntry = context.engine.routes.providers[grant.pool.provider_id]
         self.slot = slot = grant.slot
         slot.in_flight += 1
+        self.provider.in_flight += 1
         learner = grant.candidate.scope.charge
         self._call: CallCharge | None = None
         self._report: tuple[ObservedLimit, ...] = ()
@@ -338,6 +339,7 @@ class Attempt:
         self.grant.note.end(outcome, message, now)
         self.grant.pool.note_end(self.grant.candidate)
         self.grant.slot.in_flight -= 1
+        self.provider.in_flight -= 1
         return now
 
     def _tell(self, usage: Usage | None, charged: Amounts, now: float) -> None:

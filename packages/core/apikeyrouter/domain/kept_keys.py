@@ -49,19 +49,37 @@ class KeptKeys:
         Raises:
             EncryptionError: Some were sealed under a key that is not here; the message names one.
         """
-        waiting = [
+        waiting = self._waiting_for(provider_id, claimed)
+        secrets = self._secrets_of(waiting, provider_id)
+        return [self._slot(self._waiting.pop(key.id), secrets[key.id]) for key in waiting]
+
+    def _waiting_for(self, provider_id: str, claimed: Collection[str]) -> list[APIKey]:
+        return [
             key
             for key in self._waiting.values()
             if key.provider_id == provider_id and key.id not in claimed
         ]
-        secrets = {key.id: opened_secret(key, self._sealer) for key in waiting}
+
+    def _secrets_of(self, keys: Collection[APIKey], provider_id: str) -> dict[str, str]:
+        secrets = {key.id: opened_secret(key, self._sealer) for key in keys}
         closed = [key_id for key_id, secret in secrets.items() if secret is None]
         if closed:
             raise EncryptionError(
                 f"cannot open {len(closed)} stored keys of '{provider_id}', such as '{closed[0]}': "
                 "they were sealed under another key; set APIKEYROUTER_ENCRYPTION_KEY to it"
             )
-        return [self._slot(self._waiting.pop(key.id), secrets[key.id] or "") for key in waiting]
+        return {key_id: secret or "" for key_id, secret in secrets.items()}
+
+    def wait_for_provider(self, slot: KeySlot) -> None:
+        """Let a key wait that was in use until its provider went."""
+        record = slot.snapshot().model_copy()
+        if slot.kept_revision is not None:
+            record.revision = slot.kept_revision
+        self._waiting[slot.id] = record
+
+    def check_opens(self, provider_id: str, claimed: Collection[str]) -> None:
+        """Raise what `take` would raise."""
+        self._secrets_of(self._waiting_for(provider_id, claimed), provider_id)
 
     async def store_declared(self, record: APIKey, secret: str) -> KeySlot:
         """Store a key that is declared, merged with what is kept of it; return its slot.
@@ -79,7 +97,7 @@ class KeptKeys:
                 kept = await self._store.get_key(record.id)
                 if kept is None:
                     raise
-        record = merged(record, secret, kept, self._sealer)
+        record, secret = merged(record, secret, kept, self._sealer)
         if is_changed(record, kept):
             record.revision = kept.revision + 1
             await self._store.swap_key(record, expect=kept.revision)

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from apikeyrouter.domain.cooldown import Cooldown
-from apikeyrouter.domain.key_material import Sealer
+from apikeyrouter.domain.key_material import Sealer, derived_id
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.limits.declared_limits import check_limits
 from apikeyrouter.domain.models.api_key import APIKey
@@ -16,6 +16,13 @@ _KEPT_CAUSE = "kept from before"
 NEVER_S = 4e9
 #: Where the metadata says who declared the key.
 ORIGIN, FROM_CONFIGURATION = "origin", "configuration"
+#: Where it says by which mark the last secret goes that was declared.
+DECLARED = "declared"
+
+
+def mark_of(provider_id: str, secret: str) -> str:
+    """Return what tells one declared secret from another, and nothing else of it."""
+    return derived_id(provider_id, secret).rpartition("-")[2]
 
 
 def check_facts(record: APIKey) -> None:
@@ -55,11 +62,12 @@ def wait_of(record: APIKey) -> Cooldown:
     return Cooldown(until if until < NEVER_S else math.inf, _KEPT_CAUSE)
 
 
-def merged(declared: APIKey, secret: str, kept: APIKey, sealer: Sealer) -> APIKey:
-    """Return the record of a key that is declared and was kept from before.
+def merged(declared: APIKey, secret: str, kept: APIKey, sealer: Sealer) -> tuple[APIKey, str]:
+    """Return the record of a key that is declared and was kept from before, and its secret.
 
     What the declaration names goes before what is kept. State, wait and counts stay as they
-    are kept, unless the secret is another one: then it is usable again.
+    are kept, unless the secret is another one: then it is usable again. A secret that was
+    rotated since the same one was declared stays.
 
     Raises:
         KeyRegistrationError: It is kept as a key of another provider.
@@ -78,6 +86,9 @@ def merged(declared: APIKey, secret: str, kept: APIKey, sealer: Sealer) -> APIKe
         "revision": kept.revision,
     }
     opened = opened_secret(kept, sealer)
+    mark = declared.metadata.get(DECLARED)
+    if opened is not None and mark is not None and kept.metadata.get(DECLARED) == mark:
+        secret = opened
     if opened is None or opened == secret:
         # One that cannot be opened may be the same: what was revoked must not come back by that.
         changes |= {
@@ -87,7 +98,7 @@ def merged(declared: APIKey, secret: str, kept: APIKey, sealer: Sealer) -> APIKe
         }
     same = opened == secret
     changes["key_material"] = kept.key_material if same else sealer.encrypt(secret, declared.id)
-    return declared.model_copy(update=changes)
+    return declared.model_copy(update=changes), secret
 
 
 def opened_secret(kept: APIKey, sealer: Sealer) -> str | None:

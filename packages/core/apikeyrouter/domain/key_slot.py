@@ -52,6 +52,7 @@ class KeySlot:
         refused_at: When the last of them was noted.
         turn: Virtual time for taking turns within a scope: grows by 1/weight a call.
         may_try: It was refused as a credential, and one request may find out whether it still is.
+        is_withdrawn: It is declared no more: calls under way end, and no other begins.
     """
 
     record: APIKey
@@ -78,6 +79,7 @@ class KeySlot:
     account: str = ""
     may_try: bool = False
     confirmed_invalid: bool = False
+    is_withdrawn: bool = False
     #: Where it takes turns; filed by the candidate index.
     candidates: list[Any] = field(default_factory=list, repr=False)
 
@@ -94,7 +96,7 @@ class KeySlot:
     @property
     def is_in_use(self) -> bool:
         """Whether it may be called at all, now or once a wait is over."""
-        return self.record.state in USABLE or self.may_try
+        return (self.record.state in USABLE or self.may_try) and not self.is_withdrawn
 
     @property
     def version(self) -> KeyVersion:

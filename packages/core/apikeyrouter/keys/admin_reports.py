@@ -48,14 +48,18 @@ class AdminReports:
         self._routes = routes
         self._awareness = awareness
         self._clock = clock
-        self._secrets = secrets
         self._log = log
         self._report_of: dict[str, AccountReport] = {}
         self._failing: set[str] = set()
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.go_by(secrets)
+
+    def go_by(self, secrets: Mapping[str, str]) -> None:
+        """Ask with these secrets from the next `start` on."""
+        self._secrets = secrets
         if secrets:
-            awareness.book.on_found = self._teach
+            self._awareness.book.on_found = self._teach
 
     def start(self) -> None:
         """Ask all providers that have an administrator, in the background; and again later."""

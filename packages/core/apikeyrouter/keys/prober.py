@@ -9,7 +9,6 @@ trials grow rarer.
 import asyncio
 
 from apikeyrouter.domain.components.key_manager import KeyManager
-from apikeyrouter.domain.interfaces.provider_adapter import ProviderAdapter, WireAdapter
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.routing.route_table import RouteTable
@@ -28,10 +27,9 @@ class KeyProber:
 
     def watch(self, slot: KeySlot) -> None:
         """Begin to probe *slot*; once is enough."""
-        adapter = self._routes.providers[slot.provider_id].adapter
         task = self._tasks.get(slot.id)
         if task is None or task.done():
-            probing = self._probe(slot, adapter)
+            probing = self._probe(slot)
             self._tasks[slot.id] = asyncio.get_running_loop().create_task(probing)
 
     async def close(self) -> None:
@@ -42,18 +40,19 @@ class KeyProber:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _probe(self, slot: KeySlot, adapter: ProviderAdapter) -> None:
+    async def _probe(self, slot: KeySlot) -> None:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PROBE_S * 2.0 ** (min(slot.streak, 12) - 1))
         while slot.record.state is KeyState.INVALID:
             await asyncio.sleep(pause_s)
             probed = slot.version
-            if probed.state is not KeyState.INVALID:
+            entry = self._routes.providers.get(slot.provider_id)
+            if probed.state is not KeyState.INVALID or slot.is_withdrawn or entry is None:
                 return
             accepted = None
-            if isinstance(adapter, WireAdapter):
-                accepted = await adapter.probe(slot.secret)
+            if entry.wire is not None:
+                accepted = await entry.wire.probe(slot.secret)
             # Meanwhile the key may have been revoked, or may have another secret.
-            if slot.version != probed:
+            if slot.version != probed or slot.is_withdrawn:
                 continue
             if accepted:
                 self._manager.restore(slot, "a probe was accepted", expect=probed)

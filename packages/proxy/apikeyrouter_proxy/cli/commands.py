@@ -15,7 +15,8 @@ from apikeyrouter_proxy.app import create_app, refuse_exposed
 from apikeyrouter_proxy.cli.audit import audit
 from apikeyrouter_proxy.cli.keys import keys
 from apikeyrouter_proxy.cli.options import ConfigOption, stop
-from apikeyrouter_proxy.composition import masked, read_config, register_all
+from apikeyrouter_proxy.composition import masked, read_config
+from apikeyrouter_proxy.configuration.setup import register_all
 from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_proxy.storage import check_storage
 

@@ -13,7 +13,8 @@ from apikeyrouter.infrastructure.adapters.openai_adapter import OpenAIAdapter
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter.service import HttpAdapter
 from apikeyrouter_proxy.app import create_app
-from apikeyrouter_proxy.composition import read_config, register_all
+from apikeyrouter_proxy.composition import read_config
+from apikeyrouter_proxy.configuration.setup import register_all
 
 pytestmark = pytest.mark.unit
 

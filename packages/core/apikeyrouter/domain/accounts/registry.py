@@ -6,7 +6,9 @@ where a provider limits each model apart, else all models together. Keys that
 come to share an account share its scopes from then on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.feed.events import Event, ScopesJoined
@@ -27,6 +29,10 @@ from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 ALL_MODELS = "*"
 #: What an operator has said stays.
 _BY_HAND = ("configured", "alone")
+#: Bases that nobody declares again: they are kept for the key's return.
+_FOUND_OUT = ("told", "inferred", "alone")
+#: Accounts without a key of which something is still known.
+_LEFT_KEPT = 256
 
 
 class AccountRegistry:
@@ -51,6 +57,8 @@ class AccountRegistry:
         self._membership: dict[str, Membership] = {}
         #: The keys of an account by provider and name, in order of arrival.
         self._slots_of: dict[tuple[str, str], dict[KeySlot, None]] = {}
+        #: Accounts whose keys were all withdrawn, oldest first.
+        self._left: dict[tuple[str, str], None] = {}
         #: Provider -> period in seconds -> what its limits of that period end with.
         self.calendars: dict[str, Mapping[float, Calendar]] = {}
         #: Provider -> how it charges by its catalogue row.
@@ -146,6 +154,69 @@ class AccountRegistry:
         basis = "configured" if account else "alone"
         self._move(slot, Membership(account or slot.id, basis, 1.0))
 
+    def redeclare(self, slot: KeySlot, before: Mapping[str, Any]) -> None:
+        """Follow what is declared of *slot* by now, and was declared as *before*."""
+        facts = slot.record.metadata
+        declared = facts.get("scope")
+        if declared != before.get("scope") and slot.id in self._membership:
+            own = Membership(slot.id, "own", 1.0)
+            member = Membership(str(declared), "configured", 1.0) if declared else own
+            if member != self._membership[slot.id]:
+                self._move(slot, member)
+        limits, old = facts.get("limits") or {}, before.get("limits") or {}
+        if limits == old and declared == before.get("scope"):
+            return
+        for scope in self.scopes_of(slot):
+            self._undeclare(scope, old.keys() - limits.keys())
+            changed = {name: limit for name, limit in limits.items() if old.get(name) != limit}
+            self.declare(scope.account, changed, self._clock(), scope.provider_id)
+            scope.account.strained_at = -math.inf
+            scope.notify_capacity()
+
+    def restate(
+        self, account: LedgerAccount, limits: Mapping[str, float], before: Mapping[str, float]
+    ) -> None:
+        """Put *limits* on an owner's account in the place of those *before*; its use stays."""
+        for name in before.keys() - limits.keys():
+            window = account.window(*DECLARABLE[name])
+            if window is not None:
+                account.windows.remove(window)
+        changed = {name: limit for name, limit in limits.items() if before.get(name) != limit}
+        self.declare(account, changed, self._clock())
+        account.strained_at = -math.inf
+        if account.on_capacity is not None:
+            account.on_capacity()
+
+    def _undeclare(self, scope: QuotaScope, names: Iterable[str]) -> None:
+        """Take limits back that were declared; what reports have told stays."""
+        for name in names:
+            window = scope.account.window(*DECLARABLE[name])
+            if window is not None and window.provenance is Provenance.DECLARED:
+                scope.account.windows.remove(window)
+            elif window is not None:
+                window.declared = None
+        if not scope.account.windows and self._search.state_of(scope) is None:
+            self._search.begin(scope, self._clock())
+
+    def withdraw(self, slot: KeySlot) -> None:
+        """Let go of a key; what is known of its account stays, should it come back."""
+        member = self._membership.pop(slot.id, None)
+        if member is None:
+            return
+        if member.basis in _FOUND_OUT:
+            self.kept_members[slot.id] = member
+        name = slot.provider_id, member.account
+        mates = self._slots_of[name]
+        mates.pop(slot, None)
+        if not mates:
+            del self._slots_of[name]
+            self._left[name] = None
+            if len(self._left) > _LEFT_KEPT:
+                oldest = next(iter(self._left))
+                del self._left[oldest]
+                for scope in self._accounts.pop(oldest, {}).values():
+                    self._drop(scope)
+
     def follow_wall(self, ahead_s: float) -> None:
         """Move the ends of days and months: the wall clock now reads *ahead_s* beyond ours."""
         now, self.wall_ahead_s = self._clock(), ahead_s
@@ -161,8 +232,24 @@ class AccountRegistry:
         return any(self._membership[slot.id].basis == "alone" for slot in members)
 
     def _enlist(self, slot: KeySlot, member: Membership) -> None:
+        name = slot.provider_id, member.account
         self._membership[slot.id] = member
-        self._slots_of.setdefault((slot.provider_id, member.account), {})[slot] = None
+        self._slots_of.setdefault(name, {})[slot] = None
+        if name in self._left:
+            del self._left[name]
+            self._declare_anew(name, slot.record.metadata.get("limits") or {})
+
+    def _declare_anew(self, name: tuple[str, str], limits: Mapping[str, float]) -> None:
+        """Put *limits* in the place of those that an account had until its keys went."""
+        for scope in self._accounts.get(name, {}).values():
+            self._undeclare(scope, DECLARABLE.keys() - limits.keys())
+            windows = {known: scope.account.window(*DECLARABLE[known]) for known in limits}
+            changed = {
+                known: limit
+                for known, limit in limits.items()
+                if (window := windows[known]) is None or window.declared != limit
+            }
+            self.declare(scope.account, changed, self._clock(), scope.provider_id)
 
     def _move(self, slot: KeySlot, member: Membership) -> None:
         before = self._membership.get(slot.id)

@@ -1,11 +1,9 @@
 """Keys: which exist, which may be called now, which moves of state are allowed.
 
 The manager owns the records and their live slots. Moves that traffic causes are
-plain functions that name the version of the key they are meant for; their
-records are written behind. What an operator orders is durable on return: a
-registration and a new secret take effect once they are stored, any other order
-at once, and it is undone if it cannot be stored. One order of a key is stored
-at a time, so that the store keeps the last one.
+plain functions that name the version of the key they are meant for; their records are written
+behind. What an operator orders is durable on return: a registration and a new secret take effect
+once they are stored, any other order at once, and it is undone if it cannot be stored.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -66,9 +64,8 @@ class KeyManager:
         self._emit = emit
         self._record = record
         self._touch = touch
-        self._orders = KeyOrders(store, lock, restate=self._restate, adopt=self._take_over)
-        #: Ids that are being registered.
-        self._reserved: set[str] = set()
+        self.orders = KeyOrders(store, lock, restate=self._restate, adopt=self._take_over)
+        self._reserved: set[str] = set()  # ids that are being registered
         self.kept = KeptKeys(store, sealer)
         self.slot_by_id: dict[str, KeySlot] = {}
         #: Called when a key appears, or moves in or out of use.
@@ -179,7 +176,7 @@ class KeyManager:
         elif slot.record.state is KeyState.AVAILABLE:
             self.wake(slot)
         self.on_change(slot)
-        await self._orders.store_order(slot, Order(before, slot.moves), transition)
+        await self.orders.store_order(slot, Order(before, slot.moves), transition)
         return slot.record
 
     async def revoke_key(self, key_id: str, reason: str = "revoked") -> APIKey:
@@ -187,7 +184,7 @@ class KeyManager:
         slot = self.slot(key_id)
         if slot.record.state is KeyState.DISABLED:
             # Somebody else's order may be on its way to the store, and may fail.
-            await self._orders.settle_others(key_id)
+            await self.orders.settle_others(key_id)
         if slot.record.state is KeyState.DISABLED:
             return slot.record
         return await self.update_key_state(key_id, KeyState.DISABLED, reason)
@@ -201,17 +198,21 @@ class KeyManager:
         slot = self.slot(key_id)
         orders = slot.orders
         sealed = self._sealer.encrypt(new_material, key_id)
-        async with self._orders.lock(key_id):
+        async with self.orders.lock(key_id):
             # An order that came meanwhile is stored after this, with its own state.
-            await self._orders.write(slot, **_FRESH, key_material=sealed)
+            await self.orders.write(slot, **_FRESH, key_material=sealed)
             slot.take_secret(new_material, sealed)
+        self.renew(slot, orders)
+        return slot.record
+
+    def renew(self, slot: KeySlot, orders: int) -> None:
+        """Let a key be used that has another secret; what was ordered after *orders* holds."""
         if slot.orders == orders or slot.record.state is KeyState.INVALID:
             self.wake(slot)
             if slot.record.state is not KeyState.AVAILABLE:
                 self._record(self._shift(slot, KeyState.AVAILABLE, "rotated", self._clock()))
-        self._orders.forget_before(key_id)
+        self.orders.forget_before(slot.id)
         self.on_change(slot)
-        return slot.record
 
     async def rewrap_keys(self) -> int:
         """Bring every stored secret under the first encryption key, while it is used.
@@ -224,10 +225,10 @@ class KeyManager:
         """
         moved = await self.kept.rewrap(self.slot_by_id)
         for slot in list(self.slot_by_id.values()):
-            async with self._orders.lock(slot.id):
+            async with self.orders.lock(slot.id):
                 sealed = self._sealer.rewrap(slot.record.key_material, slot.id)
                 if sealed is not None:
-                    await self._orders.write(slot, key_material=sealed)
+                    await self.orders.write(slot, key_material=sealed)
                     slot.record.key_material = sealed
                     moved += 1
         return moved
@@ -252,7 +253,7 @@ class KeyManager:
         """
         slot = self.slot(key_id)
         check_facts(slot.record.model_copy(update={"metadata": dict(facts)}))
-        await self._orders.amend(slot, facts, expect=expect)
+        await self.orders.amend(slot, facts, expect=expect)
         if slot.take_facts():
             self.on_amend(slot)
         return slot

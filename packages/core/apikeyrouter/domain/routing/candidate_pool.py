@@ -8,7 +8,7 @@ keep busy, and all of them once it has worked (thousands one by one).
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from apikeyrouter.domain.accounts.charge_learning import Sizes
 from apikeyrouter.domain.failures.circuit import Circuit
@@ -21,9 +21,12 @@ from apikeyrouter.domain.quota_scope import QuotaScope
 from apikeyrouter.domain.routing.candidate import Candidate
 from apikeyrouter.domain.routing.demand import DEFAULT_OUTPUT_TOKENS, Demand
 from apikeyrouter.domain.routing.ranking import SMALL_POOL, Ranking
-from apikeyrouter.domain.routing.scoring import Scoring
+from apikeyrouter.domain.routing.scoring import RANKS, Scoring
 
 _LEARN = 0.1
+#: Of more keys than this, if they are alike, so many are candidates at first; each request that
+#: is served brings in one more, whose turn is next.
+_MANY_KEYS, _FIRST_OF_MANY = 256, 64
 #: Rankings kept at once: one for each objective and size class in use.
 _RANKINGS_KEPT = 64
 #: No request is larger than this, whatever its caller writes.
@@ -238,3 +241,12 @@ class CandidatePool:
             if not self.admission.input_only:
                 amounts[_TOKENS] += amounts[_OUTPUT]
         return amounts
+
+
+def first_keys(slots: Sequence[KeySlot]) -> int:
+    """Return how many of *slots* are to be candidates at once: of many that are alike a part."""
+    if len(slots) <= _MANY_KEYS:
+        return len(slots)
+    kinds = {(slot.priority, slot.weight) for slot in slots}
+    is_ranked = any(not RANKS.isdisjoint(slot.record.metadata) for slot in slots)
+    return len(slots) if is_ranked or len(kinds) > 1 else _FIRST_OF_MANY

@@ -69,9 +69,9 @@ class PinnedPools:
         return pool
 
     def clear(self) -> None:
-        """Let go of all of them."""
+        """Let go of all of them; what is known of their accounts stays."""
         for pool in self._pools.values():
-            self._dissolve(pool)
+            pool.dissolve()
         self._pools.clear()
 
     def _dissolve(self, pool: CandidatePool) -> None:

@@ -1,5 +1,6 @@
 """A registered provider: its adapter, its keys, and what is known of the models it serves."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -23,6 +24,7 @@ class ProviderEntry:
         listed_by_key: What each key was told by its own list: evidence, never the whole truth,
             since aliases and variants (`model:online`) are rarely listed.
         wire: Its adapter where requests can be built for it; `None` where it is a user's own.
+        in_flight: Calls under way.
     """
 
     id: str
@@ -32,6 +34,7 @@ class ProviderEntry:
     listed_by_key: dict[str, frozenset[str]] = field(default_factory=dict)
     slots: dict[str, KeySlot] = field(default_factory=dict)
     wire: WireAdapter | None = field(init=False)
+    in_flight: int = 0
     _listed: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -111,3 +114,13 @@ class ProviderEntry:
 def _names_for(model: str) -> set[str]:
     """Return the names under which *model* may be listed: variants (`m:online`) rarely are."""
     return {model, model.rpartition(":")[0], model.partition(":")[0]} - {""}
+
+
+#: A provider, and its own name of a model.
+Target = tuple[ProviderEntry, str]
+
+
+def by_serving(targets: Sequence[Target], endpoint: str) -> Iterator[list[Target]]:
+    """Yield who serves *endpoint* as it is, then who does by translation; leave the others out."""
+    for serving in (Serving.NATIVE, Serving.TRANSLATED):
+        yield [target for target in targets if target[0].serving(endpoint) is serving]

@@ -6,22 +6,21 @@ what they were made of changes, and bounded: callers may ask for any name.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Set
 from difflib import get_close_matches
 from itertools import chain, islice
 
 from apikeyrouter.domain.accounts.registry import AccountRegistry
-from apikeyrouter.domain.interfaces.provider_adapter import Serving
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.models.routing_decision import RoutingObjective
 from apikeyrouter.domain.object_register import Owner
 from apikeyrouter.domain.quota_scope import QuotaScope
-from apikeyrouter.domain.routing.candidate_pool import CandidatePool
+from apikeyrouter.domain.routing.candidate_pool import CandidatePool, first_keys
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pinned_pools import PinnedPools, accounts_at
-from apikeyrouter.domain.routing.provider_entry import ProviderEntry
+from apikeyrouter.domain.routing.provider_entry import ProviderEntry, Target, by_serving
 from apikeyrouter.domain.routing.route import Level, Route, grounds_of
-from apikeyrouter.domain.routing.scoring import RANKS, Scoring, ScoringTable
+from apikeyrouter.domain.routing.scoring import Scoring, ScoringTable
 from apikeyrouter.errors import PinnedKeyError, UnknownModelError
 
 #: Pools at once; beyond it the one unused for longest goes, those that never worked first.
@@ -32,14 +31,9 @@ _POOLS_LOOKED_AT = 64
 _NAMES_COMPARED, _CHARACTERS_COMPARED = 256, 64
 #: With up to this many keys all are candidates at once, whether the model exists or not.
 _FEW_KEYS = 8
-#: Of more keys than this, if they are alike, so many are candidates at first; each request that
-#: is served brings in one more, whose turn is next.
-_MANY_KEYS, _FIRST_OF_MANY = 256, 64
 
 PoolName = tuple[str, str, str]
 RouteName = tuple[str, str | None, str]
-#: A provider, and its own name of a model.
-_Target = tuple[ProviderEntry, str]
 
 
 class RouteTable:
@@ -78,8 +72,15 @@ class RouteTable:
         before = self.providers.get(entry.id)
         if before is not None:
             entry.slots = before.slots
+            self._dissolve_all_of(entry.id)
         self.providers[entry.id] = entry
-        self._forget_all()
+        self._forget_routes()
+
+    def remove_provider(self, provider_id: str) -> None:
+        """Let a provider serve no more; its keys are removed before."""
+        self._dissolve_all_of(provider_id)
+        del self.providers[provider_id]
+        self._forget_routes()
 
     def add_slot(self, slot: KeySlot) -> None:
         """Let a key serve from now on."""
@@ -87,7 +88,8 @@ class RouteTable:
         entry.slots[slot.id] = slot
         for pool in (*self._pools.values(), *self._unproven.values()):
             model = pool.model
-            if pool.provider_id == entry.id and slot.serves(model) and entry.serves(model):
+            # An operator's own name may stand for what the provider's patterns do not admit.
+            if pool.provider_id == entry.id and slot.serves(model):
                 if (pool.provider_id, model, pool.endpoint) in self._unproven and pool.pending:
                     pool.pending.append(slot)
                 else:
@@ -103,12 +105,26 @@ class RouteTable:
         self.on_change()
 
     def refile_slot(self, slot: KeySlot) -> None:
-        """Make its provider's pools afresh: a key's models or its share have changed."""
-        for pools in (self._pools, self._unproven):
-            for name in [name for name in pools if name[0] == slot.provider_id]:
-                self._dissolve(pools.pop(name))
-        self._pinned.clear()
+        """File a key anew: its models or its share have changed. All else that is known stays."""
+        self._unfile({slot})
+        self.add_slot(slot)
+
+    def remove_slots(self, slots: Set[KeySlot]) -> None:
+        """Let keys serve no more; what is known of their models and accounts stays."""
+        self._unfile(slots)
+        for slot in slots:
+            entry = self.providers[slot.provider_id]
+            del entry.slots[slot.id]
+            entry.forget_list(slot.id)
         self._forget_routes()
+
+    def _unfile(self, slots: Set[KeySlot]) -> None:
+        for slot in slots:
+            for candidate in list(slot.candidates):
+                candidate.pool.remove(slot, candidate)
+        for pool in self._all_pools():
+            pool.pending = [slot for slot in pool.pending if slot not in slots]
+        self._pinned.clear()
 
     def set_aliases(self, aliases: Mapping[str, tuple[tuple[str, str], ...]]) -> None:
         """Define names of the operator's own: targets (provider, model) in order of preference."""
@@ -128,13 +144,13 @@ class RouteTable:
 
     def note_list(self, entry: ProviderEntry, slot: KeySlot, models: tuple[str, ...]) -> None:
         """Take the list of models that a provider gave to a key; an empty one tells nothing."""
-        if entry.note_list(slot.id, models):
+        if slot.id in entry.slots and entry.note_list(slot.id, models):
             self._look_at_lists(entry)
 
     def forget_list(self, slot: KeySlot) -> None:
         """Let a key serve whatever its patterns admit until its provider lists models to it."""
-        entry = self.providers[slot.provider_id]
-        if entry.forget_list(slot.id):
+        entry = self.providers.get(slot.provider_id)
+        if entry is not None and entry.forget_list(slot.id):
             self._look_at_lists(entry)
 
     def _look_at_lists(self, entry: ProviderEntry) -> None:
@@ -144,7 +160,7 @@ class RouteTable:
                 pool = pools[name]
                 known = {slot for c in pool.candidates for slot in c.slots} | set(pool.pending)
                 if set(entry.slots_for(pool.model)) != known or pools is self._unproven:
-                    self._dissolve(pools.pop(name))
+                    self._dissolve(pools.pop(name), forget=pools is self._unproven)
         self._forget_routes()
 
     def rest_scope(self, scope: QuotaScope) -> None:
@@ -223,7 +239,7 @@ class RouteTable:
             self._pools[name] = pool
             self._make_space()
         if pool.pending:
-            self.admit_pending(pool, _first_keys(pool.pending))
+            self.admit_pending(pool, first_keys(pool.pending))
             self._forget_routes()
 
     def admit_pending(self, pool: CandidatePool, most: int) -> bool:
@@ -249,7 +265,7 @@ class RouteTable:
     def _compile(self, demand: Demand) -> tuple[Level, ...]:
         endpoint, levels = demand.endpoint, []
         targets = self._targets(demand.model, demand.provider_id)
-        for level in (part for found in targets for part in _by_serving(found, endpoint)):
+        for level in (part for found in targets for part in by_serving(found, endpoint)):
             pools = tuple(
                 pool
                 for entry, model in level
@@ -269,7 +285,7 @@ class RouteTable:
             self._names = sorted({name for name, _ in self.known_models()})[:_NAMES_COMPARED]
         return tuple(get_close_matches(model[:_CHARACTERS_COMPARED], self._names, 3))
 
-    def _targets(self, model: str, provider_id: str | None) -> list[list[_Target]]:
+    def _targets(self, model: str, provider_id: str | None) -> list[list[Target]]:
         """Say who may serve *model*: levels of provider and its own name of the model."""
         if not model:
             served = [entry for entry in self.providers.values() if entry.slots]
@@ -321,7 +337,7 @@ class RouteTable:
             # Names that exist nowhere are not all asked of the same keys.
             start = hash(model) % len(pool.pending)
             pool.pending = pool.pending[start:] + pool.pending[:start]
-        self.admit_pending(pool, 1 if pools is self._unproven else _first_keys(pool.pending))
+        self.admit_pending(pool, 1 if pools is self._unproven else first_keys(pool.pending))
         if pool.candidates:
             pools[name] = pool
             self._make_space()
@@ -343,24 +359,23 @@ class RouteTable:
                 self._dissolve(pools.pop(name))
                 self._forget_routes()
 
-    def _dissolve(self, pool: CandidatePool) -> None:
+    def _dissolve(self, pool: CandidatePool, *, forget: bool = True) -> None:
         scopes = {candidate.scope for candidate in pool.candidates}
         pool.dissolve()
-        for scope in scopes:
+        for scope in scopes if forget else ():
             self._book.drop_idle(scope, self._clock())
+
+    def _dissolve_all_of(self, provider_id: str) -> None:
+        """Make a provider's pools afresh; what is known of its accounts stays."""
+        for pools in (self._pools, self._unproven):
+            for name in [name for name in pools if name[0] == provider_id]:
+                self._dissolve(pools.pop(name), forget=False)
+        self._pinned.clear()
 
     def _forget_routes(self) -> None:
         self._routes.clear()
         self._names = None
         self.on_change()
-
-    def _forget_all(self) -> None:
-        for pool in self._all_pools():
-            self._dissolve(pool)
-        self._pools.clear()
-        self._unproven.clear()
-        self._pinned.clear()
-        self._forget_routes()
 
     def _drop_rankings(self, scoring: Scoring) -> None:
         for pool in self._all_pools():
@@ -376,18 +391,3 @@ class RouteTable:
             pool.remove(slot, candidate)
             self._admit(pool, slot, entry)
         self._forget_routes()
-
-
-def _by_serving(targets: list[_Target], endpoint: str) -> Iterator[list[_Target]]:
-    """Yield who serves *endpoint* as it is, then who does by translation; leave the others out."""
-    for serving in (Serving.NATIVE, Serving.TRANSLATED):
-        yield [target for target in targets if target[0].serving(endpoint) is serving]
-
-
-def _first_keys(slots: Sequence[KeySlot]) -> int:
-    """Return how many of *slots* are to be candidates at once: of many that are alike a part."""
-    if len(slots) <= _MANY_KEYS:
-        return len(slots)
-    kinds = {(slot.priority, slot.weight) for slot in slots}
-    is_ranked = any(not RANKS.isdisjoint(slot.record.metadata) for slot in slots)
-    return len(slots) if is_ranked or len(kinds) > 1 else _FIRST_OF_MANY

@@ -1,0 +1,1 @@
+"""The configuration while the service runs: what changes, applied whole or not at all."""
