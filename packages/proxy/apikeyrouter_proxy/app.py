@@ -19,9 +19,13 @@ from apikeyrouter_proxy.api.endpoint import ManagementEndpoint
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.composition import (
     admin_reports,
+    admin_secrets_of,
+    config_path,
     read_config,
     refuse_unsupported,
 )
+from apikeyrouter_proxy.configuration.changes import plain
+from apikeyrouter_proxy.configuration.reloading import Changes, ConfigSource, Reloader
 from apikeyrouter_proxy.configuration.setup import RouterSetup
 from apikeyrouter_proxy.dataplane.asgi import (
     Message,
@@ -58,7 +62,13 @@ class ProxyApp:
         ending: Set when the service stops and waits no longer for what runs.
     """
 
-    def __init__(self, config: RouterConfig, router: ApiKeyRouter, settings: ProxySettings) -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        router: ApiKeyRouter,
+        settings: ProxySettings,
+        source: ConfigSource | None = None,
+    ) -> None:
         self.config = config
         self.router = router
         self.models = ModelLists(router.routes, router.now)
@@ -66,7 +76,8 @@ class ProxyApp:
         self.setup = RouterSetup(router)
         self.ending = ShutdownState()
         self._is_registered = False
-        clients = ClientRegister((client, self._accounts_of(client)) for client in config.clients)
+        self._register = clients = ClientRegister()
+        clients.declare(config.clients, self._accounts_of)
         server = config.server
         self.bodies = BodyReader(
             most_bytes=server.max_body_bytes,
@@ -80,9 +91,17 @@ class ProxyApp:
         )  # fmt: skip
         self.clients = ManagedClients(
             router.state_store, clients,
-            open_account=router.open_account, on_first=lambda: self._dispatcher.close(),
+            open_account=router.open_account,
+            on_first=lambda: self._dispatcher.guard(is_open=False),
         )  # fmt: skip
-        managed = ManagementParts(router, config, self.clients, AuditLog(router.state_store))
+        self._audit = AuditLog(router.state_store)
+        self.reloader = None if source is None else Reloader(
+            source, config, apply=self._apply, on_change=self._note_change
+        )  # fmt: skip
+        self.parts.config_trouble = lambda: self.reloader.trouble if self.reloader else None
+        self._managed = managed = ManagementParts(
+            router, config, self.clients, self._audit, self.reloader
+        )
         self._dispatcher = Dispatcher(
             route_table(self.parts),
             # Without clients anybody may call, so nobody from elsewhere.
@@ -126,6 +145,36 @@ class ProxyApp:
             self._is_registered = True
         self.models.start()
         self.reports.start()
+        if self.reloader is not None:
+            self.reloader.start()
+
+    async def _apply(self, config: RouterConfig) -> None:
+        """Go on by another configuration.
+
+        Raises:
+            ConfigurationError: It cannot be used; nothing has changed.
+        """
+        refuse_unsupported(config)
+        refuse_exposed(config)
+        if taken := sorted({c.name for c in config.clients} & {c.name for c in self.clients.all()}):
+            raise ConfigurationError(
+                f"clients: '{taken[0]}' was added by the management API: revoke it there first, "
+                "or take another name"
+            )
+        await self.setup.apply(config)
+        # From here on nothing can fail, and nothing is waited for.
+        self.config = self._managed.config = config
+        self._register.declare(config.clients, self._accounts_of)
+        self._dispatcher.guard(is_open=not len(self._register))
+        self.reports.go_by(admin_secrets_of(config))
+        self.reports.start()
+        self.models.refresh()
+
+    async def _note_change(self, path: str, changes: Changes) -> None:
+        try:
+            await self._audit.note("config.reload", path, {}, plain(changes))
+        except StateStoreError as error:
+            _log.error("the change of %s is not in the audit log: %s", path, error)
 
     async def _take_up_state(self) -> None:
         try:
@@ -137,6 +186,8 @@ class ProxyApp:
 
     async def stop(self) -> None:
         """Close connections and write what is waiting to be written."""
+        if self.reloader is not None:
+            await self.reloader.stop()
         await self.models.stop()
         await self.reports.stop()
         await self.objects.close()
@@ -189,12 +240,15 @@ def create_app(
     settings: RouterSettings | None = None,
     proxy_settings: ProxySettings | None = None,
     environ: Mapping[str, str] | None = None,
+    source: ConfigSource | None = None,
 ) -> ProxyApp:
     """Build the service.
 
     Args:
         config: A configuration, the path of one, or `None` for
-            `APIKEYROUTER_CONFIG_FILE` and the keys of the environment.
+            `APIKEYROUTER_CONFIG_FILE` and the keys of the environment. A file is read again
+            whenever it changes.
+        source: Where a *config* that was read already came from, to be read again.
 
     Raises:
         ConfigurationError: What is wrong, with file, line and field.
@@ -202,7 +256,11 @@ def create_app(
     if isinstance(config, RouterConfig):
         refuse_unsupported(config)
     else:
-        config = read_config(config, os.environ if environ is None else environ)
+        env = os.environ if environ is None else environ
+        path, named = config_path(config, env), config
+        config = read_config(config, env)
+        if path is not None:
+            source = ConfigSource(path, lambda: read_config(named, env))
     refuse_exposed(config)
     given = _patience_of(config.server)
     if config.translation is not None:
@@ -210,7 +268,7 @@ def create_app(
     settings = (settings or RouterSettings()).model_copy(update=given)
     settings = with_encryption_key(config, settings)
     router = ApiKeyRouter(store_of(config, settings), config=settings)
-    return ProxyApp(config, router, proxy_settings or ProxySettings())
+    return ProxyApp(config, router, proxy_settings or ProxySettings(), source)
 
 
 def _patience_of(server: ServerConfig) -> dict[str, object]:

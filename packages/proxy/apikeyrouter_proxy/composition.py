@@ -37,6 +37,12 @@ from apikeyrouter_proxy.storage import with_store
 _log = logging.getLogger("apikeyrouter")
 
 
+def config_path(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that `read_config` reads; `None` if it reads none."""
+    named = path or merge_dotenv(environ).get("APIKEYROUTER_CONFIG_FILE")
+    return Path(named) if named else None
+
+
 def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterConfig:
     """Read the named file, else what `APIKEYROUTER_CONFIG_FILE` names, else the environment.
 
@@ -44,8 +50,7 @@ def read_config(path: str | Path | None, environ: Mapping[str, str]) -> RouterCo
         ConfigurationError: What is wrong, with file, line and field.
     """
     env = merge_dotenv(environ)
-    named = path or env.get("APIKEYROUTER_CONFIG_FILE")
-    if named:
+    if named := config_path(path, environ):
         config = load_config(named, env, known_providers=frozenset(CATALOGUE), judge=unsupported)
     else:
         config = RouterConfig()

@@ -1,7 +1,7 @@
 """Runs the service: uvicorn with everything off that costs and tells nothing.
 
 SIGTERM and SIGINT stop accepting, let running requests finish for a while, cut
-short what still runs, and end the process with 0.
+short what still runs, and end the process with 0. SIGHUP reads the configuration file again.
 """
 
 import asyncio
@@ -58,6 +58,9 @@ class ProxyServer(uvicorn.Server):
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
+        if self._app.reloader is not None and hasattr(signal, "SIGHUP"):
+            reloader = self._app.reloader
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
         try:
             yield
         finally:

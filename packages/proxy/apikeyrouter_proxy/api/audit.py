@@ -33,6 +33,8 @@ class Caller:
 #: Of the request that is being answered.
 caller: ContextVar[Caller] = ContextVar("caller")
 _NOBODY = Caller("", "")
+#: Who changes something: whoever has the key, or whoever writes the configuration file.
+_KEY, _FILE = "management key", "configuration file"
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,7 +76,7 @@ class AuditLog:
             return
         who, at = caller.get(_NOBODY), datetime.now(UTC)
         facts = {
-            "at": at.isoformat(), "actor": "management key", "peer": who.peer,
+            "at": at.isoformat(), "actor": _FILE if who is _NOBODY else _KEY, "peer": who.peer,
             "request_id": who.request_id, "action": action, "target": target,
             "before": dict(before), "after": dict(after),
         }  # fmt: skip

@@ -7,6 +7,7 @@ from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
+from apikeyrouter_proxy.configuration.reloading import Reloader
 
 
 @dataclass(slots=True, eq=False)
@@ -14,7 +15,8 @@ class ManagementParts:
     """What its routes share.
 
     Attributes:
-        config: As the service was started with it.
+        config: What the service runs by.
+        reloader: Reads its file again; `None` where it came from no file.
         changing: Held by whoever changes something: what is read and written then belongs
             together.
     """
@@ -23,4 +25,5 @@ class ManagementParts:
     config: RouterConfig
     clients: ManagedClients
     audit: AuditLog
+    reloader: Reloader | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)

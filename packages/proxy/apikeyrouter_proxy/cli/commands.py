@@ -15,7 +15,8 @@ from apikeyrouter_proxy.app import create_app, refuse_exposed
 from apikeyrouter_proxy.cli.audit import audit
 from apikeyrouter_proxy.cli.keys import keys
 from apikeyrouter_proxy.cli.options import ConfigOption, stop
-from apikeyrouter_proxy.composition import masked, read_config
+from apikeyrouter_proxy.composition import config_path, masked, read_config
+from apikeyrouter_proxy.configuration.reloading import ConfigSource
 from apikeyrouter_proxy.configuration.setup import register_all
 from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_proxy.storage import check_storage
@@ -43,8 +44,12 @@ def serve(
 
     try:
         settings = ProxySettings()
-        facts = read_config(config, os.environ)
-        facts = _listening_on(facts, host, port if port is not None else settings.port)
+        port = port if port is not None else settings.port
+
+        def read() -> RouterConfig:
+            return _listening_on(read_config(config, os.environ), host, port)
+
+        facts, path = read(), config_path(config, os.environ)
         if not facts.keys and RouterSettings().management_api_key is None:
             raise ConfigurationError(
                 "there is no key: set OPENAI_API_KEY (or another provider's), or name a "
@@ -58,7 +63,11 @@ def serve(
         check_storage(facts, RouterSettings())
         with bind(facts.server.host, facts.server.port) as listener:
             server_for(
-                create_app(facts, settings=RouterSettings()),
+                create_app(
+                    facts,
+                    settings=RouterSettings(),
+                    source=ConfigSource(path, read) if path is not None else None,
+                ),
                 host=facts.server.host,
                 port=facts.server.port,
                 patience_s=settings.shutdown_timeout_seconds,

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -52,17 +52,9 @@ class ClientRegister:
         key: Of the hashes of issued tokens, which outlive the process.
     """
 
-    def __init__(self, clients: Iterable[tuple[ClientConfig, tuple[LedgerAccount, ...]]]) -> None:
-        self._by_hash = {
-            _hash(config.token.get_secret_value().encode()): Client(
-                config.name,
-                tuple(config.models) if config.models is not None else None,
-                config.weight,
-                config.priority,
-                accounts,
-            )
-            for config, accounts in clients
-        }
+    def __init__(self) -> None:
+        self._by_hash: dict[bytes, Client] = {}
+        self._declared: dict[str, tuple[ClientConfig, Client]] = {}
         self.key = b""
         self._issued: dict[bytes, tuple[Client, float | None]] = {}
         self._digests_of: dict[str, list[bytes]] = {}
@@ -70,6 +62,33 @@ class ClientRegister:
     def __len__(self) -> int:
         """Return how many clients there are or were: with any, everybody is asked for a token."""
         return len(self._by_hash) + len(self._digests_of)
+
+    def declare(
+        self,
+        clients: Iterable[ClientConfig],
+        accounts_of: Callable[[ClientConfig], tuple[LedgerAccount, ...]],
+    ) -> None:
+        """Let the clients of a configuration in, and no longer those of the one before.
+
+        Whose limits stay goes on with what is used of them.
+        """
+        before, self._declared = self._declared, {}
+        for config in clients:
+            known, client = before.get(config.name, (None, None))
+            if client is None or known != config:
+                keeps = known is not None and known.limits == config.limits
+                client = Client(
+                    config.name,
+                    tuple(config.models) if config.models is not None else None,
+                    config.weight,
+                    config.priority,
+                    client.accounts if client is not None and keeps else accounts_of(config),
+                )
+            self._declared[config.name] = config, client
+        self._by_hash = {
+            _hash(config.token.get_secret_value().encode()): client
+            for config, client in self._declared.values()
+        }
 
     def issue(self, client: Client, tokens: Iterable[IssuedToken]) -> None:
         """Let *client* in by these tokens, and no longer by those that it had before."""

@@ -51,14 +51,14 @@ class Dispatcher:
         self._management = management
         self._routes = routes
         self._posts = routes.posts
-        self._guard = OriginGuard(cors) if is_open else None
         self._cors = cors
+        self.guard(is_open=is_open)
         self._security = security
         self._most_bytes = most_bytes
 
-    def close(self) -> None:
-        """Answer other machines too: everybody is asked for a token from now on."""
-        self._guard = None
+    def guard(self, *, is_open: bool) -> None:
+        """Answer this machine alone while nobody is asked for a token, else other ones too."""
+        self._guard = OriginGuard(self._cors) if is_open else None
 
     def endpoint_for(self, request: Request) -> Endpoint:
         """Return who answers *request*; a mended path is written into it."""

@@ -112,7 +112,7 @@ def test_who_guesses_is_slowed_down_and_says_how_long(client: httpx2.Client) -> 
         ("GET", "/api/v1/policies", None, 501, None),
         ("PATCH", "/api/v1/budgets/of-the-team", {"limit_usd": 1}, 501, None),
         ("GET", "/api/v1/usage?group_by=client", None, 501, None),
-        ("POST", "/api/v1/config/reload", None, 501, None),
+        ("POST", "/api/v1/config/reload", None, 409, None),
         ("POST", "/api/v1/keys/import", [], 422, "body"),
         ("POST", "/api/v1/keys/import", {"keys": {}}, 422, "body"),
         ("POST", "/api/v1/keys/import", [{"provider": "p1"}], 422, "0.secret"),

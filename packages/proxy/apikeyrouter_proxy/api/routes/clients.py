@@ -135,7 +135,10 @@ class Clients:
     def __init__(self, parts: ManagementParts) -> None:
         self._parts = parts
         self._managed = parts.clients
-        self._configured = {client.name: client for client in parts.config.clients}
+
+    @property
+    def _configured(self) -> dict[str, ClientConfig]:
+        return {client.name: client for client in self._parts.config.clients}
 
     async def list_clients(
         self, limit: Limit = 100, cursor: Cursor = None, tag: str | None = None

@@ -1,6 +1,6 @@
 """Small answers of our own: is it alive, is it ready, which models are there."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
 import msgspec
@@ -21,6 +21,7 @@ _LONGEST_NAME, _MOST_COMPARED = 100, 1000
 def routes(parts: ServiceParts) -> list[Route]:
     """Return what is served of it."""
     info = Info(parts.router, parts.clients, parts.models)
+    info.config_trouble = lambda: parts.config_trouble()
     return [
         Route(READ, "/health", info.health),
         Route(READ, "/ready", info.ready),
@@ -36,6 +37,7 @@ class Info:
         self._router = router
         self._clients = clients
         self._models = models
+        self.config_trouble: Callable[[], str | None] = lambda: None
 
     async def health(self, request: Request, receive: Receive, send: Send) -> None:
         """Say that the process answers."""
@@ -45,15 +47,18 @@ class Info:
     async def ready(self, request: Request, receive: Receive, send: Send) -> None:
         """Say whether requests can be served: there is a key that may be used.
 
-        Without its store the service goes on: what it notes waits until the store is back.
+        Without its store the service goes on: what it notes waits until the store is back. So it
+        does where its file has changed and cannot be used.
         """
         del receive
         keys, usable = self._router.count_keys()
-        trouble = self._router.store_trouble()
-        status = ("degraded" if trouble else "ready") if usable else "no usable key"
+        trouble, mistake = self._router.store_trouble(), self.config_trouble()
+        status = ("degraded" if trouble or mistake else "ready") if usable else "no usable key"
         facts: dict[str, object] = {"status": status, "keys": keys, "usable": usable}
         if trouble:
             facts["store"] = trouble
+        if mistake:
+            facts["config"] = mistake
         await _send_json(request, send, 200 if usable else 503, facts)
 
     async def list_models(self, request: Request, receive: Receive, send: Send) -> None:

@@ -1,5 +1,6 @@
 """What endpoints are made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
@@ -10,12 +11,17 @@ from apikeyrouter_proxy.dataplane.bodies.reader import BodyReader
 from apikeyrouter_proxy.dataplane.forward import Forwarder
 
 
+def _no_trouble() -> None:
+    return None
+
+
 @dataclass(slots=True, eq=False)
 class ServiceParts:
     """What the endpoints of one service share.
 
     Attributes:
         objects: Who has what clients made.
+        config_trouble: Tells why the configuration file is not what runs; `None` if it is.
         comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
     """
 
@@ -26,6 +32,7 @@ class ServiceParts:
     ending: ShutdownState
     comment_after_s: float
     objects: ObjectRegister = field(default_factory=MemoryObjectRegister)
+    config_trouble: Callable[[], str | None] = _no_trouble
 
     def forwarder(
         self, endpoint: str, path: str = "", *, kind: type[Forwarder] = Forwarder
