@@ -27,9 +27,13 @@ from apikeyrouter.domain.interfaces.state_store import (
     Document,
     StateQuery,
     StateStore,
+    UsageQuery,
+    UsageRow,
+    UsageSum,
     cursor_after,
     read_cursor,
 )
+from apikeyrouter.domain.interfaces.usage_records import UsageCounts
 from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.key_slot import KeySlot, matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
@@ -160,6 +164,10 @@ __all__ = [
     "StoredKey",
     "Text",
     "ToldError",
+    "UsageCounts",
+    "UsageQuery",
+    "UsageRow",
+    "UsageSum",
     "Whole",
     "Window",
     "WireRequest",

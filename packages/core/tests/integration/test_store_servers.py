@@ -9,6 +9,7 @@ import pytest
 from store_changes_contract import *  # noqa: F403 - the suite
 from store_contract import *  # noqa: F403 - the suite
 from store_servers import mongo, postgres, valkey
+from store_usage_contract import *  # noqa: F403 - the suite
 
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.infrastructure.state_store.redis_store import RedisStateStore

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from store_changes_contract import *  # noqa: F403 - the suite
 from store_contract import *  # noqa: F403 - the suite
+from store_usage_contract import *  # noqa: F403 - the suite
 
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.infrastructure.state_store.stores import store_at

@@ -5,9 +5,17 @@ import binascii
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from apikeyrouter.domain.interfaces.moments import micros, moment_at
+from apikeyrouter.domain.interfaces.usage_records import (
+    Dimension,
+    Period,
+    UsageQuery,
+    UsageRow,
+    UsageSum,
+)
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.quota_state import QuotaState
 from apikeyrouter.domain.models.routing_decision import RoutingDecision
@@ -22,12 +30,14 @@ __all__ = [
     "StateStore",
     "StateStoreError",
     "StoredRecord",
+    "UsageQuery",
+    "UsageRow",
+    "UsageSum",
     "cursor_after",
+    "micros",
+    "moment_at",
     "place_of",
 ]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(slots=True, frozen=True)
@@ -145,6 +155,10 @@ class StateStore(ABC):
         del make
         return False
 
+    def keep_usage(self, count: Callable[[], UsageRow]) -> None:
+        """Take what counts a request whose decision was taken likewise; the default counts none."""
+        del count
+
     @abstractmethod
     async def save_state_transition(self, transition: StateTransition) -> None:
         """Keep one move; one of the same id is kept once."""
@@ -208,6 +222,35 @@ class StateStore(ABC):
     async def query_state(self, query: StateQuery) -> list[Any]:
         """Return the records that match, newest first."""
 
+    async def usage_page(self, query: UsageQuery) -> list[UsageRow]:
+        """Return the requests that match, newest first; the default counts none."""
+        del query
+        raise StateStoreError("this store does not count usage")
+
+    async def usage_sums(
+        self,
+        since: datetime,
+        until: datetime,
+        period: Period = "day",
+        group_by: Sequence[Dimension] = (),
+        *,
+        only: Mapping[Dimension, str] | None = None,
+    ) -> list[UsageSum]:
+        """Return what requests sum up to, by period and then by group; empty groups are left out.
+
+        Hours are the smallest that is summed: the one in which *since* is and the one in which
+        *until* is count whole. Days are those of UTC. The default counts none.
+
+        Args:
+            group_by: What has sums of its own, of `client`, `model`, `provider_id`, `key_id`.
+            only: Counts only requests with this value of these.
+
+        Raises:
+            StateStoreError: A period or a group that there is not.
+        """
+        del since, until, period, group_by, only
+        raise StateStoreError("this store does not count usage")
+
     async def close(self) -> None:
         """Release resources; the default holds none."""
         return
@@ -246,14 +289,3 @@ def place_of(record: StoredRecord) -> Place:
     if isinstance(record, StateTransition):
         return micros(record.transition_timestamp), record.id
     return micros(record.updated_at), record.id
-
-
-def micros(moment: datetime) -> int:
-    """Return microseconds since the epoch; a moment without a zone is taken as UTC."""
-    zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (zoned - _EPOCH) // _MICROSECOND
-
-
-def moment_at(microseconds: int) -> datetime:
-    """Return the moment so many microseconds after the epoch."""
-    return _EPOCH + microseconds * _MICROSECOND

@@ -16,6 +16,7 @@ from apikeyrouter.domain.routing.decision_record import DecisionRecord
 KIND = "RoutingDecision"
 #: The layout of decisions that are kept as records; before it are those kept as they are read.
 RECORD_LAYOUT = 2
+_MOST = 2**63 - 1
 
 
 def _plain(value: object) -> Any:
@@ -35,6 +36,27 @@ def _typed(wanted: type, value: Any) -> Any:
     )
 
 
+def _encoded(record: DecisionRecord) -> bytes:
+    try:
+        return _encode(record)
+    except (ValueError, OverflowError):
+        # What a client or a provider made up, such as half a letter or a thirty-digit number,
+        # is no reason to lose the record.
+        return _encode(_cleaned(msgspec.to_builtins(record, enc_hook=_plain)))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -_MOST <= value <= _MOST:
+        return _MOST if value > 0 else -_MOST
+    if isinstance(value, list | tuple):
+        return [_cleaned(part) for part in value]
+    if isinstance(value, dict):
+        return {_cleaned(name): _cleaned(part) for name, part in value.items()}
+    return value
+
+
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _decode = msgspec.msgpack.Decoder(DecisionRecord, dec_hook=_typed).decode
 
@@ -48,7 +70,7 @@ def encode_decision(record: DecisionRecord) -> tuple[str, int, str, str, bytes]:
     attempts = record.attempts
     last = attempts[-1] if attempts else None
     try:
-        body = _encode(record)
+        body = _encoded(record)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StateStoreError(
             f"{KIND} '{record.decision_id}' holds what cannot be stored: {error}"

@@ -1,9 +1,10 @@
 """Everything in memory, bounded, gone with the process."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,14 @@ from apikeyrouter.domain.interfaces.state_store import (
     StateQuery,
     StateStore,
     place_of,
+)
+from apikeyrouter.domain.interfaces.usage_records import (
+    Dimension,
+    Period,
+    SumQuery,
+    UsageQuery,
+    UsageRow,
+    UsageSum,
 )
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.quota_state import QuotaState
@@ -26,6 +35,7 @@ from apikeyrouter.infrastructure.state_store.records import (
     search_of,
     state_of,
 )
+from apikeyrouter.infrastructure.state_store.usage.memory_usage import MemoryUsage
 
 
 class InMemoryStateStore(StateStore):
@@ -43,6 +53,7 @@ class InMemoryStateStore(StateStore):
         self._keys: dict[str, APIKey] = {}
         self._quotas: dict[str, QuotaState] = {}
         self._decisions = _Decisions(max_decisions)
+        self._usage = MemoryUsage(max_decisions)
         self._transitions: OrderedDict[str, StateTransition] = OrderedDict()
         self._max_transitions = max_transitions
 
@@ -96,6 +107,26 @@ class InMemoryStateStore(StateStore):
         """
         self._decisions.keep(make)
         return True
+
+    def keep_usage(self, count: Callable[[], UsageRow]) -> None:
+        """Take what counts a request; it is counted when somebody asks, or when it is old."""
+        self._usage.keep(count)
+
+    async def usage_page(self, query: UsageQuery) -> list[UsageRow]:
+        """Return the requests that match, newest first, of as many as decisions are kept."""
+        return self._usage.page(query)
+
+    async def usage_sums(
+        self,
+        since: datetime,
+        until: datetime,
+        period: Period = "day",
+        group_by: Sequence[Dimension] = (),
+        *,
+        only: Mapping[Dimension, str] | None = None,
+    ) -> list[UsageSum]:
+        """Return what requests sum up to since the process began."""
+        return self._usage.sums(SumQuery.of(since, until, period, group_by, only))
 
     async def save_state_transition(self, transition: StateTransition) -> None:
         """Keep one move; one of the same id is kept once."""

@@ -7,6 +7,7 @@ goes through its matches in pages of bounded size.
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from apikeyrouter.domain.interfaces.state_store import (
@@ -15,6 +16,14 @@ from apikeyrouter.domain.interfaces.state_store import (
     StateQuery,
     StateStore,
     StoredRecord,
+)
+from apikeyrouter.domain.interfaces.usage_records import (
+    Dimension,
+    Period,
+    SumQuery,
+    UsageQuery,
+    UsageRow,
+    UsageSum,
 )
 from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.quota_state import QuotaState
@@ -28,8 +37,23 @@ from apikeyrouter.infrastructure.state_store.records import (
     row_of,
     search_of,
 )
+from apikeyrouter.infrastructure.state_store.usage.counting import (
+    Sums,
+    cells_of,
+    matches,
+    usage_row_of,
+)
+from apikeyrouter.infrastructure.state_store.usage.usage_codec import (
+    USAGE,
+    row_of_usage,
+    search_of_sums,
+    search_of_usage,
+    usage_of_row,
+)
 
 _PAGE_ROWS = 1_000
+#: Requests that are counted at most where each of them is a record like others.
+_MOST_USAGE = 100_000
 #: The oldest beyond the bound go when so many more were written.
 TRIM_EVERY = 1_000
 
@@ -48,6 +72,7 @@ class RecordStore(StateStore):
         self._most: Mapping[str, int] = {
             "RoutingDecision": max_decisions,
             "StateTransition": max_transitions,
+            USAGE: _MOST_USAGE,
         }
         self._written = dict.fromkeys(self._most, 0)
 
@@ -95,10 +120,15 @@ class RecordStore(StateStore):
         rows = latest_of(row_of(record) for record in records)
         if not rows:
             return
-        await self._write(rows)
+        usage = [usage_row_of(record) for record in records if isinstance(record, DecisionRecord)]
+        await self._write_traffic(rows, usage)
+        self._written[USAGE] += len(usage)
         for row in rows:
             if row.kind in self._written:
                 self._written[row.kind] += 1
+        await self._trim_all()
+
+    async def _trim_all(self) -> None:
         for kind, written in self._written.items():
             if written > min(TRIM_EVERY, self._most[kind]):
                 self._written[kind] = 0
@@ -112,6 +142,39 @@ class RecordStore(StateStore):
         """
         rows = await self._find(search_of(query), query.limit, query.offset)
         return [record_of(row) for row in rows]
+
+    async def usage_page(self, query: UsageQuery) -> list[UsageRow]:
+        """Return the requests that match, newest first; rows that do not are passed over."""
+        found: list[UsageRow] = []
+        search = search_of_usage(query)
+        while len(found) < query.limit:
+            page = await self._page(search, _PAGE_ROWS, 0)
+            found += [row for row in map(usage_of_row, page) if matches(row, query)]
+            if len(page) < _PAGE_ROWS:
+                break
+            search = replace(search, before=(page[-1].moment, page[-1].id))
+        return found[: query.limit]
+
+    async def usage_sums(
+        self,
+        since: datetime,
+        until: datetime,
+        period: Period = "day",
+        group_by: Sequence[Dimension] = (),
+        *,
+        only: Mapping[Dimension, str] | None = None,
+    ) -> list[UsageSum]:
+        """Return what requests sum up to, by going through those that are kept."""
+        query = SumQuery.of(since, until, period, group_by, only)
+        sums = Sums(query)
+        search = search_of_sums(query)
+        while True:
+            page = await self._page(search, _PAGE_ROWS, 0)
+            for cell, counts in cells_of(map(usage_of_row, page)).items():
+                sums.add_cell(cell, counts)
+            if len(page) < _PAGE_ROWS:
+                return sums.result()
+            search = replace(search, before=(page[-1].moment, page[-1].id))
 
     async def save_document(self, document: Document) -> None:
         """Keep one document."""
@@ -161,6 +224,10 @@ class RecordStore(StateStore):
     @abstractmethod
     async def _write(self, rows: Sequence[Row]) -> None:
         """Keep rows of different ids, all or none if that can be had."""
+
+    async def _write_traffic(self, rows: Sequence[Row], usage: Sequence[UsageRow]) -> None:
+        """Keep rows and what is counted of requests; the default keeps both alike."""
+        await self._write([*rows, *map(row_of_usage, usage)])
 
     @abstractmethod
     async def _swap(self, row: Row, expect: int | None) -> bool:

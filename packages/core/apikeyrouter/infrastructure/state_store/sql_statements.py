@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain, count
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from apikeyrouter.infrastructure.state_store.decision_codec import KIND
 from apikeyrouter.infrastructure.state_store.records import Row, Search
@@ -38,6 +38,7 @@ _TRIM_DECISIONS = (
 #: statement, and waits for it while the service is busy; a few sizes, so that each is parsed once.
 _SIZES = (512, 64, 8, 1)
 Write = tuple[str, tuple[Any, ...]]
+Kept = TypeVar("Kept")
 
 
 def upserts(rows: Sequence[Row], mark: str) -> list[Write]:
@@ -48,47 +49,55 @@ def upserts(rows: Sequence[Row], mark: str) -> list[Write]:
     """
     decisions = [row for row in rows if row.kind == KIND]
     others = [row for row in rows if row.kind != KIND]
-    writes = list(_in_sizes("records", COLUMNS, _record_values, others, mark))
-    writes += _in_sizes("decisions", _DECISION_COLUMNS, _decision_values, decisions, mark)
-    return writes
+    return [
+        *in_sizes("records", COLUMNS, others, _record_values, mark, _UPSERT),
+        *in_sizes("decisions", _DECISION_COLUMNS, decisions, _decision_values, mark, _REPLACE),
+    ]
 
 
 _record_values: Callable[[Row], tuple[Any, ...]] = attrgetter(*COLUMNS)
 _decision_values: Callable[[Row], tuple[Any, ...]] = attrgetter(*_DECISION_COLUMNS)
 
 
-def _in_sizes(
+def _replacing(columns: tuple[str, ...], *key: str) -> str:
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
+
+
+_UPSERT = f"{_replacing(COLUMNS, 'kind', 'id')} WHERE records.revision <= excluded.revision"
+_REPLACE = _replacing(_DECISION_COLUMNS, "id")
+
+
+def in_sizes(
     table: str,
     columns: tuple[str, ...],
-    values_in: Callable[[Row], tuple[Any, ...]],
-    rows: list[Row],
+    rows: Sequence[Kept],
+    values_in: Callable[[Kept], tuple[Any, ...]],
     mark: str,
+    tail: str,
 ) -> Iterator[Write]:
+    """Yield statements that insert *rows*, many by each.
+
+    Args:
+        mark: What stands for a value, as in `upserts`.
+        tail: What the statements end with.
+    """
     first = 0
     for size in _SIZES:
-        statement = _upsert(table, columns, size, mark)
         while len(rows) - first >= size:
             values = chain.from_iterable(map(values_in, rows[first : first + size]))
-            yield statement, tuple(values)
+            yield _insertion(table, columns, size, mark, tail), tuple(values)
             first += size
 
 
 @cache
-def _upsert(table: str, columns: tuple[str, ...], size: int, mark: str) -> str:
+def _insertion(table: str, columns: tuple[str, ...], size: int, mark: str, tail: str) -> str:
     numbers = count(1)
     one = (
         "(" + ", ".join(f"${next(numbers)}" if mark == "$" else mark for _ in columns) + ")"
         for _ in range(size)
     )
-    key: tuple[str, ...] = ("id",)
-    guard = ""
-    if table == "records":
-        key, guard = ("kind", "id"), " WHERE records.revision <= excluded.revision"
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join(one)} "  # noqa: S608
-        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}{guard}"
-    )
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join(one)} {tail}"  # noqa: S608
 
 
 def values_of(row: Row) -> dict[str, Any]:

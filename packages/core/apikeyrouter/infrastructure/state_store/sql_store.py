@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL: two tables, through SQLAlchemy.
+"""SQLite and PostgreSQL, through SQLAlchemy.
 
 Writes that come together share a transaction. A SQLite file is made readable to its
 owner alone; it is written ahead, so that readers and other processes go on meanwhile,
@@ -7,10 +7,21 @@ and synced at every commit.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apikeyrouter.domain.interfaces.usage_records import (
+    Dimension,
+    Period,
+    SumQuery,
+    UsageCounts,
+    UsageQuery,
+    UsageRow,
+    UsageSum,
+)
 from apikeyrouter.errors import StateStoreError
 from apikeyrouter.infrastructure.state_store.drivers import bare, driver
 from apikeyrouter.infrastructure.state_store.group_commit import GroupCommit
@@ -27,14 +38,22 @@ from apikeyrouter.infrastructure.state_store.sql_statements import (
     upserts,
     values_of,
 )
+from apikeyrouter.infrastructure.state_store.usage.counting import Sums
+from apikeyrouter.infrastructure.state_store.usage.sql_usage import (
+    page_statement,
+    removals,
+    sum_statements,
+    write_usage,
+)
+from apikeyrouter.infrastructure.state_store.usage.usage_codec import USAGE
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _TYPES = {
-    "sqlite": {"text": "TEXT", "bytes": "BLOB"},
+    "sqlite": {"text": "TEXT", "bytes": "BLOB", "clustered": " WITHOUT ROWID"},
     # By bytes, not by the language of the server: pages go on by id.
-    "postgresql": {"text": 'TEXT COLLATE "C"', "bytes": "BYTEA"},
+    "postgresql": {"text": 'TEXT COLLATE "C"', "bytes": "BYTEA", "clustered": ""},
 }
 #: Of a step of the layout only one process takes it at a time.
 _STEP_LOCK = 4_162_011
@@ -92,12 +111,39 @@ class SqlStateStore(RecordStore):
         if engine is not None:
             await engine.dispose()
 
+    async def usage_page(self, query: UsageQuery) -> list[UsageRow]:
+        """Return the requests that match, newest first."""
+        return [UsageRow(*columns) for columns in await self._select(*page_statement(query))]
+
+    async def usage_sums(
+        self,
+        since: datetime,
+        until: datetime,
+        period: Period = "day",
+        group_by: Sequence[Dimension] = (),
+        *,
+        only: Mapping[Dimension, str] | None = None,
+    ) -> list[UsageSum]:
+        """Return what requests sum up to; no request is read for it."""
+        query = SumQuery.of(since, until, period, group_by, only)
+        sums, counted = Sums(query), 1 + len(query.group_by)
+        for statement, values in sum_statements(query):
+            for columns in await self._select(statement, values):
+                sums.add(columns[0], tuple(columns[1:counted]), UsageCounts(*columns[counted:]))
+        return sums.result()
+
     async def _write(self, rows: Sequence[Row]) -> None:
-        writes = upserts(rows, "?" if self._is_sqlite else "$")
+        await self._write_traffic(rows, ())
+
+    async def _write_traffic(self, rows: Sequence[Row], usage: Sequence[UsageRow]) -> None:
+        mark = "?" if self._is_sqlite else "$"
+        writes = upserts(rows, mark)
 
         async def write(connection: "AsyncConnection") -> None:
             for statement, values in writes:
                 await connection.exec_driver_sql(statement, values)
+            if usage:
+                await write_usage(connection, usage, mark)
 
         await self._commit(write)
 
@@ -116,13 +162,14 @@ class SqlStateStore(RecordStore):
     async def _read(self, kind: str, name: str) -> Row | None:
         query = selection(kind, "kind = :kind AND id = :id")
         rows = await self._select(query, {"kind": kind, "id": name})
-        return rows[0] if rows else None
+        return Row(*rows[0]) if rows else None
 
     async def _page(self, search: Search, limit: int, offset: int) -> list[Row]:
         conditions, values = conditions_of(search)
         query = selection(search.kind, conditions)
         query += " ORDER BY moment DESC, id DESC LIMIT :limit OFFSET :offset"
-        return await self._select(query, {**values, "limit": limit, "offset": offset})
+        rows = await self._select(query, {**values, "limit": limit, "offset": offset})
+        return [Row(*columns) for columns in rows]
 
     async def _delete(self, kind: str, name: str) -> None:
         async def write(connection: "AsyncConnection") -> None:
@@ -131,10 +178,13 @@ class SqlStateStore(RecordStore):
         await self._commit(write)
 
     async def _trim(self, kind: str, most: int) -> None:
-        statement, values = trimming(kind, most)
+        statements: list[tuple[str, Mapping[str, Any]]] = [trimming(kind, most)]
+        if kind == USAGE:
+            statements = [(text, {"oldest": oldest}) for text, oldest in removals(time.time())]
 
         async def write(connection: "AsyncConnection") -> None:
-            await connection.execute(self._sql.text(statement), values)
+            for statement, values in statements:
+                await connection.execute(self._sql.text(statement), values)
 
         await self._commit(write)
 
@@ -143,17 +193,16 @@ class SqlStateStore(RecordStore):
             await self.open()
         return await self._guard(self._writer.run(write))
 
-    async def _select(self, query: str, values: dict[str, Any]) -> list[Row]:
+    async def _select(self, query: str, values: dict[str, Any]) -> Sequence[Any]:
         if self._engine is None:
             await self.open()
-        rows: list[Row] = await self._guard(self._read_rows(query, values))
+        rows: Sequence[Any] = await self._guard(self._read_rows(query, values))
         return rows
 
-    async def _read_rows(self, query: str, values: dict[str, Any]) -> list[Row]:
+    async def _read_rows(self, query: str, values: dict[str, Any]) -> Sequence[Any]:
         assert self._engine is not None  # noqa: S101 - opened by the caller
         async with self._engine.connect() as connection:
-            found = await connection.execute(self._sql.text(query), values)
-            return [Row(*columns) for columns in found]
+            return (await connection.execute(self._sql.text(query), values)).all()
 
     async def _transact(self, work: "Callable[[AsyncConnection], Awaitable[None]]") -> None:
         assert self._engine is not None  # noqa: S101 - opened before anything is written

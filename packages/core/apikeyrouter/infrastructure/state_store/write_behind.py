@@ -10,6 +10,7 @@ depend on this: it is written before it is acknowledged.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from apikeyrouter.domain.interfaces.state_store import StateStore, StoredRecord
@@ -17,6 +18,7 @@ from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.domain.models.state_transition import StateTransition
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 from apikeyrouter.infrastructure.state_store.record_store import RecordStore
+from apikeyrouter.infrastructure.state_store.usage.counting import usage_row_of
 
 Record = DecisionRecord | StateTransition | APIKey
 _Written = StoredRecord | DecisionRecord
@@ -78,7 +80,9 @@ class WriteBehind:
     def put(self, record: Record) -> None:
         """Take one record; it is written soon, or on `drain`."""
         if isinstance(record, DecisionRecord):
-            if not self._store.keep_decision(record.decision):
+            if self._store.keep_decision(record.decision):
+                self._store.keep_usage(partial(usage_row_of, record))
+            else:
                 self._append(self._decisions, record)
         else:
             move = record.model_copy() if isinstance(record, APIKey) else record

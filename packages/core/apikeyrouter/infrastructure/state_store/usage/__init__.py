@@ -1,0 +1,1 @@
+"""What requests used: rows and sums, as stores keep them."""
