@@ -30,6 +30,7 @@ from apikeyrouter_proxy.api.routes import (
     keys,
     overview,
     requests,
+    usage,
 )
 
 #: What makes the routes of each kind of resource.
@@ -40,6 +41,7 @@ _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
     clients.routes,
     overview.routes,
     requests.routes,
+    usage.routes,
     configuration.routes,
 )
 #: Kind of error -> the status that it is told with; the first that fits.

@@ -1,5 +1,6 @@
 """What the management API shows of providers, accounts, requests and the configuration."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_providers_are_those_in_use_and_those_that_could_be(client: httpx2.Clien
     assert {"openai", "anthropic", "gemini", "p1"} <= set(names)
     assert client.get("/api/v1/providers/p1").json() == used[0]
     assert client.get("/api/v1/providers/openai").json()["configured"] is False
+
+
+def test_usage_sums_up_what_requests_used(client: httpx2.Client) -> None:
+    assert [chat(client, f"counted-{n}").status_code for n in range(3)] == [200] * 3
+    assert chat(client, "nobody-serves-it", "none/at-all").status_code == 404
+    deadline = time.monotonic() + 20
+    while sum(row["requests"] for row in listed(client, "/api/v1/usage")) < 3:
+        assert time.monotonic() < deadline
+    (row,) = listed(client, "/api/v1/usage", group_by="model,key", period="hour", model="small")
+    assert (row["model"], row["key"], row["client"]) == ("small", "key-1", None)
+    assert (row["requests"], row["failed"], row["cost_usd"]) == (3, 0, None)
+    assert row["input_tokens"] > 0
+    assert row["output_tokens"] > 0
+    assert listed(client, "/api/v1/usage", key="another") == []
+    assert listed(client, "/api/v1/usage", until="2026-01-01T00:00:00Z") == []
+    groups = [r["model"] for r in listed(client, "/api/v1/usage", group_by="model", limit=1)]
+    assert "small" in groups
 
 
 def test_accounts_show_what_was_learned_of_their_limits(client: httpx2.Client) -> None:

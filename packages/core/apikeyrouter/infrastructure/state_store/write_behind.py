@@ -25,7 +25,8 @@ _Written = StoredRecord | DecisionRecord
 _Queued = TypeVar("_Queued", DecisionRecord, APIKey | StateTransition)
 _BATCH_RECORDS = 512
 _LINGER_S = 0.1
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+#: A store that is back is written to within the longest pause.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 2.0
 #: A call of a store that takes longer has failed.
 _CALL_TIMEOUT_S = 30.0
 #: So many records refused one after another are the store's fault, not theirs.
