@@ -213,8 +213,7 @@ def test_refusal_after_a_few_calls_may_be_chance_and_is_soon_forgotten() -> None
     assert silent.served - served > 1000
 
 
-@pytest.mark.parametrize("waits", [True, False], ids=["a wait is told", "none is told"])
-def test_after_a_refusal_one_call_is_tried_and_one_more_with_every_end(*, waits: bool) -> None:
+def test_after_a_told_wait_one_call_is_tried_and_one_more_with_every_end() -> None:
     silent = Silent()
     scope, ledger = silent.scope, silent.ledger
 
@@ -229,7 +228,7 @@ def test_after_a_refusal_one_call_is_tried_and_one_more_with_every_end(*, waits:
     under_way = [ledger.reserve(((scope.account, ONE),), 0.0) for _ in range(9)]
     scope.statistics.served = 40
     scope.statistics.note_level(20, 0.0)
-    silent.pacing.refused(scope, 0.0, told=False, is_first=True, waits=waits)
+    silent.pacing.refused(scope, 0.0, told=False, is_first=True, waits=True)
     for number in range(1, 4):
         now = float(number)
         holds = begun(now)

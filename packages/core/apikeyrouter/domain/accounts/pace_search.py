@@ -113,7 +113,7 @@ class PaceSearch:
             return self._count_minute(scope, search, now)
         if not is_shown and self._may_be_chance(scope, search, now, waits=waits):
             search.puzzled = admitted(scope)
-            self._close_gate(scope, search, now, one_by_one=waits or not knows_limits)
+            self._close_gate(scope, search, now, one_by_one=waits)
             # A bucket would have refilled by one very soon: that must not pass for chance.
             return self._chance_s if knows_limits else 0.0
         self._drop_gate(scope, search)
