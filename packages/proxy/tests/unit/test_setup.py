@@ -51,7 +51,7 @@ def keys_for(router: ApiKeyRouter, model: str) -> set[str]:
     return {slot.id for pool in route.pools() for slot in pool.slots()}
 
 
-def shape_of(slot: KeySlot, router: ApiKeyRouter) -> dict[str, Any]:
+def shape_of(slot: KeySlot, router: ApiKeyRouter, *, is_asked: bool) -> dict[str, Any]:
     book = router.quota_awareness_engine.book
     return {
         "provider": slot.provider_id, "secret": slot.secret, "state": slot.record.state,
@@ -61,7 +61,7 @@ def shape_of(slot: KeySlot, router: ApiKeyRouter) -> dict[str, Any]:
             (window.dimension.value, window.period_s, window.capacity)
             for scope in book.scopes_of(slot) for window in scope.account.windows
             # Who serves nothing need not have any.
-            if slot.candidates and window.provenance is Provenance.DECLARED
+            if is_asked and window.provenance is Provenance.DECLARED
         ),
     }  # fmt: skip
 
@@ -73,7 +73,10 @@ def state_of(router: ApiKeyRouter) -> dict[str, Any]:
     slots = router.key_manager.slot_by_id
     return {
         "serving": serving,
-        "keys": {id_: shape_of(slot, router) for id_, slot in slots.items()},
+        "keys": {
+            id_: shape_of(slot, router, is_asked=any(id_ in ids for ids in serving.values()))
+            for id_, slot in slots.items()
+        },
         "providers": {
             name: (entry.models, entry.wire.base_url if entry.wire else "", set(entry.slots))
             for name, entry in router.routes.providers.items()
