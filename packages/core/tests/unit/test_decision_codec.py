@@ -18,7 +18,7 @@ from apikeyrouter.errors import StateStoreError
 from apikeyrouter.infrastructure.state_store.decision_codec import KIND, decode_decision
 from apikeyrouter.infrastructure.state_store.layouts import steps_of
 from apikeyrouter.infrastructure.state_store.records import record_of, row_of
-from apikeyrouter.infrastructure.state_store.sql_statements import selection
+from apikeyrouter.infrastructure.state_store.sql.sql_statements import selection
 from apikeyrouter.infrastructure.state_store.stores import store_at
 
 pytestmark = pytest.mark.unit

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,7 +74,6 @@ def test_address_that_cannot_be_is_refused(url: str, wrong: str) -> None:
 @pytest.mark.parametrize(
     ("url", "module", "extra"),
     [
-        ("sqlite:///r.db", "aiosqlite", "sql"),
         ("sqlite:///r.db", "sqlalchemy", "sql"),
         ("postgresql://h/d", "asyncpg", "postgres"),
         ("redis://h", "redis.asyncio", "redis"),
@@ -197,12 +196,12 @@ async def test_record_that_cannot_be_kept_is_named_and_blocks_nobody(tmp_path: P
 async def test_write_that_fails_takes_others_with_it_only_in_an_outage(
     error: Exception, ends: list[Any]
 ) -> None:
-    async def transact(work: Callable[[None], Awaitable[None]]) -> None:
+    async def transact(work: Callable[[None], list[Any]]) -> list[Any]:
         await asyncio.sleep(0)
-        await work(None)
+        return work(None)
 
-    def write(number: int) -> Callable[[None], Awaitable[int]]:
-        async def run(_: None) -> int:
+    def write(number: int) -> Callable[[None], int]:
+        def run(_: None) -> int:
             if number == 1:
                 raise error
             return number

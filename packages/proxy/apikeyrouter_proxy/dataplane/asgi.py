@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any
 
 from apikeyrouter.service import OPENAI_CHAT, Dialect
@@ -97,8 +98,11 @@ def _id_of(headers: dict[bytes, bytes]) -> str:
 
 
 def new_id() -> str:
-    """Make up a name for a request."""
-    return f"req-{_random.getrandbits(96):024x}"
+    """Make up a name for a request.
+
+    It begins with the time in milliseconds, so that a store adds it at the end of its index.
+    """
+    return f"req-{time_ns() // 1_000_000:012x}{_random.getrandbits(48):012x}"
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 Connection = TypeVar("Connection")
 Result = TypeVar("Result")
-_Write = Callable[[Connection], Awaitable[Any]]
+_Write = Callable[[Connection], Any]
 
 
 class GroupCommit(Generic[Connection]):
@@ -20,7 +20,7 @@ class GroupCommit(Generic[Connection]):
 
     def __init__(
         self,
-        transact: Callable[[Callable[[Connection], Awaitable[None]]], Awaitable[None]],
+        transact: Callable[[Callable[[Connection], list[Any]]], Awaitable[list[Any]]],
         *,
         is_shared: Callable[[BaseException], bool],
     ) -> None:
@@ -29,7 +29,7 @@ class GroupCommit(Generic[Connection]):
         self._waiting: list[tuple[_Write[Connection], asyncio.Future[Any]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self, write: Callable[[Connection], Awaitable[Result]]) -> Result:
+    async def run(self, write: Callable[[Connection], Result]) -> Result:
         """Run *write* and return its result once it is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -55,13 +55,12 @@ class GroupCommit(Generic[Connection]):
 
     async def _commit(self, batch: list[tuple[_Write[Connection], asyncio.Future[Any]]]) -> None:
         """Commit a batch and tell its writers how it ended."""
-        results: list[Any] = []
 
-        async def write_all(connection: Connection) -> None:
-            results.extend([await write(connection) for write, _ in batch])
+        def write_all(connection: Connection) -> list[Any]:
+            return [write(connection) for write, _ in batch]
 
         try:
-            await self._transact(write_all)
+            results = await self._transact(write_all)
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
             if len(batch) == 1 or self._is_shared(error):
                 for _, future in batch:

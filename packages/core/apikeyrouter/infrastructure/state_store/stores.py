@@ -9,7 +9,7 @@ from apikeyrouter.infrastructure.state_store.drivers import bare
 from apikeyrouter.infrastructure.state_store.memory_store import InMemoryStateStore
 from apikeyrouter.infrastructure.state_store.mongo_store import MongoStateStore
 from apikeyrouter.infrastructure.state_store.redis_store import RedisStateStore
-from apikeyrouter.infrastructure.state_store.sql_store import SqlStateStore
+from apikeyrouter.infrastructure.state_store.sql.sql_store import SqlStateStore
 
 
 def _memory(_: str, **bounds: int) -> InMemoryStateStore:

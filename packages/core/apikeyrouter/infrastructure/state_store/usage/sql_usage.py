@@ -19,11 +19,11 @@ from apikeyrouter.domain.interfaces.usage_records import (
     UsageQuery,
     UsageRow,
 )
-from apikeyrouter.infrastructure.state_store.sql_statements import in_sizes
+from apikeyrouter.infrastructure.state_store.sql.sql_statements import in_sizes
 from apikeyrouter.infrastructure.state_store.usage.counting import Cell, cells_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Connection
 
 _COLUMNS = UsageRow.__struct_fields__
 _CELL_COLUMNS = ("start", *DIMENSIONS, *COUNTS)
@@ -44,7 +44,7 @@ _TABLES = {1: "usage_hours", _DAY: "usage_days"}
 _CELL_TAILS = {table: _cell_tail(table) for table in _TABLES.values()}
 
 
-async def write_usage(connection: "AsyncConnection", usage: Sequence[UsageRow], mark: str) -> None:
+def write_usage(connection: "Connection", usage: Sequence[UsageRow], mark: str) -> None:
     """Add rows, and to the sums those that were not there yet.
 
     Args:
@@ -56,7 +56,7 @@ async def write_usage(connection: "AsyncConnection", usage: Sequence[UsageRow], 
     for statement, values in in_sizes(
         "usage_rows", _COLUMNS, rows, msgspec.structs.astuple, mark, _ROW_TAIL
     ):
-        added = await connection.exec_driver_sql(statement, values)
+        added = connection.exec_driver_sql(statement, values)
         places: list[Any] = list(added)
         fresh += [row_by_place[moment, name] for moment, name in places]
     cells = cells_of(fresh)
@@ -66,7 +66,7 @@ async def write_usage(connection: "AsyncConnection", usage: Sequence[UsageRow], 
         for statement, values in in_sizes(
             table, _CELL_COLUMNS, sorted(sums.items()), _cell_values, mark, _CELL_TAILS[table]
         ):
-            await connection.exec_driver_sql(statement, values)
+            connection.exec_driver_sql(statement, values)
 
 
 def _cell_values(item: tuple[Cell, UsageCounts]) -> tuple[Any, ...]:
