@@ -142,6 +142,7 @@ class ProxyApp:
         if not self._is_registered:
             await self._take_up_state()
             await self.setup.apply(self.config)
+            self._managed.use_aliases()
             self._is_registered = True
         self.models.start()
         self.reports.start()
@@ -181,6 +182,7 @@ class ProxyApp:
             await self.router.hydrate(claimed=[key.id for key in self.config.keys if key.id])
             await self.objects.load()
             await self.clients.load({client.name for client in self.config.clients})
+            await self._managed.load()
         except (StateStoreError, EncryptionError) as error:
             raise ConfigurationError(f"store: {error}") from error
 

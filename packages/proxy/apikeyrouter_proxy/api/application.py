@@ -23,12 +23,14 @@ from apikeyrouter_proxy.api.endpoint import REQUEST
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import MEDIA_TYPE, FieldError, ProblemError
 from apikeyrouter_proxy.api.routes import (
+    aliases,
     audit,
     clients,
     configuration,
     key_import,
     keys,
     overview,
+    policies,
     requests,
     usage,
 )
@@ -39,6 +41,8 @@ _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
     keys.routes,
     audit.routes,
     clients.routes,
+    aliases.routes,
+    policies.routes,
     overview.routes,
     requests.routes,
     usage.routes,

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter_proxy.api.added.additions import Additions
+from apikeyrouter_proxy.api.added.shapes import AliasFacts, PolicyFacts
 from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
+from apikeyrouter_proxy.composition import target_of
 from apikeyrouter_proxy.configuration.reloading import Reloader
 
 
@@ -17,6 +20,7 @@ class ManagementParts:
     Attributes:
         config: What the service runs by.
         reloader: Reads its file again; `None` where it came from no file.
+        aliases, policies: Those that were added beside it.
         changing: Held by whoever changes something: what is read and written then belongs
             together.
     """
@@ -27,3 +31,28 @@ class ManagementParts:
     audit: AuditLog
     reloader: Reloader | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    aliases: Additions[AliasFacts] = field(init=False)
+    policies: Additions[PolicyFacts] = field(init=False)
+
+    def __post_init__(self) -> None:
+        store = self.router.state_store
+        self.aliases = Additions(store, "Alias", AliasFacts)
+        self.policies = Additions(store, "Policy", PolicyFacts)
+
+    async def load(self) -> None:
+        """Take up what was added before.
+
+        Raises:
+            StateStoreError: It cannot be read.
+        """
+        await self.aliases.load()
+        await self.policies.load()
+
+    def use_aliases(self) -> None:
+        """Let aliases that were added be asked for; of one name the configuration's counts."""
+        self.router.routes.added_aliases = {
+            alias.id: tuple(map(target_of, alias.facts.targets)) for alias in self.aliases.all()
+        }
+        self.router.set_aliases(
+            {name: [*map(target_of, targets)] for name, targets in self.config.models.items()}
+        )

@@ -52,6 +52,8 @@ class RouteTable:
         self.scorings.on_drop = self._drop_rankings
         self.providers: dict[str, ProviderEntry] = {}
         self.aliases: dict[str, tuple[tuple[str, str], ...]] = {}
+        #: Those beside what `set_aliases` defines next; of one name the latter counts.
+        self.added_aliases: dict[str, tuple[tuple[str, str], ...]] = {}
         self._routes: dict[RouteName, Route] = {}
         self._pools: OrderedDict[PoolName, CandidatePool] = OrderedDict()
         #: Those of them whose model nobody lists and nobody has seen working.
@@ -128,7 +130,7 @@ class RouteTable:
 
     def set_aliases(self, aliases: Mapping[str, tuple[tuple[str, str], ...]]) -> None:
         """Define names of the operator's own: targets (provider, model) in order of preference."""
-        self.aliases = dict(aliases)
+        self.aliases = {**self.added_aliases, **aliases}
         self._forget_routes()
 
     def forget_servings(self) -> None:
