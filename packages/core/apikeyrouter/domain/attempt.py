@@ -147,6 +147,11 @@ class Attempt:
         wire = self.provider.wire
         return wire is not None and self.is_native and wire.asks_usage(self.model)
 
+    def reads_packed(self, coding: str) -> bool:
+        """Tell whether its provider may read a request of this content coding."""
+        wire = self.provider.wire
+        return wire is None or coding.lower() not in wire.unread_codings
+
     @property
     def tries_next(self) -> bool:
         """Whether its failure is a reason to try elsewhere."""

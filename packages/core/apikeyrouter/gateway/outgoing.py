@@ -91,10 +91,7 @@ class Outgoing:
         if asks_usage:
             body = dialect.with_usage(body, self._seen)
         if self._body.is_packed:
-            if body is self._body.content:
-                body = self._body.received
-            else:
-                headers = _without(headers, "content-encoding")
+            body, headers = self._packed(body, attempt)
         # The event that the client did not ask for can only be taken out of plain bytes.
         if asks_usage and "accept-encoding" in headers:
             headers = _without(headers, "accept-encoding")
@@ -102,6 +99,14 @@ class Outgoing:
             self._path_for(attempt.model), body, headers, self._method,
             query=self.query, asks_usage=asks_usage, endpoint=self._endpoint,
         )  # fmt: skip
+
+    def _packed(self, body: bytes, attempt: Attempt) -> tuple[bytes, dict[str, str]]:
+        """Return *body* as it came, if it is the same still and its provider may read that."""
+        headers = self._headers
+        coding = headers.get("content-encoding", "")
+        if body is self._body.content and attempt.reads_packed(coding):
+            return self._body.received, headers
+        return body, _without(headers, "content-encoding")
 
     def accept_plain(self) -> None:
         """Ask for answers that are not compressed, whatever the client would take."""

@@ -67,7 +67,7 @@ async def exchange(
         with limit:
             response = await send(attempt, adapter, request)
             while _may_be_misunderstood(attempt, adapter, response):
-                plainer = await readable(request, response)
+                plainer = await readable(adapter, request, response)
                 if plainer is not None:
                     request = plainer
                 elif await is_to_be_reworded(attempt, adapter, request, response):

@@ -1,8 +1,8 @@
 """Whether a provider has not understood how it was asked, so that the request is put otherwise.
 
 What was not understood is remembered for the provider, and not tried again: a wish for
-usage in streams, an endpoint of a dialect that it does not speak. Reasoning that another
-account has encrypted is left out.
+usage in streams, an endpoint of a dialect that it does not speak, a content coding.
+Reasoning that another account has encrypted is left out.
 """
 
 import msgspec
@@ -16,6 +16,10 @@ from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 _BAD_REQUEST = 400
 #: How a field that is not known is refused.
 _UNKNOWN_FIELD = (400, 422)
+#: How a body is refused that cannot be read, and in which words: its JSON was read here.
+_UNREAD = (400, 422)
+_UNSUPPORTED = 415
+_OF_READING = (b"encoding", b"compress", b"json", b"utf", b"decod", b"pars", b"malformed")
 #: How a path is refused that there is not: by a router, by a gateway.
 _UNKNOWN_PATH = (404, 405, 501)
 #: Words of those who know the path, and lack something that the request names.
@@ -42,21 +46,46 @@ async def is_to_be_reworded(
     return False
 
 
-async def readable(request: WireRequest, response: WireResponse) -> WireRequest | None:
-    """Return what is to be sent to an account that cannot read the reasoning in *request*.
+async def readable(
+    adapter: WireAdapter, request: WireRequest, response: WireResponse
+) -> WireRequest | None:
+    """Return what is to be sent to whom cannot read all of *request*.
 
     Returns:
-        The same without that reasoning; `None` where it was refused for another reason.
+        The same unpacked, or without reasoning that another account has encrypted; `None`
+        where it was refused for another reason.
     """
+    coding = request.headers.get("content-encoding", "").lower()
+    if coding and await _refuses_packed(response):
+        adapter.stop_packing(coding)
+        return await _plain(request, coding)
     if response.status != _BAD_REQUEST or FOREIGN not in await _words_of(response):
         return None
     body = without_reasoning(request.body)
     return None if body is None else msgspec.structs.replace(request, body=body)
 
 
+async def _plain(request: WireRequest, coding: str) -> WireRequest | None:
+    body = await unpacked(request.body, coding)
+    if body is None or body is request.body:
+        return None
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    return msgspec.structs.replace(request, body=body, headers=headers)
+
+
 async def _refuses_usage(response: WireResponse) -> bool:
     """Tell whether a provider does not understand that usage is asked for in a stream."""
     return response.status in _UNKNOWN_FIELD and b"stream_options" in await _words_of(response)
+
+
+async def _refuses_packed(response: WireResponse) -> bool:
+    """Tell whether a provider cannot unpack a request."""
+    if response.status == _UNSUPPORTED:
+        return True
+    if response.status not in _UNREAD:
+        return False
+    words = (await _words_of(response)).lower()
+    return any(word in words for word in _OF_READING)
 
 
 async def _lacks_path(response: WireResponse) -> bool:

@@ -132,6 +132,7 @@ class WireAdapter(ProviderAdapter):
         first_token_timeout_s: A stream that carries nothing within this has failed; `None`
             goes by the latency that was seen, up to `FIRST_TOKEN_TIMEOUT_S`.
         stall_timeout_s: A stream that is silent for so long has broken off.
+        unread_codings: Content codings of requests that it was seen not to read.
     """
 
     kind: str = "openai"
@@ -144,6 +145,7 @@ class WireAdapter(ProviderAdapter):
     models: tuple[str, ...] | None = None
     first_token_timeout_s: float | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
+    unread_codings: frozenset[str] = frozenset()
 
     def serving(self, endpoint: str) -> Serving:
         """Say how requests for *endpoint* (see `Demand.endpoint`) are served: as they are."""
@@ -173,6 +175,10 @@ class WireAdapter(ProviderAdapter):
         """Remember that usage in a stream of *model* was refused."""
         del model
         self.stream_options = False
+
+    def stop_packing(self, coding: str) -> None:
+        """Remember that it does not read requests of this content coding."""
+        self.unread_codings |= {coding}
 
     @abstractmethod
     def prepare(self, intent: RequestIntent) -> WireRequest:

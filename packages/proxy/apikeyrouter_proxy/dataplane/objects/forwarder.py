@@ -230,10 +230,7 @@ class PlainOutgoing(Outgoing):
             else:
                 body = self._dialect.with_model(body, attempt.model)
         if self._body.is_packed:
-            if body is self._body.content:
-                body = self._body.received
-            else:
-                headers = {k: v for k, v in headers.items() if k != "content-encoding"}
+            body, headers = self._packed(body, attempt)
         return WireRequest(
             self._path_for(attempt.model), body, headers,
             method=self._method, query=self.query, endpoint=self._endpoint,
