@@ -7,6 +7,7 @@ nothing is lost without a word.
 
 import hashlib
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
@@ -44,6 +45,9 @@ class Losses:
         if plain not in self.names and len(self.names) < _MOST_NAMES:
             self.names.append(plain)
 
+
+#: How closely a picture is to be looked at, as chats name it.
+DETAIL = "messages.content.image_url.detail"
 
 # -- parts -------------------------------------------------------------------
 
@@ -155,6 +159,12 @@ class Turn(msgspec.Struct):
     role: Literal["user", "assistant", "system"]
     parts: list[AnyPart] = []
     name: str = ""
+
+    def media(self) -> Iterator[Media]:
+        """Yield its pictures, documents and sounds, those that tools gave back too."""
+        for part in self.parts:
+            inner = part.content if isinstance(part, ToolResult) else (part,)
+            yield from (media for media in inner if isinstance(media, Media))
 
 
 class Tool(msgspec.Struct):

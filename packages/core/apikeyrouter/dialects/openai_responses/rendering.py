@@ -1,8 +1,9 @@
 """Responses to and from the neutral form."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from apikeyrouter.dialects.conversation import Conversation, Losses, Reply
+from apikeyrouter.dialects.conversation import DETAIL, Conversation, Losses, Reply
 from apikeyrouter.dialects.openai_responses.delta_reader import ResponsesDeltaReader
 from apikeyrouter.dialects.openai_responses.delta_writer import ResponsesDeltaWriter
 from apikeyrouter.dialects.openai_responses.reading import read_request
@@ -13,6 +14,11 @@ from apikeyrouter.dialects.rendering import Rendering, Target
 
 class ResponsesRendering(Rendering):
     """OpenAI's responses."""
+
+    field_names: ClassVar[Mapping[str, str]] = {
+        "response_format": "text.format",
+        DETAIL: "input.content.detail",
+    }
 
     def read_request(self, body: dict[str, Any], losses: Losses) -> Conversation:
         """Read a request."""

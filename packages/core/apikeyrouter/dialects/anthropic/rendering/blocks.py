@@ -15,6 +15,7 @@ from apikeyrouter.dialects.anthropic.rendering.signatures import (
     unpacked,
 )
 from apikeyrouter.dialects.conversation import (
+    DETAIL,
     AnyPart,
     Losses,
     Media,
@@ -66,9 +67,17 @@ def read_part(block: Block, losses: Losses | None = None) -> AnyPart | None:
     read = _READERS.get(text_in(block.get("type")))
     if losses is not None and object_in(block.get("citations")).get("enabled") is True:
         losses.lack("messages.content.citations")
-    if losses is not None and block.get("type") == "document" and block.get("context"):
-        losses.lack("messages.content.context")
+    if losses is not None and block.get("type") == "document":
+        _name_losses_of_document(block, losses)
     return read(block) if read is not None else None
+
+
+def _name_losses_of_document(block: Block, losses: Losses) -> None:
+    if block.get("context"):
+        losses.lack("messages.content.context")
+    for inner in objects_in(object_in(block.get("source")).get("content")):
+        if inner.get("type") != "text":
+            losses.lack(f"messages.content.source.content.{text_in(inner.get('type'))}")
 
 
 def cache_of(block: Block) -> str:
@@ -245,6 +254,9 @@ def media_of(media: Media, losses: Losses) -> Block | None:
         # Files belong to the account that they were given to.
         losses.lack(f"{media.kind} {'by file id' if media.file_id else media.mime}".strip())
         return None
+    if media.detail == "low":
+        # It looks at every picture as closely as it can.
+        losses.lack(DETAIL)
     block: Block = {"type": media.kind, "source": source}
     if media.name and media.kind == "document":
         block["title"] = media.name

@@ -16,6 +16,8 @@ from apikeyrouter.dialects.json_values import decoded, object_in, text_in
 _GOOGLES = re.compile(
     r"gs://|https://generativelanguage\.googleapis\.com/|https?://(?:www\.)?youtu(?:be\.com|\.be)/"
 )
+#: What a resolution is called as the detail of a picture.
+DETAILS = {"LOW": "low", "HIGH": "high", "ULTRA_HIGH": "high"}
 _UPPER = re.compile(r"(?<!^)([A-Z])")
 _ENDINGS = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp",
@@ -27,6 +29,12 @@ _ENDINGS = {
 @lru_cache(maxsize=256)
 def _snake(name: str) -> str:
     return _UPPER.sub(r"_\1", name).lower()
+
+
+def camel(name: str) -> str:
+    """Return a name in the spelling of JSON, whichever it is in."""
+    first, *rest = name.split("_")
+    return name if not first else first + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 def member(found: dict[str, Any], name: str) -> Any:
@@ -95,6 +103,8 @@ def read_media(part: dict[str, Any]) -> Media | None:
     media = Media(kind="document", mime=mime, name=name)
     if kind == "image" or kind == "audio":
         media.kind = "image" if kind == "image" else "audio"
+    if kind == "image":
+        media.detail = DETAILS.get(level_of(part), "")
     if inline:
         media.data = text_in(inline.get("data")).replace("-", "+").replace("_", "/")
     elif _GOOGLES.match(url):
@@ -102,6 +112,12 @@ def read_media(part: dict[str, Any]) -> Media | None:
     else:
         media.url = url
     return media
+
+
+def level_of(part: dict[str, Any]) -> str:
+    """Return at which resolution a part's media are wanted; empty if it does not say."""
+    level = text_in(object_in(member(part, "mediaResolution")).get("level"))
+    return level.removeprefix("MEDIA_RESOLUTION_").replace("UNSPECIFIED", "")
 
 
 def media_part(media: Media) -> dict[str, Any] | None:

@@ -20,6 +20,9 @@ from apikeyrouter.dialects.conversation import (
 )
 from apikeyrouter.dialects.dialect import BadBodyError
 from apikeyrouter.dialects.gemini.conversations.parts import (
+    DETAILS,
+    camel,
+    level_of,
     made_up_id,
     member,
     read_media,
@@ -31,7 +34,7 @@ from apikeyrouter.dialects.json_values import object_in, objects_in, text_in
 
 #: What a part may be, and what goes with it.
 _SAID = ("text", "functionCall", "functionResponse", "inlineData", "fileData")
-_ASIDE = frozenset({"thought", "thoughtSignature", "thought_signature", "partMetadata"})
+_ASIDE = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolution"})
 _Role = Literal["user", "assistant", "system"]
 _ROLES: Mapping[str, _Role] = {"model": "assistant", "system": "system"}
 #: The usual names for what a function gives back as mere text.
@@ -178,12 +181,19 @@ class _Contents:
 
     def _name_losses(self, part: dict[str, Any]) -> None:
         if any(member(part, name) is not None for name in _SAID):
-            if read_media(part) is None and _has_media(part):
+            media = read_media(part)
+            if media is None and _has_media(part):
                 self.losses.lack("contents.parts.video")
-            return
-        for name in part:
-            if name not in _ASIDE:
-                self.losses.lack(f"contents.parts.{name}")
+            self._name_resolution(part, media)
+        for name, value in part.items():
+            known = camel(name)
+            if value is not None and known not in _SAID and known not in _ASIDE:
+                self.losses.lack(f"contents.parts.{known}")
+
+    def _name_resolution(self, part: dict[str, Any], media: Media | None) -> None:
+        level = level_of(part)
+        if level and not (media is not None and media.kind == "image" and level in DETAILS):
+            self.losses.lack("contents.parts.mediaResolution")
 
 
 def _has_media(part: dict[str, Any]) -> bool:

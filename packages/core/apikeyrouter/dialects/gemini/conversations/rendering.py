@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from apikeyrouter.dialects.conversation import Conversation, Losses, Reply
+from apikeyrouter.dialects.conversation import DETAIL, Conversation, Losses, Reply
 from apikeyrouter.dialects.gemini.conversations.deltas import GeminiDeltaReader, GeminiDeltaWriter
 from apikeyrouter.dialects.gemini.conversations.reading import read_request
 from apikeyrouter.dialects.gemini.conversations.replies import read_reply, write_reply
@@ -29,6 +29,7 @@ class GeminiRendering(Rendering):
         "stop": "generationConfig.stopSequences",
         "response_format": "generationConfig.responseMimeType",
         "service_tier": "serviceTier",
+        DETAIL: "contents.parts.mediaResolution",
     }
 
     def __init__(self, *, is_array: bool = False) -> None:

@@ -11,7 +11,7 @@ from apikeyrouter.dialects.conversation import (
     Tool,
     ToolChoice,
 )
-from apikeyrouter.dialects.gemini.conversations.parts import member
+from apikeyrouter.dialects.gemini.conversations.parts import camel, member
 from apikeyrouter.dialects.gemini.conversations.schemas import json_schema_of
 from apikeyrouter.dialects.json_values import (
     flag_in,
@@ -60,21 +60,16 @@ def _name_unknown(
     found: dict[str, Any], known: frozenset[str], within: str, losses: Losses
 ) -> None:
     for written, value in found.items():
-        name = _camel(written)
+        name = camel(written)
         if name not in known and value not in _NOTHING:
             losses.lack(within + name)
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return name if not first else first + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
 def _read_tools(body: dict[str, Any], losses: Losses) -> list[Tool]:
     tools = []
     for offer in objects_in(body.get("tools")):
         for written, value in offer.items():
-            name = _camel(written)
+            name = camel(written)
             if name == "functionDeclarations":
                 tools += [_read_function(function) for function in objects_in(value)]
             elif value is not None:

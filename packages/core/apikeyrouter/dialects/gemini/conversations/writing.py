@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from apikeyrouter.dialects.conversation import (
+    DETAIL,
     AnyPart,
     Conversation,
     Losses,
@@ -195,9 +196,26 @@ def _config_of(conversation: Conversation, losses: Losses) -> Json:
         "maxOutputTokens": conversation.max_output_tokens,
         "responseMimeType": "application/json" if wanted is not None else None,
         "responseJsonSchema": wanted.schema if wanted is not None else None,
+        "mediaResolution": _resolution_of(conversation, losses),
         "thinkingConfig": _thinking_of(conversation.reasoning, conversation.model),
     }
     return {name: value for name, value in config.items() if value is not None}
+
+
+def _resolution_of(conversation: Conversation, losses: Losses) -> str | None:
+    """Return the resolution of all media: not every model takes one of each."""
+    kinds = {
+        (media.kind, media.detail == "low")
+        for turn in conversation.turns
+        for media in turn.media()
+        if media.kind != "audio"
+    }
+    if ("image", True) not in kinds:
+        return None
+    if len(kinds) == 1:
+        return "MEDIA_RESOLUTION_LOW"
+    losses.lack(DETAIL)
+    return None
 
 
 def _thinking_of(reasoning: Reasoning | None, model: str) -> Json | None:
