@@ -46,8 +46,9 @@ class Losses:
             self.names.append(plain)
 
 
-#: How closely a picture is to be looked at, as chats name it.
+#: Names of chats: how closely to look at a picture, and opaque reasoning.
 DETAIL = "messages.content.image_url.detail"
+REASONING = "messages.reasoning_details"
 
 # -- parts -------------------------------------------------------------------
 

@@ -56,11 +56,14 @@ class Rendering(ABC):
     Attributes:
         longest_tool_name: Characters of a tool's name that it takes.
         asks_for_usage: Its streams tell usage only when a request asks for it.
+        own_reasoning: How origins of opaque reasoning begin that its requests can carry; empty
+            for none.
         field_names: What its requests call the fields that chats name otherwise.
     """
 
     longest_tool_name: ClassVar[int] = 64
     asks_for_usage: ClassVar[bool] = False
+    own_reasoning: ClassVar[str] = ""
     field_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod

@@ -11,6 +11,7 @@ import msgspec
 
 from apikeyrouter.dialects.catalogue import dialect_of
 from apikeyrouter.dialects.conversation import (
+    REASONING,
     Broken,
     Conversation,
     Counted,
@@ -21,6 +22,7 @@ from apikeyrouter.dialects.conversation import (
     PartEnded,
     Reply,
     Started,
+    Thinking,
     UntranslatableError,
 )
 from apikeyrouter.dialects.dialect import BadBodyError, Dialect, Tap
@@ -89,6 +91,9 @@ class Translations:
         dropped = tuple(dict.fromkeys([*self._unread.names, *unwritten]))
         if dropped and not self._lenient:
             raise _untranslatable(dropped, provider)
+        if _leaves_reasoning(conversation, writing.own_reasoning):
+            # Nobody can help it, and conversations go on without it: told, never refused.
+            dropped = (*dropped, reading.field_names.get(REASONING, REASONING))
         target = writing.target(conversation)
         headers = {**(_EVENTS if stream else _JSON), **target.headers}
         written_request = WireRequest(
@@ -99,6 +104,7 @@ class Translations:
             endpoint=provider.endpoint,
             model=model,
         )
+        written_request.left_out = dropped
         written_request.asks_usage = stream and asks_usage and writing.asks_for_usage
         return Translation(
             written_request,
@@ -227,6 +233,17 @@ def _deltas_of(reply: Reply) -> list[Delta]:
     if reply.counts is not None:
         deltas.append(Counted(reply.counts, reply.tier))
     return deltas
+
+
+def _leaves_reasoning(conversation: Conversation, own: str) -> bool:
+    """Tell whether there is opaque reasoning whose origin does not begin with *own*."""
+    return any(
+        isinstance(part, Thinking)
+        and bool(part.encrypted or part.signature)
+        and not (own and part.origin.startswith(own))
+        for turn in conversation.turns
+        for part in turn.parts
+    )
 
 
 def _rendering_of(dialect: Dialect) -> Rendering:

@@ -87,9 +87,8 @@ def response_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         passed += [pair for pair in answer.raw_headers if pair[0].lower() == b"content-length"]
     passed.append((b"x-key-used", answer.attempt.slot.record.id.encode()))
     passed.append((b"x-provider-used", answer.attempt.provider.id.encode()))
-    translation = answer.translation
-    if translation is not None and translation.dropped:
-        passed.append((b"x-translation-dropped", ", ".join(translation.dropped).encode()))
+    if answer.left_out:
+        passed.append((b"x-translation-dropped", ", ".join(answer.left_out).encode()))
     return passed
 
 

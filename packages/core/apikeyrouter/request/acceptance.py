@@ -46,6 +46,7 @@ class Answer(msgspec.Struct, eq=False):
         failure: Why the last attempt failed; the body is the provider's words then.
         translation: How it was read, where the provider speaks another dialect than its client;
             the body of a failure is in the provider's.
+        left_out: What of the request it does not answer, by names of the client's dialect.
         is_opaque: Nothing is read of the stream, and nothing can be told in it.
     """
 
@@ -56,6 +57,7 @@ class Answer(msgspec.Struct, eq=False):
     stream: MeteredStream | None = None
     failure: Failure | None = None
     translation: Translation | None = None
+    left_out: tuple[str, ...] = ()
     is_opaque: bool = False
 
 

@@ -82,7 +82,9 @@ async def exchange(
                 arrival = Arrival(
                     attempt, adapter, response, dialect_of(endpoint), endpoint, translation
                 )
-                return await accept(arrival, deadline=deadline, withhold_usage=withhold_usage)
+                answer = await accept(arrival, deadline=deadline, withhold_usage=withhold_usage)
+                answer.left_out = request.left_out
+                return answer
             return await _refused(attempt, adapter, response, translation)
     except (UntranslatableError, BadBodyError) as error:
         return _untranslated(attempt, error)
@@ -172,8 +174,9 @@ async def _refused(
         failure = _of_object(failure)
     attempt.fail(failure)
     return Answer(
-        response.status, raw_headers, attempt, body, failure=failure, translation=translation
-    )
+        response.status, raw_headers, attempt, body, failure=failure, translation=translation,
+        left_out=translation.dropped if translation is not None else (),
+    )  # fmt: skip
 
 
 def _of_object(failure: Failure) -> Failure:

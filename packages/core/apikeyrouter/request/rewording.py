@@ -14,6 +14,7 @@ from apikeyrouter.domain.interfaces.provider_adapter import WireAdapter
 from apikeyrouter.domain.interfaces.wire import WireRequest, WireResponse
 
 _BAD_REQUEST = 400
+_REASONING = "input.encrypted_content"
 #: How a field that is not known is refused.
 _UNKNOWN_FIELD = (400, 422)
 #: How a body is refused that cannot be read, and in which words: its JSON was read here.
@@ -62,7 +63,10 @@ async def readable(
     if response.status != _BAD_REQUEST or FOREIGN not in await _words_of(response):
         return None
     body = without_reasoning(request.body)
-    return None if body is None else msgspec.structs.replace(request, body=body)
+    if body is None:
+        return None
+    left_out = (*request.left_out, _REASONING)
+    return msgspec.structs.replace(request, body=body, left_out=left_out)
 
 
 async def _plain(request: WireRequest, coding: str) -> WireRequest | None:

@@ -129,3 +129,49 @@ def test_resolution_of_a_picture_is_its_detail(level: str, detail: str | None) -
     [message] = msgspec.json.decode(found.request.body)["messages"]
     [image] = message["content"]
     assert image["image_url"].get("detail") == detail
+
+
+THINKS = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+SEALED = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+SIGNED = {"text": "Hm.", "thought": True, "thoughtSignature": "c2ln"}
+OPAQUE: dict[str, tuple[str, Any, str, tuple[str, ...]]] = {
+    "messages": (
+        "messages", {"messages": [*SAYS, {"role": "assistant", "content": [THINKS]}, *SAYS]},
+        "openai", ("messages.content.thinking",),
+    ),
+    "responses": (
+        "responses", {"input": [*SAYS, SEALED, *SAYS]},
+        "anthropic", ("input.encrypted_content",),
+    ),
+    "gemini": (
+        "generateContent",
+        {"contents": [{"parts": [{"text": "Hi!"}]}, {"role": "model", "parts": [SIGNED]}]},
+        "openai-responses", ("contents.parts.thoughtSignature",),
+    ),
+    "chat": (
+        "chat/completions",
+        {"messages": [*SAYS, {"role": "assistant", "content": "", "reasoning_details": [
+            {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "gemini"}]}]},
+        "anthropic", ("messages.reasoning_details",),
+    ),
+    "its own": (
+        "chat/completions",
+        {"messages": [*SAYS, {"role": "assistant", "content": "", "reasoning_details": [
+            {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": "gemini"}]}]},
+        "gemini", (),
+    ),
+    "not opaque": (
+        "chat/completions",
+        {"messages": [*SAYS, {"role": "assistant", "content": "", "reasoning_content": "Hm."}]},
+        "gemini", (),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("endpoint", "body", "to", "names"), OPAQUE.values(), ids=OPAQUE)
+def test_opaque_reasoning_that_stays_behind_is_told_and_refuses_nothing(
+    endpoint: str, body: Any, to: str, names: tuple[str, ...]
+) -> None:
+    request = WireRequest(endpoint, msgspec.json.encode(body), endpoint=endpoint)
+    found = Translations(lenient=False).translate(request, DIALECTS[to], model="m", stream=False)
+    assert found.dropped == names

@@ -45,6 +45,22 @@ async def test_conversation_goes_on_at_every_account(
     assert all(key["accepted"] for key in simulator.stats()["keys"].values())
 
 
+async def test_what_stayed_behind_is_told(proxy: Any) -> None:
+    """The two keys are of two accounts, and take turns: reasoning of one cannot be read there."""
+    ask: Any = {"model": "small", "store": False, "include": ["reasoning.encrypted_content"],
+                "reasoning": {"effort": "low"}}  # fmt: skip
+    async with openai.AsyncOpenAI(
+        base_url=f"{proxy.url}/v1", api_key="any", max_retries=0
+    ) as client:
+        first = await client.responses.with_raw_response.create(input="Hello!", **ask)
+        turns: Any = [HELLO, *(item.to_dict() for item in first.parse().output), HELLO]
+        told = {first.headers["x-key-used"]: first.headers.get("x-translation-dropped")}
+        for _ in range(4):
+            made = await client.responses.with_raw_response.create(input=turns, **ask)
+            told.setdefault(made.headers["x-key-used"], made.headers.get("x-translation-dropped"))
+    assert sorted(told.values(), key=str) == [None, "input.encrypted_content"]
+
+
 async def test_other_faults_of_a_conversation_are_told(proxy: Any) -> None:
     turns: Any = [
         {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "of nobody"},

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from apikeyrouter.dialects.conversation import DETAIL, Conversation, Losses, Reply
+from apikeyrouter.dialects.conversation import DETAIL, REASONING, Conversation, Losses, Reply
 from apikeyrouter.dialects.openai_responses.delta_reader import ResponsesDeltaReader
 from apikeyrouter.dialects.openai_responses.delta_writer import ResponsesDeltaWriter
+from apikeyrouter.dialects.openai_responses.items import NAME
 from apikeyrouter.dialects.openai_responses.reading import read_request
 from apikeyrouter.dialects.openai_responses.replies import read_reply, write_reply
 from apikeyrouter.dialects.openai_responses.writing import write_request
@@ -18,7 +19,9 @@ class ResponsesRendering(Rendering):
     field_names: ClassVar[Mapping[str, str]] = {
         "response_format": "text.format",
         DETAIL: "input.content.detail",
+        REASONING: "input.encrypted_content",
     }
+    own_reasoning = NAME
 
     def read_request(self, body: dict[str, Any], losses: Losses) -> Conversation:
         """Read a request."""

@@ -17,6 +17,7 @@ class WireRequest(msgspec.Struct, eq=False):
         body: Sent as it is.
         headers: Passed on as they are; the adapter adds the credential.
         model: The provider's own name of the model that is asked, if one is.
+        left_out: What of the client's request it has no more, by names of its dialect.
         asks_usage: Its `stream_options` are our own wish, and may be left out.
     """
 
@@ -28,6 +29,7 @@ class WireRequest(msgspec.Struct, eq=False):
     asks_usage: bool = False
     endpoint: str = "chat/completions"
     model: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 class WireResponse(msgspec.Struct, eq=False):

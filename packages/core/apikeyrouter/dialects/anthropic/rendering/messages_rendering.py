@@ -7,8 +7,9 @@ from apikeyrouter.dialects.anthropic.rendering.delta_reader import MessageDeltaR
 from apikeyrouter.dialects.anthropic.rendering.delta_writer import MessageDeltaWriter
 from apikeyrouter.dialects.anthropic.rendering.reading import read_request
 from apikeyrouter.dialects.anthropic.rendering.replies import read_reply, write_reply
+from apikeyrouter.dialects.anthropic.rendering.signatures import ORIGIN
 from apikeyrouter.dialects.anthropic.rendering.writing import write_request
-from apikeyrouter.dialects.conversation import Conversation, Losses, Reply
+from apikeyrouter.dialects.conversation import REASONING, Conversation, Losses, Reply
 from apikeyrouter.dialects.rendering import Rendering, Target
 
 #: In which sampling can be set; a client's own version never comes here.
@@ -22,7 +23,9 @@ class MessagesRendering(Rendering):
     field_names: ClassVar[Mapping[str, str]] = {
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
         "stop": "stop_sequences",
+        REASONING: "messages.content.thinking",
     }
+    own_reasoning = ORIGIN
 
     def read_request(self, body: dict[str, Any], losses: Losses) -> Conversation:
         """Read a request."""

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from apikeyrouter.dialects.conversation import DETAIL, Conversation, Losses, Reply
+from apikeyrouter.dialects.conversation import DETAIL, REASONING, Conversation, Losses, Reply
 from apikeyrouter.dialects.gemini.conversations.deltas import GeminiDeltaReader, GeminiDeltaWriter
 from apikeyrouter.dialects.gemini.conversations.reading import read_request
 from apikeyrouter.dialects.gemini.conversations.replies import read_reply, write_reply
+from apikeyrouter.dialects.gemini.conversations.signatures import ORIGIN
 from apikeyrouter.dialects.gemini.conversations.writing import write_request
 from apikeyrouter.dialects.gemini.names import address
 from apikeyrouter.dialects.rendering import Rendering, Target
@@ -30,7 +31,9 @@ class GeminiRendering(Rendering):
         "response_format": "generationConfig.responseMimeType",
         "service_tier": "serviceTier",
         DETAIL: "contents.parts.mediaResolution",
+        REASONING: "contents.parts.thoughtSignature",
     }
+    own_reasoning = ORIGIN
 
     def __init__(self, *, is_array: bool = False) -> None:
         self._is_array = is_array
