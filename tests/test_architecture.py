@@ -46,6 +46,7 @@ LAYERS = {
     "object_keeping": 13,
     "hydration": 13,
     "router": 14,
+    "ledger_sharing": 14,
     "service": 14,
     "integrations": 15,
     "": 15,

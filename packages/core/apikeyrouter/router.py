@@ -88,7 +88,7 @@ class ApiKeyRouter:
         self.ledger_backend: LedgerBackend | None = None
         self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._outbox = WriteBehind(self.state_store, on_error=self._note_store_error)
-        self._parts = parts = compose(
+        self._parts = self.parts = parts = compose(
             settings,
             store=self.state_store,
             outbox=self._outbox,
@@ -117,6 +117,8 @@ class ApiKeyRouter:
         for entry in self.routes.providers.values():
             if isinstance(entry.adapter, WireAdapter):
                 await entry.adapter.close()
+        if self.ledger_backend is not None:
+            await self.ledger_backend.stop()
         await self._outbox.drain()
         await self.state_store.close()
 
@@ -285,9 +287,8 @@ class ApiKeyRouter:
         self._follow_wall(now)
         if demand.deadline is None:
             demand.deadline = now + self.settings.request_timeout_seconds
-        wait_s = demand.max_wait
-        if wait_s is None:
-            wait_s = self.settings.max_queue_wait_seconds
+        usual_s = self.settings.max_queue_wait_seconds
+        wait_s = usual_s if demand.max_wait is None else demand.max_wait
         record = DecisionRecord(
             request_id=demand.request_id, model=demand.model, client=demand.client,
             objective=demand.objective or self.routes.scorings.default.objective,

@@ -100,6 +100,7 @@ from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make
 from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
 from apikeyrouter.keys.retirement import Retirement
+from apikeyrouter.ledger_sharing import share_ledger
 from apikeyrouter.object_keeping import KeptObjectRegister
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.forwarding import forward_by
@@ -213,6 +214,7 @@ __all__ = [
     "request_headers",
     "response_headers",
     "retry_hints",
+    "share_ledger",
     "store_at",
     "unpack",
     "unpacker_of",

@@ -12,7 +12,13 @@ from apikeyrouter.infrastructure.config.model import (
     ServerConfig,
     refuse_open_service,
 )
-from apikeyrouter.service import EncryptionError, LedgerAccount, ModelLists, StateStoreError
+from apikeyrouter.service import (
+    EncryptionError,
+    LedgerAccount,
+    ModelLists,
+    StateStoreError,
+    share_ledger,
+)
 from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
 from apikeyrouter_proxy.api.endpoint import ManagementEndpoint
@@ -144,6 +150,8 @@ class ProxyApp:
             await self.setup.apply(self.config)
             self._managed.use_aliases()
             self._is_registered = True
+        if self.router.ledger_backend is not None:
+            await self.router.ledger_backend.start()
         self.models.start()
         self.reports.start()
         if self.reloader is not None:
@@ -270,6 +278,11 @@ def create_app(
     settings = (settings or RouterSettings()).model_copy(update=given)
     settings = with_encryption_key(config, settings)
     router = ApiKeyRouter(store_of(config, settings), config=settings)
+    if config.ledger != "local":
+        try:
+            share_ledger(router, config.ledger)
+        except StateStoreError as error:
+            raise ConfigurationError(f"ledger: {error}") from error
     return ProxyApp(config, router, proxy_settings or ProxySettings(), source)
 
 

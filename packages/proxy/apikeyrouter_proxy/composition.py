@@ -100,8 +100,6 @@ def _tell_ignored_addresses(config: RouterConfig, env: Mapping[str, str]) -> Non
 
 def unsupported(config: RouterConfig) -> Iterator[Finding]:
     """Yield what this version cannot do, rather than do without it silently."""
-    if config.ledger != "local":
-        yield ("ledger",), "this version has the local ledger only; leave ledger out"
     if config.budgets:
         yield ("budgets",), "this version enforces none; remove them to start without"
     if config.policies:

@@ -78,6 +78,7 @@ class AttemptLoop:
         "_refused_by",
         "_retries",
         "_room",
+        "_taken",
         "_wait_s",
         "request",
     )
@@ -107,6 +108,8 @@ class AttemptLoop:
         #: Accounts by pool that do not have the model.
         self._lacking: dict[CandidatePool, set[QuotaScope]] = {}
         self._blocked: Blocked | None = None
+        #: Keys whose account other processes have left no room of.
+        self._taken: frozenset[KeySlot] = NOBODY
         if context.feed.wants(RequestArrived):
             context.feed.emit(arrived_event(request.demand, request.record.arrived_at))
 
@@ -191,24 +194,39 @@ class AttemptLoop:
     async def _next_grant(self, grant: Grant | None) -> Grant:
         if grant is None:
             grant = await self._grant_later()
-        while (
-            self._backend is not None and await self._is_refused(self._backend, grant)
-        ) or self._is_void(grant):
-            grant = self._grant_now(self._refused_by) or await self._grant_later()
-        return grant
+        while True:
+            lack = None if self._backend is None else await self._lack_of(self._backend, grant)
+            if lack is None and not self._is_void(grant):
+                return grant
+            grant = self._grant_beside(grant, lack) or await self._grant_later()
 
-    async def _is_refused(self, backend: LedgerBackend, grant: Grant) -> bool:
-        """Ask the shared ledger; tell whether another key must be chosen."""
+    async def _lack_of(self, backend: LedgerBackend, grant: Grant) -> Shortfall | None:
+        """Ask the shared ledger; what it refuses is given back here."""
         try:
             lack = await backend.confirm(grant.reservation)
         except BaseException:
             grant.return_unused(self._context.clock())
             raise
+        if lack is not None:
+            grant.return_unused(self._context.clock())
+        return lack
+
+    def _grant_beside(self, refused: Grant, lack: Shortfall | None) -> Grant | None:
+        """Return a key of another account; else see when this one's has room again."""
         if lack is None:
-            return False
-        grant.return_unused(self._context.clock())
-        self._refused_by |= frozenset(grant.candidate.slots)
-        return True
+            return self._grant_now(self._refused_by)
+        self._taken |= frozenset(refused.candidate.slots)
+        grant = self._grant_now(self._refused_by | self._taken)
+        if grant is not None:
+            return grant
+        taken, self._taken = self._taken, NOBODY
+        again, now = self._grant_now(self._refused_by), self._context.clock()
+        if again is None or lack.fits_at <= now:
+            return again
+        # Here it looks as if there were room, but whoever knows better has said that there is none.
+        again.return_unused(now)
+        self._refused_by |= taken
+        return self._grant_now(self._refused_by)
 
     def _goes_on(self, last: Attempt) -> bool:
         """Tell whether another attempt may help, and count it against its budget."""

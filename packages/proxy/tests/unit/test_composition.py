@@ -35,7 +35,6 @@ def test_part_that_this_version_lacks_is_refused_with_its_line(tmp_path: Path) -
     with pytest.raises(ConfigurationError) as caught:
         read_config(file, {})
     assert str(caught.value).replace(str(file), "router.yaml").splitlines() == [
-        "router.yaml:3: ledger: this version has the local ledger only; leave ledger out",
         "router.yaml:4: budgets: this version enforces none; remove them to start without",
         "router.yaml:6: policies: this version applies none; remove them to start without",
     ]

@@ -252,6 +252,11 @@ class LimitLearning:
         # The report is rounded: down to whole units, or to the nearest step.
         step = told.rounding
         high = used if step <= 1.0 else used + 0.5 * step
+        shared = scope.account.shared
+        if shared is not None:
+            moved: float | None = shared.observed(window, high - step, high, hold)
+            if moved is not None:
+                return moved
         return window.observe(high - step, high, since=since, age_s=age_s, now=now)
 
     def _age_of(

@@ -17,7 +17,13 @@ costs few refusals. What a provider tells takes its place. A provider that asks 
 half the pace, which then grows back.
 """
 
-from apikeyrouter.domain.accounts.pace_search import PaceSearch, admitted, knows_limits_of, lift
+from apikeyrouter.domain.accounts.pace_search import (
+    PaceSearch,
+    admitted,
+    knows_limits_of,
+    lift,
+    under_way,
+)
 from apikeyrouter.domain.accounts.ramp import Ramp
 from apikeyrouter.domain.accounts.search_state import (
     LATEST_ONE_MORE_S,
@@ -87,7 +93,7 @@ class LimitSearch(PaceSearch):
         if told or tight:
             return None
         search = self._search(scope, now)
-        calls = scope.account.in_flight
+        calls = under_way(scope)
         if waits and not is_first:
             search.discount_one()
         if waits and search.explanation is None and search.trial is None:
@@ -143,6 +149,16 @@ class LimitSearch(PaceSearch):
     def forget(self, scope: QuotaScope) -> None:
         """Let go of a scope that is no more."""
         self._search_of.pop(scope, None)
+
+    def let_go(self, scope: QuotaScope, window: Window) -> None:
+        """Lift a guess that another process, which shares the account, has lifted."""
+        search = self._search_of.get(scope)
+        if search is not None and window in (search.ramp, search.pace, search.minute):
+            search.ramp = None if search.ramp is window else search.ramp
+            search.pace = None if search.pace is window else search.pace
+            search.minute = None if search.minute is window else search.minute
+            lift(window, scope)
+            self._note_searched(scope, search)
 
     def state_of(self, scope: QuotaScope) -> SearchState | None:
         """Return what is being found out of *scope*; `None` if nothing is."""

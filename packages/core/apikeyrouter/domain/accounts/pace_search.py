@@ -284,7 +284,16 @@ class PaceSearch:
 
 def admitted(scope: QuotaScope) -> int:
     """Return how many calls were let in: those under way have not been refused either."""
-    return scope.statistics.served + scope.account.in_flight
+    shared = scope.account.shared
+    elsewhere: int = 0 if shared is None else shared.admitted_elsewhere
+    return scope.statistics.served + scope.account.in_flight + elsewhere
+
+
+def under_way(scope: QuotaScope) -> int:
+    """Return how many calls are under way, those of other processes included."""
+    shared = scope.account.shared
+    elsewhere: int = 0 if shared is None else shared.calls_elsewhere
+    return scope.account.in_flight + elsewhere
 
 
 def lift(window: Window, scope: QuotaScope) -> None:

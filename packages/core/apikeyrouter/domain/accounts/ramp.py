@@ -27,6 +27,11 @@ class Ramp(Concurrent):
         self.is_met = False
 
     @property
+    def begun_at(self) -> float:
+        """When it began to grow by time."""
+        return self._begun_at
+
+    @property
     def is_guess(self) -> bool:
         """Whether no refusal has shown a limit yet."""
         return not self.is_met

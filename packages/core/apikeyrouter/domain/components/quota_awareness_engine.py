@@ -10,6 +10,7 @@ from apikeyrouter.domain.accounts.charge_learning import CallCharge
 from apikeyrouter.domain.accounts.inference import INFERRED, ScopeInference
 from apikeyrouter.domain.accounts.limit_learning import LimitLearning
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.pace_search import under_way
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
@@ -75,7 +76,7 @@ class QuotaAwarenessEngine:
         """Fold in one call that was let in: the next untold wait is short, a new scope opens up."""
         scope.statistics.served += 1
         scope.statistics.refusals_in_row = 0
-        scope.statistics.note_level(scope.account.in_flight, now)
+        scope.statistics.note_level(under_way(scope), now)
         if scope.is_searched:
             self._search.answered(scope, now)
 

@@ -107,6 +107,8 @@ class Hold(msgspec.Struct, eq=False):
     charges: list[Charge] = []
     is_confirmed: bool = False
     is_open: bool = True
+    #: Told of its end: what a ledger that several processes share has of it.
+    ticket: Any = None
 
     def charge_on(self, window: Window) -> Charge | None:
         """Find what this hold took of *window*."""
@@ -133,11 +135,12 @@ class LedgerAccount:
         on_capacity: Called when a call that ended gave something back.
         last_strain: The used share of its tightest window when it was last asked for.
         strained_at: When that was; `-inf` once something has moved.
+        shared: What a ledger that several processes share has of it; `None` without one.
     """
 
     __slots__ = (
-        "id", "in_flight", "last_strain", "observed_at", "on_capacity", "open", "strained_at",
-        "windows",
+        "id", "in_flight", "last_strain", "observed_at", "on_capacity", "open", "shared",
+        "strained_at", "windows",
     )  # fmt: skip
 
     def __init__(self, account_id: str, windows: Sequence[Window] = ()) -> None:
@@ -147,6 +150,7 @@ class LedgerAccount:
         self.in_flight = 0
         self.observed_at: float | None = None
         self.on_capacity: Callable[[], None] | None = None
+        self.shared: Any = None
         self.last_strain = 0.0
         self.strained_at = -math.inf
 
@@ -173,7 +177,7 @@ class LedgerAccount:
             asked = amounts[window.index]
             if asked > 0.0 and window.lacks(asked, now) and not (past_guesses and window.is_guess):
                 return self._lack_of(window, asked, now)
-        return None
+        return None if self.shared is None else self.shared.shortfall(now)
 
     def take(self, amounts: Amounts, now: float) -> Hold:
         """Charge *amounts* whether or not they fit; the ledger has looked."""
@@ -212,6 +216,8 @@ class LedgerAccount:
                 came_back = True
             elif surplus < 0.0:
                 window.take(-surplus, now)
+        if hold.ticket is not None:
+            hold.ticket.ended(actual)
         if came_back and self.on_capacity is not None:
             self.on_capacity()
 

@@ -115,6 +115,11 @@ class TokenBucket(Window):
     def refills_per_s(self) -> float:
         return self.rate
 
+    @property
+    def spare(self) -> tuple[float, float]:
+        """What is left over at least: seconds of refill, and a margin in units."""
+        return self._jitter_s, self._margin
+
     def keep_no_slack(self) -> None:
         self._jitter_s = 0.0
         self._set_margin(self._margin)
@@ -149,6 +154,11 @@ class TokenBucket(Window):
     def _set_margin(self, units: float) -> None:
         self._margin = units
         self._spare = self.rate * self._jitter_s + units
+
+    def set_drift(self, drift_per_s: float) -> None:
+        """Believe that others take so much a second from it, as was found out elsewhere."""
+        if drift_per_s != self.drift_per_s:
+            self._set_drift(drift_per_s)
 
     def _set_drift(self, drift_per_s: float) -> None:
         self.drift_per_s = drift_per_s

@@ -240,6 +240,11 @@ class Window:
         self.observed_at = now
         return correction
 
+    def mirror(self, used: float, now: float) -> None:
+        """Take over how much of it all processes have used."""
+        self.room(now)
+        self._move_to(max(0.0, used), now)
+
     def keep_no_slack(self) -> None:
         """Give out all that there is: no network lies between it and its calls."""
 

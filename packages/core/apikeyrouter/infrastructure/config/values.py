@@ -200,7 +200,7 @@ def _check_store(value: str) -> str:
 
 
 def _check_ledger(value: str) -> str:
-    if value != "local" and not re.fullmatch(r"rediss?://\S+", value):
+    if value != "local" and not re.fullmatch(r"(rediss?|unix)://\S+", value):
         raise ValueError("should be local or an address such as redis://host:6379/0")
     return value
 

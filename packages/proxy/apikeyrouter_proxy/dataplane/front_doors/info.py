@@ -48,15 +48,21 @@ class Info:
         """Say whether requests can be served: there is a key that may be used.
 
         Without its store the service goes on: what it notes waits until the store is back. So it
-        does where its file has changed and cannot be used.
+        does where its file has changed and cannot be used, and without the shared ledger: by its
+        part of every limit.
         """
         del receive
         keys, usable = self._router.count_keys()
+        backend = self._router.ledger_backend
+        lost = backend.trouble() if backend is not None else ""
         trouble, mistake = self._router.store_trouble(), self.config_trouble()
-        status = ("degraded" if trouble or mistake else "ready") if usable else "no usable key"
+        is_degraded = trouble or mistake or lost
+        status = ("degraded" if is_degraded else "ready") if usable else "no usable key"
         facts: dict[str, object] = {"status": status, "keys": keys, "usable": usable}
         if trouble:
             facts["store"] = trouble
+        if lost:
+            facts["ledger"] = lost
         if mistake:
             facts["config"] = mistake
         await _send_json(request, send, 200 if usable else 503, facts)

@@ -1,0 +1,1 @@
+"""The shared ledger: what all processes have set aside, kept by one script on Redis or Valkey."""
