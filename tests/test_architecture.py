@@ -44,6 +44,7 @@ LAYERS = {
     "state_summary": 13,
     "account_keeping": 13,
     "object_keeping": 13,
+    "spreading": 13,
     "hydration": 13,
     "router": 14,
     "ledger_sharing": 14,

@@ -93,6 +93,10 @@ class KeptObjectRegister(MemoryObjectRegister):
         kind, object_id = name
         if len(object_id) > _LONGEST_ID:
             return
+        if self._is_learning:
+            # Whoever tells of it has it written.
+            self._waiting.pop((client, *name), None)
+            return
         document = None
         if owner is not None:
             is_made = self.has_made(client, *name)

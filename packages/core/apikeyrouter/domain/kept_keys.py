@@ -39,6 +39,10 @@ class KeptKeys:
             if key.id not in known and not is_left_out:
                 self._waiting[key.id] = key
 
+    def add(self, key: APIKey) -> None:
+        """Let a key wait that was read just now."""
+        self._waiting[key.id] = key
+
     def providers(self) -> set[str]:
         """Return whose keys wait."""
         return {key.provider_id for key in self._waiting.values()}

@@ -54,6 +54,12 @@ class KeyOrders:
         self._adopt = adopt
         self._pending: dict[str, list[Order]] = {}
         self.lock = lock
+        #: Told of a key once something else of it is stored.
+        self.on_stored: Callable[[KeySlot], None] = lambda _: None
+
+    def is_pending(self, key_id: str) -> bool:
+        """Tell whether an order of this key is in force and not stored yet."""
+        return key_id in self._pending
 
     async def settle_others(self, key_id: str) -> None:
         """Wait until nobody's order of this key is on its way to the store."""
@@ -131,6 +137,7 @@ class KeyOrders:
         record = slot.snapshot().model_copy(update={**changes, "revision": revision})
         await self._store.swap_key(record, expect=slot.kept_revision)
         slot.record.revision = slot.kept_revision = revision
+        self.on_stored(slot)
 
     async def _look_again(self, slot: KeySlot) -> None:
         kept = await self._store.get_key(slot.id)

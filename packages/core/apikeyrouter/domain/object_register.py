@@ -6,6 +6,7 @@ them later goes there. This register is in memory and bounded; one that lasts is
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -29,6 +30,10 @@ class Owner(msgspec.Struct, frozen=True):
 
 class ObjectRegister(ABC):
     """Owners by client (empty where there are none), kind (such as `files`) and id."""
+
+    def __init__(self) -> None:
+        #: Told of client, kind and id of an object that was made, found or deleted here.
+        self.on_change: Callable[[str, str, str], None] | None = None
 
     async def load(self) -> None:
         """Take up what was kept from before; the default keeps nothing.
@@ -81,6 +86,19 @@ class ObjectRegister(ABC):
         """Forget an object that was deleted; one that is not known is nothing."""
 
     @abstractmethod
+    def learn(
+        self,
+        client: str,
+        kind: str,
+        object_id: str,
+        owner: Owner | None,
+        *,
+        is_new: bool = False,
+        is_made: bool = False,
+    ) -> None:
+        """Take note of what another process knows, which has it kept: as `note`, or `forget`."""
+
+    @abstractmethod
     def has_any(self) -> bool:
         """Tell whether any object may be known; cheap, as every request asks."""
 
@@ -97,6 +115,8 @@ class MemoryObjectRegister(ObjectRegister):
     """
 
     def __init__(self, most: int = OBJECTS_KEPT) -> None:
+        super().__init__()
+        self._is_learning = False
         self._most = most
         self._owners: dict[str, OrderedDict[tuple[str, str], Owner]] = {}
         self._homes: dict[str, Owner] = {}
@@ -162,6 +182,7 @@ class MemoryObjectRegister(ObjectRegister):
         owners.move_to_end(name)
         if makes or before != owner:
             self._note_change(client, name, owner, is_new=is_new)
+            self._tell(client, name)
         if self._count > self._most:
             self._drop_one()
 
@@ -171,6 +192,27 @@ class MemoryObjectRegister(ObjectRegister):
         owners = self._owners.get(client)
         if owners is not None and owners.pop(name, None) is not None:
             self._let_go(client, name)
+            self._tell(client, name)
+
+    def learn(
+        self,
+        client: str,
+        kind: str,
+        object_id: str,
+        owner: Owner | None,
+        *,
+        is_new: bool = False,
+        is_made: bool = False,
+    ) -> None:
+        """Take note of what another process knows."""
+        self._is_learning = True
+        try:
+            if owner is None:
+                self.forget(client, kind, object_id)
+            else:
+                self.note(client, kind, object_id, owner, is_new=is_new, is_made=is_made)
+        finally:
+            self._is_learning = False
 
     def has_any(self) -> bool:
         """Tell whether any object is known."""
@@ -179,6 +221,10 @@ class MemoryObjectRegister(ObjectRegister):
     def home_of(self, client: str) -> Owner | None:
         """Return where the client's last object was made."""
         return self._homes.get(client)
+
+    def _tell(self, client: str, name: tuple[str, str]) -> None:
+        if self.on_change is not None and not self._is_learning:
+            self.on_change(client, *name)
 
     def _note_change(
         self, client: str, name: tuple[str, str], owner: Owner | None, *, is_new: bool

@@ -118,6 +118,7 @@ class LimitLearning:
         if learner is None or not call.reported(scope.account, limits, now):
             return
         self._beliefs[scope.provider_id] = learner.belief
+        self._book.on_learned(scope)
         for sibling in self._book:
             if sibling.provider_id == scope.provider_id and sibling.charge is not None:
                 sibling.charge.adopt(learner.belief)
@@ -329,6 +330,7 @@ class LimitLearning:
                 declared=window.declared,
             )
         )
+        self._book.on_learned(scope)
 
 
 def _is_over(window: Window, period_s: float) -> bool:

@@ -73,6 +73,10 @@ class AccountRegistry:
         self.on_move: Callable[[KeySlot], None] = lambda _: None
         #: Told of a scope that is new.
         self.on_found: Callable[[QuotaScope], None] = lambda _: None
+        #: Told of a scope whose limits turned out other than believed.
+        self.on_learned: Callable[[QuotaScope], None] = lambda _: None
+        #: Told of a key that was found to be of another account.
+        self.on_member: Callable[[KeySlot], None] = lambda _: None
         #: Told of a scope that is no more.
         self.on_drop: Callable[[QuotaScope], None] = lambda _: None
 
@@ -88,6 +92,10 @@ class AccountRegistry:
             scope = scopes[group] = self._found(slot, member, group)
             self.on_found(scope)
         return scope
+
+    def find(self, provider_id: str, account: str, group: str) -> QuotaScope | None:
+        """Return a scope if anybody has asked for it."""
+        return self._accounts.get((provider_id, account), {}).get(group)
 
     def scopes_of(self, slot: KeySlot) -> list[QuotaScope]:
         """Return every scope of the key's account, one a group in use."""
@@ -148,6 +156,7 @@ class AccountRegistry:
     ) -> None:
         event = ScopesJoined(account, slot.id, joined, basis, confidence, at=self._clock())
         self._emit(event)
+        self.on_member(slot)
 
     def overrule(self, slot: KeySlot, account: str | None) -> None:
         """Put *slot* where the operator says; `None` makes it its own, and nobody joins it."""

@@ -105,8 +105,17 @@ def _belief_data(charge: ChargeLearner) -> dict[str, Any]:
     return {"answers": belief.answers, "confidence": belief.confidence, "rules": rules}
 
 
+def belief_of(data: Mapping[str, Any]) -> Belief:
+    """Return what is believed of how an account charges.
+
+    Raises:
+        KeyError, TypeError, ValueError: The data are none of this version.
+    """
+    rules = Admission(**{name: bool(data["rules"][name]) for name in _RULES})
+    return Belief(rules, int(data["answers"]), float(data["confidence"]))
+
+
 def _learner(data: Mapping[str, Any], prior: Admission) -> ChargeLearner:
     learner = ChargeLearner(prior)
-    rules = Admission(**{name: bool(data["rules"][name]) for name in _RULES})
-    learner.adopt(Belief(rules, int(data["answers"]), float(data["confidence"])))
+    learner.adopt(belief_of(data))
     return learner

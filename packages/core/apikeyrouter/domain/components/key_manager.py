@@ -64,7 +64,7 @@ class KeyManager:
         self._emit = emit
         self._record = record
         self._touch = touch
-        self.orders = KeyOrders(store, lock, restate=self._restate, adopt=self._take_over)
+        self.orders = KeyOrders(store, lock, restate=self.restate, adopt=self.take_over)
         self._reserved: set[str] = set()  # ids that are being registered
         self.kept = KeptKeys(store, sealer)
         self.slot_by_id: dict[str, KeySlot] = {}
@@ -96,14 +96,11 @@ class KeyManager:
             raise KeyRegistrationError(
                 f"key '{key_id}' is registered already; rotate it to change its secret"
             )
+        # Its secret is sealed once it is known whether it is kept already.
         record = APIKey(
-            id=key_id,
-            provider_id=provider_id,
-            # Sealed once it is known whether it is kept already.
-            key_material="",
-            created_at=instant(self._clock()),
-            metadata=metadata,
-        )
+            id=key_id, provider_id=provider_id, key_material="",
+            created_at=instant(self._clock()), metadata=metadata,
+        )  # fmt: skip
         check_facts(record)
         self._reserved.add(key_id)
         try:
@@ -348,15 +345,20 @@ class KeyManager:
         self.on_change(slot)
         return True
 
-    def _restate(self, slot: KeySlot, standing: Standing, trigger: str) -> None:
+    def restate(
+        self, slot: KeySlot, standing: Standing, trigger: str, *, is_ours: bool = True
+    ) -> None:
+        """Let a key stand so, whatever the table says; its move is recorded if it *is_ours*."""
         if slot.record.state is not standing.state:
-            self._record(self._shift(slot, standing.state, trigger, self._clock()))
+            moved = self._shift(slot, standing.state, trigger, self._clock())
+            if is_ours:
+                self._record(moved)
         slot.stand(standing)
         self.on_change(slot)
 
-    def _take_over(self, slot: KeySlot, kept: APIKey) -> None:
+    def take_over(self, slot: KeySlot, kept: APIKey) -> None:
         """Make the key what another process has stored of it."""
-        slot.record.revision = kept.revision
+        slot.record.revision = slot.kept_revision = kept.revision
         secret = opened_secret(kept, self._sealer)
         if kept.key_material != slot.record.key_material and secret is not None:
             slot.take_secret(secret, kept.key_material)
@@ -364,7 +366,7 @@ class KeyManager:
         if slot.take_facts():
             self.on_amend(slot)
         standing = Standing(kept.state, wait_of(kept), kept.cooldown_until)
-        self._restate(slot, standing, "changed by another process")
+        self.restate(slot, standing, "changed by another process", is_ours=False)
 
     def _shift_by_table(
         self, slot: KeySlot, to: KeyState, trigger: str, now: float
@@ -382,13 +384,10 @@ class KeyManager:
     def _shift(self, slot: KeySlot, to: KeyState, trigger: str, now: float) -> StateTransition:
         record = slot.record
         transition = StateTransition(
-            entity_type="APIKey",
-            entity_id=slot.id,
-            from_state=record.state.value,
-            to_state=to.value,
-            transition_timestamp=instant(now),
-            trigger=trigger,
-        )
+            entity_type="APIKey", entity_id=slot.id,
+            from_state=record.state.value, to_state=to.value,
+            transition_timestamp=instant(now), trigger=trigger,
+        )  # fmt: skip
         record.state = to
         slot.may_try = False
         record.state_updated_at = transition.transition_timestamp

@@ -123,6 +123,8 @@ class RoutingEngine:
         self._ledger = ledger
         self._clock = clock
         self._find_record = find_record
+        #: Told of a call that has taught something of its key, its account or its model.
+        self.on_learned: Callable[[Grant], None] = lambda _: None
 
     def decide(self, route: Route, request: PendingRequest, now: float) -> Grant | Blocked:
         """Choose and reserve in one step; say when to ask again if nobody has room."""

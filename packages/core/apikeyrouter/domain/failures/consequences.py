@@ -89,6 +89,11 @@ class FailedCall:
 
     def apply(self) -> None:
         """Cool what the failure is blamed on."""
+        self._cool_blamed()
+        if self.consequence.blame is not Blame.NOBODY:
+            self.context.engine.on_learned(self.grant)
+
+    def _cool_blamed(self) -> None:
         blame = self.consequence.blame
         if blame is Blame.PROVIDER:
             self._open_circuit()
@@ -243,6 +248,7 @@ def close_circuit(context: AttemptContext, grant: Grant) -> None:
     if circuit.note_success():
         _tell_circuit(context, grant, "closed", "answered")
         context.engine.routes.on_change()
+        context.engine.on_learned(grant)
     elif circuit.ramp is not None:
         context.engine.routes.on_change()
 
@@ -250,12 +256,15 @@ def close_circuit(context: AttemptContext, grant: Grant) -> None:
 def forget_refusals(context: AttemptContext, grant: Grant) -> None:
     """Note that an account serves a model after all; what single keys are refused stays."""
     refusals = _refusals_of(grant)
+    has_rested = refusals.rests > 0
     refusals.forget(grant.slot)
     candidates = _candidates_of(grant)
     for candidate in candidates:
         candidate.refusals = refusals if refusals.cooldown_by_key else None
     grant.pool.refresh(candidates, context.clock())
     context.engine.routes.on_change()
+    if has_rested:
+        context.engine.on_learned(grant)
 
 
 def _candidates_of(grant: Grant) -> list[Candidate]:

@@ -1,0 +1,1 @@
+"""What one process learns all processes know, unless they know something newer."""
