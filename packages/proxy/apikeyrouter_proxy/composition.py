@@ -171,6 +171,7 @@ def _connection_of(provider: ProviderConfig) -> ConnectionOptions:
         ca_file=provider.ca_file,
         first_token_timeout_s=provider.first_token_timeout,
         stall_timeout_s=provider.stall_timeout or usual.stall_timeout_s,
+        learns_stall=provider.stall_timeout is None,
     )
 
 

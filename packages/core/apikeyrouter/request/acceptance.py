@@ -87,6 +87,14 @@ class Arrival(msgspec.Struct, eq=False):
         """Its `Content-Encoding`."""
         return self.response.headers.get("content-encoding")
 
+    @property
+    def stall_s(self) -> float:
+        """How long a stream of it may be silent."""
+        usual_s = self.adapter.stall_timeout_s
+        if not self.adapter.learns_stall:
+            return usual_s
+        return self.attempt.grant.candidate.health.stall_timeout_s(usual_s)
+
     def may_stream(self) -> bool:
         """Tell whether it may be a stream, whatever it is labelled as."""
         kind = self.response.content_type.lower()
@@ -155,7 +163,7 @@ async def accept(arrival: Arrival, *, deadline: float, withhold_usage: bool) -> 
     stream = MeteredStream(
         attempt, response,
         first=head.raw, tap=_tap_for(arrival, head, withhold_usage),
-        deadline=deadline, stall_s=arrival.adapter.stall_timeout_s,
+        deadline=deadline, stall_s=arrival.stall_s,
     )  # fmt: skip
     attempt.is_streaming = True
     headers, translation = response.raw_headers, arrival.translation
@@ -171,7 +179,7 @@ def _pass_unread(arrival: Arrival, deadline: float) -> Answer:
     tap = OpaqueTap(arrival.dialect.tap() if is_read else None)
     stream = MeteredStream(
         attempt, response,
-        first=b"", tap=tap, deadline=deadline, stall_s=arrival.adapter.stall_timeout_s,
+        first=b"", tap=tap, deadline=deadline, stall_s=arrival.stall_s,
     )  # fmt: skip
     attempt.is_streaming = True
     return Answer(response.status, response.raw_headers, attempt, stream=stream, is_opaque=True)

@@ -47,7 +47,7 @@ class MeteredStream:
 
     __slots__ = (
         "_attempt", "_awaited_since", "_chunks", "_deadline", "_first", "_held_back_at",
-        "_response", "_secret", "_stall_s", "_tap", "_time", "_timer", "_why",
+        "_longest_gap_s", "_response", "_secret", "_stall_s", "_tap", "_time", "_timer", "_why",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,7 @@ class MeteredStream:
         self._secret = attempt.slot.secret.encode()
         self._time = loop.time
         self._stall_s = stall_s
+        self._longest_gap_s = 0.0
         self._deadline = deadline if deadline is not None else math.inf
         #: The loop's time since when the provider is awaited.
         self._awaited_since = _NOT_AWAITED
@@ -101,7 +102,7 @@ class MeteredStream:
                     if rest := self._finish():
                         return rest
                     raise StopAsyncIteration from None
-            self._awaited_since = _NOT_AWAITED
+                self._note_gap()
             if len(chunk) > HELD_BACK_BYTES:
                 self._held_back_at = self._time()
             passed = self._tap.feed(chunk)
@@ -126,9 +127,20 @@ class MeteredStream:
         self._attempt.fail(failure)
 
     @property
+    def stall_timeout_s(self) -> float:
+        """How long it may be silent, in seconds."""
+        return self._stall_s
+
+    @property
     def error(self) -> bytes | None:
         """The error that the provider put into the stream, as JSON; `None` so far."""
         return self._tap.error
+
+    def _note_gap(self) -> None:
+        gap_s = self._time() - self._awaited_since
+        if gap_s > self._longest_gap_s:
+            self._longest_gap_s = gap_s
+        self._awaited_since = _NOT_AWAITED
 
     def _finish(self) -> bytes:
         if not self._attempt.is_open:
@@ -143,6 +155,7 @@ class MeteredStream:
             failure = Failure(FailureClass.MID_STREAM, "the provider sent an error")
             self._fail(failure)
         elif self._tap.complete:
+            self._attempt.grant.candidate.health.note_stream(self._longest_gap_s)
             self._attempt.settle(usage=self._tap.usage, counted=self._counted())
         else:
             raise self._broke("the stream ended without a finish reason")
@@ -201,6 +214,7 @@ class MeteredStream:
             self._expire("it took longer than a request may", failure)
         elif silent_s >= self._stall_s:
             why = f"it stalled for {silent_s:.1f} s"
+            self._attempt.grant.candidate.health.note_stream(silent_s)
             self._expire(why, Failure(FailureClass.MID_STREAM, why))
         else:
             self._look_at(min(now, self._awaited_since) + self._stall_s)

@@ -101,6 +101,35 @@ async def test_pieces_that_come_in_time_are_no_stall(table: Table) -> None:
     assert (await table.read()).endswith(GOOD)
 
 
+@pytest.mark.parametrize(
+    ("told", "first_s", "later_s"),
+    [({}, 120.0, 30.0), ({"stall_timeout_s": 300.0}, 300.0, 300.0),
+     ({"learns_stall": False}, 120.0, 120.0)],
+    ids=["learned", "told", "told as usual"],
+)  # fmt: skip
+async def test_longest_silence_is_learned_of_streams_unless_told(
+    table: Table, told: Any, first_s: float, later_s: float
+) -> None:
+    await table.add(good, **told)
+    stream = await table.begin()
+    assert stream.stall_timeout_s == first_s
+    stream.close()
+    for _ in range(16):
+        assert await table.read() == GOOD
+    stream = await table.begin()
+    assert stream.stall_timeout_s == later_s
+    stream.close()
+
+
+async def test_stream_that_stalled_lets_the_next_be_silent_longer(table: Table) -> None:
+    await table.add(silent_midway, stall_timeout_s=0.1)
+    with pytest.raises(SystemError, match="it stalled"):
+        await table.read()
+    [pool] = table.router.routes.pools()
+    [candidate] = pool.candidates
+    assert 0.1 <= candidate.health.longest_gap_s < 5.0
+
+
 @pytest.mark.parametrize("beginning", [b"", ROLE], ids=["nothing", "a role"])
 async def test_stream_whose_first_token_is_overdue_is_asked_for_elsewhere(
     table: Table, beginning: bytes

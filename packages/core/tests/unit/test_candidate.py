@@ -117,3 +117,22 @@ def test_first_token_may_take_many_times_what_it_took(
     for call in range(calls):
         health.note_success(latency_s, float(call))
     assert health.first_token_timeout_s(300.0) == pytest.approx(told_s)
+
+
+@pytest.mark.parametrize(
+    ("gaps_s", "told_s"),
+    [
+        ([0.5] * 15, 120.0),
+        ([0.5] * 16, 30.0),
+        ([0.5] * 16 + [4.0], 40.0),
+        ([0.5] * 16 + [30.0], 120.0),
+        ([30.0] + [0.5] * 200, 30.0),
+        ([4.0] + [0.5] * 16, 28.95),
+    ],
+    ids=["too few", "steady", "a pause", "a stall", "long ago", "fading"],
+)
+def test_stream_may_be_silent_many_times_what_it_was(gaps_s: list[float], told_s: float) -> None:
+    health = Health()
+    for gap_s in gaps_s:
+        health.note_stream(gap_s)
+    assert health.stall_timeout_s(120.0) == pytest.approx(max(30.0, told_s), abs=0.1)

@@ -132,6 +132,7 @@ class WireAdapter(ProviderAdapter):
         first_token_timeout_s: A stream that carries nothing within this has failed; `None`
             goes by the latency that was seen, up to `FIRST_TOKEN_TIMEOUT_S`.
         stall_timeout_s: A stream that is silent for so long has broken off.
+        learns_stall: It is cut shorter where streams of a model were never silent for long.
         unread_codings: Content codings of requests that it was seen not to read.
     """
 
@@ -145,6 +146,7 @@ class WireAdapter(ProviderAdapter):
     models: tuple[str, ...] | None = None
     first_token_timeout_s: float | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
+    learns_stall: bool = True
     unread_codings: frozenset[str] = frozenset()
 
     def serving(self, endpoint: str) -> Serving:

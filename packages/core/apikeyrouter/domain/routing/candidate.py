@@ -28,6 +28,11 @@ _LATENCY_SAMPLES = 64
 #: From so many calls on, their average says how long a first byte may take: so many times it.
 _ENOUGH_SAMPLES, _PATIENCE_FACTOR = 16, 30.0
 _SHORTEST_PATIENCE_S = 60.0
+#: From so many streams on, their longest silence says how long one may be: so many times it.
+_ENOUGH_STREAMS, _SILENCE_FACTOR = 16, 10.0
+_SHORTEST_SILENCE_S = 30.0
+#: What is left of the longest silence with each stream that had a shorter one.
+_SILENCE_KEPT = 0.98
 
 
 class CandidateOwner(Protocol):
@@ -52,6 +57,8 @@ class Health:
         failures: In a row; calls that were under way together fail once.
         failing_since: When the first of them was noted.
         failed_at: When the last of them was noted.
+        streams: That ended, up to as many as tell something.
+        longest_gap_s: The longest silence of a stream; fades with each that had a shorter one.
     """
 
     success: float = 1.0
@@ -62,6 +69,8 @@ class Health:
     failures: int = 0
     failing_since: float = 0.0
     failed_at: float = 0.0
+    streams: int = 0
+    longest_gap_s: float = 0.0
 
     def note_failure(self, began_at: float, now: float) -> None:
         """Fold in one call that the provider failed."""
@@ -93,6 +102,23 @@ class Health:
         if self.samples < _ENOUGH_SAMPLES:
             return longest_s
         return min(longest_s, max(_SHORTEST_PATIENCE_S, _PATIENCE_FACTOR * self.latency_s))
+
+    def note_stream(self, longest_gap_s: float) -> None:
+        """Fold in a stream that ended or stalled: its longest silence.
+
+        One that was cut off for its silence counts too, so that the next may be silent longer.
+        """
+        self.streams = min(self.streams + 1, _ENOUGH_STREAMS)
+        self.longest_gap_s = max(longest_gap_s, self.longest_gap_s * _SILENCE_KEPT)
+
+    def stall_timeout_s(self, longest_s: float) -> float:
+        """Return how long a stream may be silent before it has broken off.
+
+        Many times the longest silence; *longest_s* while too few streams were seen to tell.
+        """
+        if self.streams < _ENOUGH_STREAMS:
+            return longest_s
+        return min(longest_s, max(_SHORTEST_SILENCE_S, _SILENCE_FACTOR * self.longest_gap_s))
 
     def expected_s(self, now: float) -> float:
         """Return the seconds to a first byte that there may be at best.

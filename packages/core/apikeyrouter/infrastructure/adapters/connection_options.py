@@ -30,12 +30,20 @@ class ConnectionOptions:
         first_token_timeout_s: A stream that carries nothing within this has failed; `None`
             takes what was learned of each model there, 300 s at first.
         stall_timeout_s: A stream that is silent for so long has broken off.
+        learns_stall: The usual time is cut shorter (30 s at least) where streams of a model were
+            never silent for long; another one holds as it is.
     """
 
     proxy: str | None = None
     ca_file: str | None = None
     first_token_timeout_s: float | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
+    learns_stall: bool = True
+
+    @property
+    def stall(self) -> tuple[float, bool]:
+        """How long a stream may be silent, and whether that is cut shorter."""
+        return self.stall_timeout_s, self.learns_stall and self.stall_timeout_s == STALL_TIMEOUT_S
 
 
 class ProxyChoice:

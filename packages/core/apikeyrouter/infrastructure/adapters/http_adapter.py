@@ -177,7 +177,7 @@ class HttpAdapter(WireAdapter):
         }
         connection = connection or ConnectionOptions()
         self.first_token_timeout_s = connection.first_token_timeout_s
-        self.stall_timeout_s = connection.stall_timeout_s
+        self.stall_timeout_s, self.learns_stall = connection.stall
         self.told_groups: Mapping[str, str] = {}
         #: Models whose streams refused to tell usage.
         self._telling_none: set[str] = set()

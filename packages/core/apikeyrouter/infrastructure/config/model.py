@@ -101,7 +101,8 @@ class ProviderConfig(_Fact):
         stream_usage: Whether usage is asked for in streams; `None` where it is understood.
         first_token_timeout: A stream that carries nothing within these seconds has failed;
             `None` goes by the latency that was seen of each model, between 60 and 300 s.
-        stall_timeout: A stream that is silent for these seconds has broken off.
+        stall_timeout: A stream that is silent for these seconds has broken off; what was
+            learned of each model there if not given, 120 s at first.
         dialects: What it speaks, preferred first; as its kind or its row says if `None`.
         admin_secret: Of an administrator, who may ask for accounts and limits.
         api_version: Of Azure's older paths, such as `2024-10-21`; `None` takes today's.
