@@ -26,6 +26,7 @@ LAYERS = {
     "domain.quota_scope": 3,
     "domain.token_estimate": 3,
     "domain.ledger": 3,
+    "domain.costs": 3,
     "domain.accounts.charge_learning": 3,
     "domain.accounts": 4,
     "domain.failures.table": 3,

@@ -144,6 +144,11 @@ class Dialect(ABC):
         del seen
         return False
 
+    def session_of(self, seen: Peek) -> str:
+        """Return what names requests that share a prompt cache; empty if nothing in the body."""
+        del seen
+        return ""
+
     def with_usage(self, body: bytes, seen: Peek) -> bytes:
         """Return *body* asking for usage in its stream."""
         del seen

@@ -33,18 +33,18 @@ def demand_for(
     Raises:
         BadBodyError: A header of it makes no sense.
     """
+    dialect = dialect_of(endpoint)
     demand = Demand(
         model=seen.model,
         request_id=request_id,
         endpoint=endpoint,
         input_tokens=estimate_tokens(body),
         body_bytes=len(body),
-        output_cap=seen.output_cap if endpoint in dialect_of(endpoint).chunked else 0,
+        output_cap=seen.output_cap if endpoint in dialect.chunked else 0,
         stream=seen.is_stream,
     )
     session = headers.get(_SESSION)
-    if session is not None:
-        demand.affinity = session.decode("latin-1")
+    demand.affinity = dialect.session_of(seen) if session is None else session.decode("latin-1")
     patience = headers.get(_PATIENCE)
     if patience is not None:
         patience_s = _seconds_of(patience)

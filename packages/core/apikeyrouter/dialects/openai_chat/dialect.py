@@ -10,6 +10,7 @@ from apikeyrouter.dialects.openai_chat import judging
 from apikeyrouter.dialects.openai_chat.peek import ChatPeek, peek, wants_usage_spliced, with_usage
 from apikeyrouter.dialects.openai_chat.rendering import ChatRendering
 from apikeyrouter.dialects.openai_chat.usage_tap import StreamTap, read_body
+from apikeyrouter.dialects.peeking import text_in
 from apikeyrouter.domain.models.token_usage import Usage
 
 
@@ -37,6 +38,11 @@ class OpenAIChat(Dialect):
     def with_usage(self, body: bytes, seen: Peek) -> bytes:
         """Return *body* with `stream_options.include_usage` set; it must not be set yet."""
         return with_usage(body, seen) if isinstance(seen, ChatPeek) else body
+
+    def session_of(self, seen: Peek) -> str:
+        """Return the key that names a prompt cache."""
+        key = seen.prompt_cache_key if isinstance(seen, ChatPeek) else None
+        return text_in(key) if key else ""
 
     def read_body(self, body: bytes) -> tuple[Usage | None, bool]:
         """Return the usage that a whole body tells, and whether it looks like a success."""

@@ -22,6 +22,7 @@ class ChatPeek(msgspec.Struct):
     max_completion_tokens: msgspec.Raw = ABSENT
     n: msgspec.Raw = ABSENT
     stream_options: msgspec.Raw = ABSENT
+    prompt_cache_key: msgspec.Raw = ABSENT
 
     @property
     def is_stream(self) -> bool:

@@ -4,11 +4,12 @@ from typing import ClassVar
 
 import msgspec
 
-from apikeyrouter.dialects.dialect import Dialect, Tap, ToldError, Verdict
+from apikeyrouter.dialects.dialect import Dialect, Peek, Tap, ToldError, Verdict
 from apikeyrouter.dialects.json_members import with_member
 from apikeyrouter.dialects.openai_responses import events, judging
 from apikeyrouter.dialects.openai_responses.peek import ResponsesPeek, peek
 from apikeyrouter.dialects.openai_responses.rendering import ResponsesRendering
+from apikeyrouter.dialects.peeking import text_in
 from apikeyrouter.dialects.rendering import Rendering
 from apikeyrouter.domain.models.token_usage import Usage
 
@@ -35,6 +36,11 @@ class OpenAIResponses(Dialect):
             return with_member(body, "model", model)
         except ValueError:
             return body
+
+    def session_of(self, seen: Peek) -> str:
+        """Return the key that names a prompt cache."""
+        key = seen.prompt_cache_key if isinstance(seen, ResponsesPeek) else None
+        return text_in(key) if key else ""
 
     def read_body(self, body: bytes) -> tuple[Usage | None, bool]:
         """Return the usage that a whole body tells, and whether it looks like a success."""

@@ -22,6 +22,7 @@ class ResponsesPeek(msgspec.Struct):
     previous_response_id: msgspec.Raw = ABSENT
     conversation: msgspec.Raw = ABSENT
     prompt: msgspec.Raw = ABSENT
+    prompt_cache_key: msgspec.Raw = ABSENT
 
     @property
     def is_stream(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.domain.costs.affinity import SHORTEST_CACHED_TOKENS, AffinityTable
 from apikeyrouter.domain.failures.failure import MODEL_REFUSED
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Hold, Ledger, Reservation, Shortfall
@@ -123,6 +124,7 @@ class RoutingEngine:
         self._ledger = ledger
         self._clock = clock
         self._find_record = find_record
+        self._served: AffinityTable[Candidate] = AffinityTable()
         #: Told of a call that has taught something of its key, its account or its model.
         self.on_learned: Callable[[Grant], None] = lambda _: None
 
@@ -132,9 +134,14 @@ class RoutingEngine:
         if own is not None:
             return Blocked(own.fits_at, own.for_calls, ((own.account_id, own),), own)
         scoring = self.routes.scorings.scoring_of(request.demand.objective)
+        session = _session_of(request.demand) if request.demand.affinity else 0
+        if session:
+            request.kept = self._served.kept(session, now)
         for level in route.levels:
             grant = self._decide_level(level, request, scoring, now)
             if grant is not None:
+                if session:
+                    self._served.note(session, grant.candidate, now)
                 return grant
         return self._blocked(route, request, scoring, now)
 
@@ -243,6 +250,13 @@ class RoutingEngine:
             sleepers = ranking.sleepers(EXCLUDED_KEPT)
             excluded += [(candidate.scope.id, why) for candidate, why in sleepers]
         return Blocked(soonest, may_free, tuple(excluded[:EXCLUDED_KEPT]))
+
+
+def _session_of(demand: Demand) -> int:
+    """Return a name for the session of *demand*; 0 where a provider's cache keeps nothing of it."""
+    if demand.input_tokens < SHORTEST_CACHED_TOKENS:
+        return 0
+    return hash((demand.client, demand.model, demand.affinity)) or 1
 
 
 def _note_of(winner: Entrant, picked: Picked, now: float, waited_s: float) -> AttemptNote:

@@ -1,7 +1,8 @@
 """A contest: the candidates of one level compete for one request.
 
 Of those with the highest priority the best score wins; about equal ones take turns by virtual
-time, whatever provider they are of. A candidate without room drops out, and the rest compete on.
+time, whatever provider they are of; but who served a session last goes before them. A
+candidate without room drops out, and the rest compete on.
 """
 
 import math
@@ -77,6 +78,14 @@ class Contest:
         entrant = Entrant(pool, ranking, amounts)
         self._entrants.append(entrant)
         self._contenders += ranking.awake(self._now, entrant)
+        if self._request.kept is not None and not ranking.is_small:
+            self._enter_kept(self._request.kept, scoring, entrant)
+
+    def _enter_kept(self, kept: Candidate, scoring: Scoring, entrant: Entrant) -> None:
+        """Let who served the session last compete, too, where only the first of many do."""
+        is_there = any(found[0] is kept for found in self._contenders)
+        if kept.pool is entrant.pool and not is_there and entrant.ranking.may_take(kept):
+            self._contenders.append((kept, scoring.score(kept, self._now), entrant))
 
     def run(self) -> Picked | None:
         """Find who takes the request, and reserve."""
@@ -129,7 +138,7 @@ class Contest:
                 self._take_turn(candidate, entrant)
                 return picked
             contenders.remove(best)
-            if not ranking.is_small:
+            if not ranking.is_small and all(other[2] is not entrant for other in contenders):
                 contenders += ranking.awake(now, entrant)
         return None
 
@@ -151,7 +160,10 @@ class Contest:
             its_turn = candidate.turn if candidate.turn > served else served
             if its_turn < turn:
                 best, turn = contender, its_turn
-        return best
+        kept = self._request.kept
+        if kept is None or kept.priority != priority:
+            return best
+        return next((found for found in contenders if found[0] is kept and found[1] <= limit), best)
 
     def _take_turn(self, candidate: Candidate, winner: Entrant) -> None:
         self._served_turn = served = max(candidate.turn, self._served_turn)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import LedgerAccount, Lines, Shortfall, amounts_of_call
+from apikeyrouter.domain.routing.candidate import Candidate
 from apikeyrouter.domain.routing.decision_record import DecisionRecord
 from apikeyrouter.domain.routing.demand import Demand
 
@@ -21,6 +22,7 @@ class PendingRequest:
         avoid: Keys that must not serve it.
         skipped: Pools that must not: their provider does not have the model, or it cannot answer.
         is_last_chance: It can wait no longer: what only our own caution keeps out is let through.
+        kept: Who served its session last, and is chosen among equals.
         own_lines: Those accounts with what it asks of them.
     """
 
@@ -30,6 +32,7 @@ class PendingRequest:
     avoid: frozenset[KeySlot] = NOBODY
     skipped: frozenset[object] = frozenset()
     is_last_chance: bool = False
+    kept: Candidate | None = None
     own_lines: Lines = field(init=False)
 
     def __post_init__(self) -> None:

@@ -135,6 +135,10 @@ class Ranking:
         first = self._first(now)
         return [(first[4], score_of(first[4], now), pool)] if first is not None else []
 
+    def may_take(self, candidate: Candidate) -> bool:
+        """Tell whether *candidate* is awake, and not aside."""
+        return candidate not in self.why and self._filed.get(candidate, -1) > 0
+
     def take(
         self,
         candidate: Candidate,
