@@ -1,4 +1,4 @@
-"""Deltas as the typed events of a response: each part is an item of its own."""
+"""Deltas as the typed events of a response: each part is an item, one after the other."""
 
 from typing import Any
 
@@ -24,6 +24,7 @@ from apikeyrouter.dialects.conversation import (
 )
 from apikeyrouter.dialects.openai_responses.items import content_of, item_id_of, output_item
 from apikeyrouter.dialects.openai_responses.replies import ended, envelope_of, id_of
+from apikeyrouter.dialects.streams.part_sequence import PartSequence
 
 #: The codes that a failed response may have, by the kind of the error; else the server's fault.
 _CODES = {"rate_limit_error": "rate_limit_exceeded"}
@@ -58,6 +59,7 @@ class ResponsesDeltaWriter:
         self._is_started = False
         self._is_broken = False
         self._sequence_number = 0
+        self._sequence = PartSequence()
         self._items: dict[int, _Item] = {}
         self._finish = Finish.STOP
         self._counts: Counts | None = None
@@ -65,6 +67,9 @@ class ResponsesDeltaWriter:
 
     def feed(self, delta: Delta) -> bytes:
         """Return the events that *delta* makes."""
+        return b"".join(map(self._write, self._sequence.feed(delta)))
+
+    def _write(self, delta: Delta) -> bytes:
         match delta:
             case Started():
                 return self._start(delta)
@@ -87,7 +92,7 @@ class ResponsesDeltaWriter:
         """Return what ends the stream."""
         if self._is_broken:
             return b""
-        rest = b"".join(self._end(item) for item in self._items.values())
+        rest = b"".join(map(self._write, self._sequence.finish()))
         response = self._ended()
         return rest + self._event(f"response.{response['status']}", response=response)
 
