@@ -217,6 +217,24 @@ def test_lists_go_through_all_accounts_and_show_what_is_ones_own(
         assert bob.files.get(name=name).name == name
 
 
+def test_raw_lists_show_what_is_ones_own(google: RunningSimulator, serve: Any) -> None:
+    names = ("ann", "bob")
+    config = config_of(
+        f"{google.url}/google", clients=[{"name": name, "token": f"t-{name}"} for name in names]
+    )
+    config["keys"].pop()
+    options = types.HttpOptions(base_url=serve(config).url + "/g", api_version="v1beta")
+    clients = [genai.Client(api_key=f"t-{name}", http_options=options) for name in names]
+    made: list[set[Any]] = [set(), set()]
+    for number in (0, 0, 0, 1, 0, 1):
+        made[number].add(upload(clients[number]).name)
+    for client, own in zip(clients, made, strict=True):
+        for size in (1, 2, 100):
+            listed = [file.name for file in client.files.list(config={"page_size": size})]
+            assert (len(listed), set(listed)) == (len(own), own)
+        client.close()
+
+
 def test_no_client_reaches_what_another_uploaded(client_of: Any, google: RunningSimulator) -> None:
     ann, bob = client_of("ann"), client_of("bob")
     made = upload(ann)

@@ -250,6 +250,22 @@ def test_lists_leave_out_what_others_made(pair: Any, provider: ObjectProvider) -
     assert ann.files.retrieve(names[0]).id == names[0]
 
 
+def test_lists_leave_out_what_others_made_the_raw_way_too(pair: Any, shared: Any) -> None:
+    ann, bob = pair
+    names = [
+        client.files.create(file=b"{}", purpose="batch").id
+        for client in (ann, ann, ann, bob, ann, ann, bob)
+    ]
+    for client, token, own in ((bob, "t-bob", (3, 6)), (ann, "t-ann", (0, 1, 2, 4, 5))):
+        raw = client.with_options(base_url=shared.url + "/p1/v1")
+        for limit in (1, 2, 100):
+            listed = [file.id for file in raw.files.list(limit=limit)]
+            assert listed == [names[number] for number in own]
+        answer = httpx2.get(shared.url + "/p1/files", headers={"authorization": f"Bearer {token}"})
+        assert [file["id"] for file in answer.json()["data"]] == [names[n] for n in own]
+    assert ann.files.retrieve(names[0]).id == names[0]
+
+
 def test_what_was_deleted_is_known_as_nobodys(pair: Any) -> None:
     ann, bob = pair
     made = ann.files.create(file=b"{}", purpose="batch")
