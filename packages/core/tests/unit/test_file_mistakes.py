@@ -268,7 +268,6 @@ def test_each_limit_may_be_declared(name: str) -> None:
     ("text", "place"),
     [
         ("version: 1\nprices: []\n", "2: prices"),
-        ("version: 1\nserver: {workers: 2}\n", "2: server.workers"),
         (
             "version: 1\nclients: [{name: a, token: b, tags: {}}]\n",
             "2: clients[0].tags",

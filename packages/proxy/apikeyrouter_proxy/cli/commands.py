@@ -11,15 +11,14 @@ import typer
 
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
 from apikeyrouter.infrastructure.config.model import RouterConfig
-from apikeyrouter_proxy.app import create_app, refuse_exposed
+from apikeyrouter_proxy.app import create_app
 from apikeyrouter_proxy.cli.audit import audit
 from apikeyrouter_proxy.cli.keys import keys
 from apikeyrouter_proxy.cli.options import ConfigOption, stop
-from apikeyrouter_proxy.composition import config_path, masked, read_config
-from apikeyrouter_proxy.configuration.reloading import ConfigSource
+from apikeyrouter_proxy.composition import masked, read_config
 from apikeyrouter_proxy.configuration.setup import register_all
 from apikeyrouter_proxy.settings import ProxySettings
-from apikeyrouter_proxy.storage import check_storage
+from apikeyrouter_proxy.storage import check_storage, with_encryption_key
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
@@ -31,48 +30,43 @@ def serve(
     config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="In place of the file's.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
-    workers: Annotated[int, typer.Option(min=1)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes; in place of the file's.")
+    ] = None,
 ) -> None:
     """Run the proxy."""
     from apikeyrouter_proxy.serving import bind, server_for, url_of
+    from apikeyrouter_proxy.workers.plan import ServePlan
+    from apikeyrouter_proxy.workers.supervisor import Supervisor
 
     def announce() -> None:
+        several = f", by {count} workers" if count > 1 else ""
         typer.echo(
             f"apikeyrouter {__version__} listening on {url_of(listener)} with {len(facts.keys)} "
-            f"keys of {len({key.provider for key in facts.keys})} providers"
+            f"keys of {len({key.provider for key in facts.keys})} providers{several}"
         )
 
     try:
-        settings = ProxySettings()
-        port = port if port is not None else settings.port
-
-        def read() -> RouterConfig:
-            return _listening_on(read_config(config, os.environ), host, port)
-
-        facts, path = read(), config_path(config, os.environ)
-        if not facts.keys and RouterSettings().management_api_key is None:
-            raise ConfigurationError(
-                "there is no key: set OPENAI_API_KEY (or another provider's), or name a "
-                "configuration file with --config; `apikeyrouter demo` needs none"
-            )
-        if workers > 1:
-            raise ConfigurationError(
-                "--workers: this version keeps its ledger in one process; run one worker"
-            )
-        refuse_exposed(facts)
+        plan = ServePlan.of(config, host, port)
+        facts = plan.checked()
+        count = workers or facts.server.workers
+        patience_s = ProxySettings().shutdown_timeout_seconds
         check_storage(facts, RouterSettings())
         with bind(facts.server.host, facts.server.port) as listener:
-            server_for(
-                create_app(
-                    facts,
-                    settings=RouterSettings(),
-                    source=ConfigSource(path, read) if path is not None else None,
-                ),
-                host=facts.server.host,
-                port=facts.server.port,
-                patience_s=settings.shutdown_timeout_seconds,
-                on_started=announce,
-            ).run(sockets=[listener])
+            if count > 1:
+                with_encryption_key(facts, RouterSettings())
+                supervisor = Supervisor(
+                    plan, facts, count, listener, patience_s=patience_s, on_started=announce
+                )
+                asyncio.run(supervisor.run())
+            else:
+                server_for(
+                    plan.app(facts),
+                    host=facts.server.host,
+                    port=facts.server.port,
+                    patience_s=patience_s,
+                    on_started=announce,
+                ).run(sockets=[listener])
     except ConfigurationError as error:
         raise stop(error) from None
 

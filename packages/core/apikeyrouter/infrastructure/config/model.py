@@ -66,6 +66,7 @@ class ServerConfig(_Fact):
         sse_keepalive: Silence in a stream after which its client gets a comment, in seconds; 0
             sends none.
         trusted_proxies: Addresses and networks of proxies whose `X-Forwarded-For` is believed.
+        workers: Processes that serve together.
     """
 
     host: Text = "127.0.0.1"
@@ -78,6 +79,7 @@ class ServerConfig(_Fact):
     max_inflight_body: ByteCount | None = None
     sse_keepalive: Seconds = 0.0
     trusted_proxies: Networks = Field(default_factory=list)
+    workers: Annotated[Whole, Field(ge=1, le=256)] = 1
 
 
 class RoutingConfig(_Fact):

@@ -17,6 +17,11 @@ _MOST_BY_DEFAULT_BYTES = 256 * 2**20
 _ROOM_COMES_S = 1.0
 
 
+def held_bytes_by_default() -> int:
+    """Return how many bytes of bodies are held at once where the operator says nothing."""
+    return min(memory_bytes() // _SHARE_OF_MEMORY, _MOST_BY_DEFAULT_BYTES)
+
+
 class ClientGoneError(Exception):
     """The client left before its request was read."""
 
@@ -86,8 +91,7 @@ class BodyReader:
     def __init__(self, *, most_bytes: int, most_held_bytes: int | None, patience_s: float) -> None:
         self.most_bytes = most_bytes
         self.held_bytes = 0
-        by_default = min(memory_bytes() // _SHARE_OF_MEMORY, _MOST_BY_DEFAULT_BYTES)
-        limit = by_default if most_held_bytes is None else most_held_bytes
+        limit = held_bytes_by_default() if most_held_bytes is None else most_held_bytes
         # Room for one that is packed and unpacked.
         self._most_held = max(limit, 2 * most_bytes)
         self._patience_s = patience_s

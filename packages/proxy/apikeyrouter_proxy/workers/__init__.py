@@ -1,0 +1,1 @@
+"""The service in several processes on one socket and one ledger."""
