@@ -32,6 +32,9 @@ _SHORTEST_SECRET = 6
 _BAD_REQUEST = 400
 #: How an object, a path or a method is refused that there is not.
 _NOT_THERE = (404, 405, 501)
+#: What a refusal means stands in its head and its first words; nobody waits for the rest for long.
+_WORDS_WITHIN_S = 2.0
+_MOST_WORDS_BYTES = 2**24
 
 
 async def exchange(
@@ -65,7 +68,7 @@ async def exchange(
         request, translation = _outgoing(attempt, request_for, translations)
         assert adapter is not None  # noqa: S101 - no other has requests built for it
         with limit:
-            response = await send(attempt, adapter, request)
+            response = _bounded(await send(attempt, adapter, request))
             while _may_be_misunderstood(attempt, adapter, response):
                 plainer = await readable(adapter, request, response)
                 if plainer is not None:
@@ -76,7 +79,7 @@ async def exchange(
                 else:
                     break
                 response.close()
-                response = await send(attempt, adapter, request)
+                response = _bounded(await send(attempt, adapter, request))
             if 200 <= response.status < 300:
                 endpoint = request.endpoint
                 arrival = Arrival(
@@ -103,6 +106,47 @@ async def exchange(
 
 async def _send(attempt: Attempt, adapter: WireAdapter, request: WireRequest) -> WireResponse:
     return await adapter.send(request, attempt.slot.secret)
+
+
+class _Words:
+    """The body of a refusal: read once, and no further than it takes to know what it means.
+
+    Attributes:
+        error: Why it is not whole; `None` if it is, or was cut because it is too long.
+    """
+
+    def __init__(self, response: WireResponse) -> None:
+        self._chunks = response.chunks
+        self._pieces: list[bytes] | None = None
+        self.error: Exception | None = None
+
+    async def __call__(self) -> bytes:
+        """Return what has come of it; asked again, the same."""
+        if self._pieces is None:
+            self._pieces = []
+            try:
+                with Deadline(asyncio.get_running_loop().time() + _WORDS_WITHIN_S):
+                    await self._gather(self._pieces)
+            except TRANSPORT_ERRORS as error:
+                self.error = error
+        return b"".join(self._pieces)
+
+    async def _gather(self, pieces: list[bytes]) -> None:
+        size = 0
+        async for piece in self._chunks:
+            size += len(piece)
+            if size > _MOST_WORDS_BYTES:
+                # In parts they would be no JSON, and an error in its own words is none either.
+                pieces.clear()
+                return
+            pieces.append(piece)
+
+
+def _bounded(response: WireResponse) -> WireResponse:
+    """Return the answer as it is; but the body of a refusal is waited for only so long."""
+    if response.status >= 300:
+        response.read = _Words(response)
+    return response
 
 
 def _given_up_at(attempt: Attempt, deadline: float) -> float:
@@ -164,12 +208,17 @@ async def _refused(
     response: WireResponse,
     translation: Translation | None,
 ) -> Answer:
-    body, raw_headers = await response.read(), response.raw_headers
+    words, raw_headers = response.read, response.raw_headers
+    body = await words()
     plain = await unpacked(body, response.headers.get("content-encoding"))
     if plain is not None and plain is not body:
         body, raw_headers = plain, without_coding(raw_headers)
     body = _without_secret(body, attempt.slot.secret)
     failure = adapter.classify(response.status, response.headers, body, attempt.wall())
+    if isinstance(words, _Words) and words.error is not None:
+        body = b""
+        if failure.kind.is_fault_of_request:
+            failure = adapter.classify_exception(words.error)
     if not attempt.demand.model:
         failure = _of_object(failure)
     attempt.fail(failure)
