@@ -242,7 +242,7 @@ SAMPLES = OF_ACCOUNTS | {
         F.QUOTA_BILLING, "generic", 429,
         openai("Insufficient balance or no resource package. Please recharge.", code="1113"),
     ),
-    "request timeout": (F.CONFLICT, "openai", 408, b""),
+    "request timeout": (F.TIMEOUT, "openai", 408, b""),
     "conflict": (F.CONFLICT, "anthropic", 409, anthropic("Again", "conflict_error")),
     "too early": (F.CONFLICT, "openai", 425, b""),
 }  # fmt: skip
