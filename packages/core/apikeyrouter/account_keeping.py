@@ -48,7 +48,7 @@ class AccountKeeping:
         self._parts = parts
         self._outbox = outbox
         self._clock = clock
-        self._on_error = on_error
+        self.on_error = on_error
         self._watching: asyncio.Task[None] | None = None
         self._kept: dict[tuple[str, str, str], Document] = {}
         self._circuits: dict[tuple[str, str, str], Document] = {}
@@ -181,4 +181,4 @@ class AccountKeeping:
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             # Learned again: what cannot be read is no reason not to serve.
-            self._on_error(error)
+            self.on_error(error)

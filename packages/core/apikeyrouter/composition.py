@@ -7,10 +7,12 @@ from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.pace_search import CHANCE_S
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.attempt_context import AttemptContext
+from apikeyrouter.domain.components.cost_controller import CostController
 from apikeyrouter.domain.components.key_declarations import KeyDeclarations
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.components.quota_awareness_engine import QuotaAwarenessEngine
 from apikeyrouter.domain.components.routing_engine import RoutingEngine
+from apikeyrouter.domain.costs.cap_book import CapBook
 from apikeyrouter.domain.feed.event_feed import EventFeed
 from apikeyrouter.domain.interfaces.state_store import StateStore
 from apikeyrouter.domain.key_slot import KeySlot
@@ -43,6 +45,8 @@ class RouterParts:
     sealer: EncryptionService
     search: LimitSearch
     declarations: KeyDeclarations
+    caps: CapBook
+    costs: CostController
 
 
 def compose(
@@ -72,11 +76,14 @@ def compose(
     routes = RouteTable(registry, clock=clock, default_objective=RoutingObjective())
     engine = RoutingEngine(routes, ledger, clock=clock, find_record=find_record)
     awareness = QuotaAwarenessEngine(ledger, registry, manager, search, clock=clock, emit=feed.emit)
+    caps = CapBook(clock, lambda: registry.wall_ahead_s)
+    caps.on_capacity = lambda: routes.on_change()
+    registry.on_wall = caps.follow_wall
     room = WaitingRoom(AdmissionQueue(engine), clock, feed)
     prober = KeyProber(manager, routes)
     # Whatever makes room notifies the route table; only the route table wakes the queue.
     routes.on_change = room.nudge
-    _follow_keys(manager, routes, awareness)
+    _follow_keys(manager, routes, awareness, caps)
     context = AttemptContext(
         engine=engine,
         ledger=ledger,
@@ -104,6 +111,7 @@ def compose(
     return RouterParts(
         registry, manager, routes, engine, awareness, room, prober, context, sealer, search,
         declarations,
+        caps, CostController(caps, routes, store, clock=clock),
     )  # fmt: skip
 
 
@@ -112,13 +120,16 @@ def _noting(outbox: WriteBehind) -> Callable[[KeySlot], None]:
     return lambda slot: outbox.note(f"key {slot.id}", lambda: slot.snapshot().model_copy())
 
 
-def _follow_keys(manager: KeyManager, routes: RouteTable, awareness: QuotaAwarenessEngine) -> None:
+def _follow_keys(
+    manager: KeyManager, routes: RouteTable, awareness: QuotaAwarenessEngine, caps: CapBook
+) -> None:
     """Update routes and accounts when a key is added, changes its state, or is repaired."""
 
     def on_change(slot: KeySlot) -> None:
         if slot.is_withdrawn:
             # Calls of it that were under way may still find something out.
             return
+        caps.note_key(slot)
         if slot.id in routes.providers[slot.provider_id].slots:
             routes.refresh_slot(slot)
         else:

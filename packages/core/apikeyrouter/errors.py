@@ -12,7 +12,8 @@
     │   ├── UnknownModelError       nobody serves this model at all
     │   ├── PinnedKeyError          the key that alone could serve this request cannot
     │   └── OwnLimitError           a limit of the caller's own is used up
-    └── BudgetExceededError         a hard budget refuses the spend
+    │       └── BudgetExceededError a hard budget refuses the spend
+    └── BudgetNotFoundError         no budget has this id
 
 `SystemError` (domain/models/system_error.py) belongs to the family too; it is
 defined beside its categories. Messages say what failed, which one, and what to
@@ -120,5 +121,9 @@ class OwnLimitError(NoEligibleKeysError):
     """A limit of the caller's own, such as its client's, is used up; no key could help."""
 
 
-class BudgetExceededError(ApiKeyRouterError):
+class BudgetExceededError(OwnLimitError):
     """A hard budget refuses the spend."""
+
+
+class BudgetNotFoundError(ApiKeyRouterError):
+    """No budget has this id."""

@@ -101,7 +101,7 @@ class ApiKeyRouter:
         self.key_manager = parts.manager
         self.routes = parts.routes
         self.routing_engine = parts.engine
-        self.declarations = parts.declarations
+        self.declarations, self.cost_controller = parts.declarations, parts.costs
         self.quota_awareness_engine = parts.awareness
 
     async def __aenter__(self) -> Self:
@@ -295,7 +295,7 @@ class ApiKeyRouter:
             arrived_at=now, endpoint=demand.endpoint,
         )  # fmt: skip
         self._remember(record)
-        request = PendingRequest(demand, record, accounts)
+        request = PendingRequest(demand, record, accounts, self._parts.caps.active)
         return AttemptLoop(
             self._parts.context, self._parts.room, request,
             wait_s=wait_s, backend=self.ledger_backend,

@@ -80,6 +80,7 @@ from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     make_adapter,
     missing_address,
 )
+from apikeyrouter.infrastructure.config.money import apply_money, budgets_of
 from apikeyrouter.infrastructure.config.settings import explain
 from apikeyrouter.infrastructure.config.values import (
     Limits,
@@ -180,7 +181,9 @@ __all__ = [
     "Whole",
     "Window",
     "WireRequest",
+    "apply_money",
     "bare",
+    "budgets_of",
     "card_of",
     "connect_by",
     "cursor_after",

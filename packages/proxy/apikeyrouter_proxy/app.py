@@ -223,6 +223,9 @@ class ProxyApp:
         """Give a client's limits an account of their own, if it has any."""
         if not client.limits:
             return ()
+        if client.hard:
+            costs = self.router.cost_controller
+            return (costs.open_account(f"client '{client.name}'", client.limits),)
         return (self.router.open_account(f"client '{client.name}'", client.limits),)
 
 

@@ -18,7 +18,12 @@ from apikeyrouter.infrastructure.config.environment import (
     providers_from_environment,
 )
 from apikeyrouter.infrastructure.config.file_loader import Finding, field_name, load_config
-from apikeyrouter.infrastructure.config.model import KeyConfig, ProviderConfig, RouterConfig
+from apikeyrouter.infrastructure.config.model import (
+    BudgetConfig,
+    KeyConfig,
+    ProviderConfig,
+    RouterConfig,
+)
 from apikeyrouter.service import (
     ADMIN_APIS,
     CATALOGUE,
@@ -100,8 +105,10 @@ def _tell_ignored_addresses(config: RouterConfig, env: Mapping[str, str]) -> Non
 
 def unsupported(config: RouterConfig) -> Iterator[Finding]:
     """Yield what this version cannot do, rather than do without it silently."""
-    if config.budgets:
-        yield ("budgets",), "this version enforces none; remove them to start without"
+    for index, budget in enumerate(config.budgets):
+        text = _wrong_when_over(budget)
+        if text:
+            yield ("budgets", index, "when_over"), text
     if config.policies:
         yield ("policies",), "this version applies none; remove them to start without"
     for name, provider in config.providers.items():
@@ -111,6 +118,18 @@ def unsupported(config: RouterConfig) -> Iterator[Finding]:
                 f"no admin API is known here: remove it; {', '.join(ADMIN_APIS)} have one",
             )
     yield from _without_address(config)
+
+
+def _wrong_when_over(budget: BudgetConfig) -> str:
+    """Return why what a budget changes once it is spent cannot be; empty if it can."""
+    named, objectives = budget.when_over, [objective.value for objective in ObjectiveType]
+    if named and (set(named) != {"objective"} or named["objective"] not in objectives):
+        return f"should be {{objective: …}}, one of {', '.join(objectives)}"
+    if named and budget.mode == "hard":
+        return "a hard budget refuses once it is spent: set mode: soft, or remove it"
+    if named and budget.scope not in ("global", "per_client", "per_tag"):
+        return "is for budgets that are global, per_client or per_tag: remove it"
+    return ""
 
 
 def _layout_of(name: str, provider: ProviderConfig) -> Layout:
@@ -186,6 +205,8 @@ def facts_of(key: KeyConfig) -> dict[str, object]:
     }
     if key.scope is not None:
         facts["scope"] = key.scope
+    if key.hard:
+        facts["hard"] = True
     if key.models is not None:
         facts["models"] = list(key.models)
     return facts

@@ -51,8 +51,9 @@ class Attempt:
     """
 
     __slots__ = (
-        "_call", "_context", "_has_answered", "_report", "consequence", "demand", "failure",
-        "grant", "is_last", "is_open", "is_streaming", "provider", "record", "slot", "started_at",
+        "_call", "_caps", "_context", "_has_answered", "_report", "consequence", "demand",
+        "failure", "grant", "is_last", "is_open", "is_streaming", "provider", "record", "slot",
+        "started_at",
     )  # fmt: skip
 
     def __init__(self, context: AttemptContext, grant: Grant, request: PendingRequest) -> None:
@@ -60,6 +61,7 @@ class Attempt:
         self.grant = grant
         self.demand = request.demand
         self.record = request.record
+        self._caps = request.caps
         #: Nobody makes another attempt after it, whatever becomes of it.
         self.is_last = False
         self.started_at = grant.note.at
@@ -299,8 +301,12 @@ class Attempt:
         # A refusal may count as a request all the same. Of its client's requests only that
         # counts which no other attempt follows.
         is_counted = failure.status is not None and failure.status != _TOO_MANY
-        own = len(self.grant.reservation.holds) - 1
-        return self._return_hold(now, (is_counted, *[not consequence.try_next] * own))
+        others = [hold.account for hold in self.grant.reservation.holds[1:]]
+        counted = [
+            is_counted if account.counts_attempts else not consequence.try_next
+            for account in others
+        ]
+        return self._return_hold(now, (is_counted, *counted))
 
     def _keep_hold(self, now: float) -> Amounts:
         """End the reservation at the estimate; return what the provider's account is charged."""
@@ -325,11 +331,14 @@ class Attempt:
         if self._call is not None:
             counts_cached = (rule or pool.admission).counts_cached
             self._call.done(told[0] - (0 if counts_cached else usage.cached_tokens), told[1])
-        actuals = [charged]
-        if len(reservation.holds) > 1:
+        actuals: list[Amounts] = [charged]
+        if self._caps is not None:
+            others = [hold.account for hold in reservation.holds[1:]]
+            actuals += self._caps.charge(others, amounts_of_call(*told), pool, usage)
+        elif len(reservation.holds) > 1:
             actuals += [amounts_of_call(*told)] * (len(reservation.holds) - 1)
         self._context.ledger.settle(reservation, actuals, now)
-        return actuals[0]
+        return charged
 
     def _learn_report(self, now: float) -> None:
         if self._report:

@@ -28,6 +28,7 @@ from apikeyrouter.domain.routing.decision_record import DecisionRecord, reason_o
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import NOBODY, PendingRequest
 from apikeyrouter.errors import (
+    BudgetExceededError,
     NoEligibleKeysError,
     OwnLimitError,
     PinnedKeyError,
@@ -50,6 +51,7 @@ _CALL_ENDS_S = 0.25
 _OUTCOMES: Mapping[type[BaseException], str] = {
     NoEligibleKeysError: "no_capacity",
     OwnLimitError: "own_limit",
+    BudgetExceededError: "budget_exceeded",
     UnknownModelError: "unknown_model",
     PinnedKeyError: "pinned_key_gone",
     asyncio.CancelledError: "cancelled",
@@ -283,12 +285,28 @@ class AttemptLoop:
         return None
 
     async def _grant_later(self) -> Grant:
+        if self.request.caps is not None and (grant := await self._borrowed()) is not None:
+            return grant
         if self._blocked is not None and self._just_failed:
             await self._pause()
             grant = self._grant_now(self._refused_by)
             if grant is not None:
                 return grant
         return await self._wait(self._blocked)
+
+    async def _borrowed(self) -> Grant | None:
+        """Wait until more of a hard cap is set aside, where that alone is in the way."""
+        caps, now = self.request.caps, self._context.clock
+        deadline = self.demand.deadline or math.inf
+        while caps is not None and (blocked := self._blocked) is not None:
+            lack = blocked.own or self.request.lack
+            asks = caps.asks_of(lack, now()) if lack is not None else []
+            left_s = deadline - now()
+            if not asks or left_s <= 0.0 or not await caps.fetch(asks, left_s):
+                return None
+            if (grant := self._grant_now(self._refused_by)) is not None:
+                return grant
+        return None
 
     async def _pause(self) -> None:
         """Give a failing provider a moment before the same key is tried again."""
@@ -310,7 +328,12 @@ class AttemptLoop:
         if self.demand.deadline is not None:
             deadline = min(deadline, self.demand.deadline)
         wakes_at = blocked.wakes_at if blocked is not None else math.inf
-        if blocked is not None and blocked.own is not None and self._last is None:
+        if (
+            blocked is not None
+            and blocked.own is not None
+            and self._last is None
+            and (not blocked.own_may_come_back or deadline <= now)
+        ):
             raise self._refuse_own(blocked.own, now)
         is_vain = blocked is not None and (
             blocked.is_too_late_for(deadline)
@@ -339,7 +362,10 @@ class AttemptLoop:
             refusal.retry_at == math.inf or not self.failure.kind.is_passing
         ):
             return StopAsyncIteration()
-        message = self._tell(refusal, now)
+        blocked = refusal.blocked
+        if blocked is not None and blocked.own is not None and self.request.caps is not None:
+            return self._refuse_own(blocked.own, now)
+        message = refusal.text(self.demand, now)
         self.record.refusal = message
         return NoEligibleKeysError(
             message,
@@ -352,25 +378,11 @@ class AttemptLoop:
         """Say which limit of the caller's own is used up: no key could help."""
         wait_s = _CALL_ENDS_S if lack.for_calls else lack.fits_at - now
         message = f"{lack.account_id} has used up its own limit: {reason_of(lack, now)}"
+        kind = OwnLimitError
+        if self.request.caps is not None:
+            kind, message = self.request.caps.refusal_of(lack, now) or (kind, message)
         self.record.refusal = message
-        return OwnLimitError(
-            message,
-            retry_after=_told_wait(wait_s),
-            request_id=self.demand.request_id,
-        )
-
-    def _tell(self, refusal: Refusal, now: float) -> str:
-        demand = self.demand
-        what = f"model '{demand.model}'" if demand.model else demand.endpoint
-        text = f"no key for {what} can take it now"
-        if refusal.why:
-            text += f" ({refusal.why})"
-        if refusal.retry_at < math.inf:
-            text += f"; soonest in {max(0.0, refusal.retry_at - now):.1f} s"
-        if refusal.blocked is not None and refusal.blocked.excluded:
-            scope, why = refusal.blocked.excluded[0]
-            text += f"; {scope}: {reason_of(why, now)}"
-        return text
+        return kind(message, retry_after=_told_wait(wait_s), request_id=self.demand.request_id)
 
 
 def _told_wait(seconds: float) -> float | None:

@@ -267,7 +267,7 @@ def test_each_limit_may_be_declared(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("version: 1\nprices: []\n", "2: prices"),
+        ("version: 1\nalerts: []\n", "2: alerts"),
         (
             "version: 1\nclients: [{name: a, token: b, tags: {}}]\n",
             "2: clients[0].tags",

@@ -7,7 +7,10 @@ from pydantic import BaseModel
 
 from apikeyrouter import ConfigurationError
 from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter.service import budgets_of
 
+#: What is one value.
+_VALUES = ("routing", "prices", "unknown_price")
 #: What is taken up once, when the service starts.
 _AT_START = ("store", "ledger", "translation")
 
@@ -32,8 +35,10 @@ def changes_between(before: RouterConfig, after: RouterConfig) -> dict[str, Name
     """
     found = {kind: _compared(entries, _entries(after)[kind]) for kind, entries in
              _entries(before).items()}  # fmt: skip
-    routing = Names(changed=("routing",)) if before.routing != after.routing else Names()
-    return {kind: names for kind, names in {**found, "routing": routing}.items() if names}
+    for name in _VALUES:
+        if getattr(before, name) != getattr(after, name):
+            found[name] = Names(changed=(name,))
+    return {kind: names for kind, names in found.items() if names}
 
 
 def plain(changes: Mapping[str, Names]) -> dict[str, dict[str, list[str]]]:
@@ -77,6 +82,7 @@ def _entries(config: RouterConfig) -> dict[str, Mapping[str, BaseModel | list[st
         "keys": {str(key.id): key for key in config.keys},
         "models": config.models,
         "clients": {client.name: client for client in config.clients},
+        "budgets": {budget.id: budget for budget in budgets_of(config)},
     }
 
 

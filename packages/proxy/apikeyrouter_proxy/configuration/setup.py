@@ -25,6 +25,7 @@ from apikeyrouter.service import (
     Retirement,
     StateStoreError,
     StoredKey,
+    apply_money,
 )
 from apikeyrouter_proxy.composition import (
     adapter_of,
@@ -177,6 +178,7 @@ class RouterSetup:
             router.set_aliases(plan.aliases)
         if plan.objective is not None:
             router.configure_objective(plan.objective)
+        apply_money(router.cost_controller, plan.config)
         self.config, self._providers = plan.config, wanted
 
     def _providers_of(self, config: RouterConfig) -> dict[str, ProviderConfig]:
@@ -204,12 +206,14 @@ class RouterSetup:
 
     def _keys_of(self, config: RouterConfig) -> list[KeyDeclaration]:
         limits = {(key.provider, key.scope): key.limits for key in config.keys if key.limits}
+        hard = {(key.provider, key.scope) for key in config.keys if key.hard and key.scope}
         keys = []
         for key in config.keys:
             facts = {**_facts_of(key), **_ORIGIN}
             if key.scope is not None:
                 # Whichever of a scope's keys names its limits, whichever is used first.
                 facts["limits"] = dict(limits.get((key.provider, key.scope), {}))
+                facts["hard"] = (key.provider, key.scope) in hard
             secret = key.secret.get_secret_value()
             declaration = KeyDeclaration(str(key.id), key.provider, secret, facts)
             try:
@@ -257,7 +261,7 @@ def is_configured(slot: KeySlot) -> bool:
 
 def _facts_of(key: KeyConfig) -> dict[str, object]:
     # What an entry leaves out is not as it was before, but as if it never had been said.
-    return {"scope": None, "models": None, **facts_of(key)}
+    return {"scope": None, "models": None, "hard": False, **facts_of(key)}
 
 
 def _aliases_of(config: RouterConfig) -> dict[str, tuple[tuple[str, str], ...]]:

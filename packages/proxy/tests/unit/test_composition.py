@@ -23,7 +23,7 @@ version: 1
 store: sqlite:///apikeyrouter.db
 ledger: redis://user:sk-hidden@host:6379/0
 budgets:
-  - {limit_usd: 5, period: daily}
+  - {limit_usd: 5, period: daily, mode: soft, when_over: {model: small}}
 policies:
   - {name: a}
 """
@@ -35,14 +35,15 @@ def test_part_that_this_version_lacks_is_refused_with_its_line(tmp_path: Path) -
     with pytest.raises(ConfigurationError) as caught:
         read_config(file, {})
     assert str(caught.value).replace(str(file), "router.yaml").splitlines() == [
-        "router.yaml:4: budgets: this version enforces none; remove them to start without",
+        "router.yaml:5: budgets[0].when_over: should be {objective: …}, one of cost, reliability, "
+        "fairness, quality, latency",
         "router.yaml:6: policies: this version applies none; remove them to start without",
     ]
 
 
 def test_part_that_this_version_lacks_is_refused_without_a_file() -> None:
-    config = RouterConfig.model_validate({"budgets": [{"limit_usd": 5, "period": "daily"}]})
-    with pytest.raises(ConfigurationError, match=r"^budgets: this version enforces none"):
+    config = RouterConfig.model_validate({"policies": [{"name": "a"}]})
+    with pytest.raises(ConfigurationError, match=r"^policies: this version applies none"):
         create_app(config)
 
 
@@ -264,8 +265,7 @@ def test_whole_documented_example_is_accepted_but_for_what_is_not_there_yet(tmp_
         removed += names
         sections = _without(sections, names)
     assert removed == [
-        "prices", "unknown_price", "alerts", "observability",
-        "budgets", "policies",
+        "alerts", "observability", "policies",
     ]  # fmt: skip
     file.write_text(sections)
     assert read_config(file, ENV).keys[0].limits == {"rpm": 60, "tpm": 100000}

@@ -77,6 +77,8 @@ class AccountRegistry:
         self.on_learned: Callable[[QuotaScope], None] = lambda _: None
         #: Told of a key that was found to be of another account.
         self.on_member: Callable[[KeySlot], None] = lambda _: None
+        #: Told how far the wall clock is ahead when it was set.
+        self.on_wall: Callable[[float], None] = lambda _: None
         #: Told of a scope that is no more.
         self.on_drop: Callable[[QuotaScope], None] = lambda _: None
 
@@ -235,6 +237,7 @@ class AccountRegistry:
                 window.follow_wall(ahead_s, now)
             if dated:
                 scope.notify_capacity()
+        self.on_wall(ahead_s)
 
     def _is_closed(self, provider_id: str, account: str) -> bool:
         members = self._slots_of.get((provider_id, account), ())

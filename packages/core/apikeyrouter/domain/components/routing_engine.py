@@ -88,12 +88,14 @@ class Blocked:
         may_free_on_completion: The end of a running call may make room before that.
         excluded: Scopes and their reasons, at most three.
         own: What the request itself is short of, such as its client's limit.
+        own_may_come_back: Calls that are under way may give it back: it is worth waiting.
     """
 
     wakes_at: float
     may_free_on_completion: bool
     excluded: tuple[tuple[str, Shortfall], ...]
     own: Shortfall | None = None
+    own_may_come_back: bool = False
 
     @property
     def cannot_free_up(self) -> bool:
@@ -133,6 +135,10 @@ class RoutingEngine:
         own = request.shortfall(now) if request.own_lines else None
         if own is not None:
             return Blocked(own.fits_at, own.for_calls, ((own.account_id, own),), own)
+        if request.caps is not None and (own := self._short_of_caps(route, request, now)):
+            may_free = request.caps.may_come_back(own, now)
+            named = ((own.account_id, own),)
+            return Blocked(own.fits_at, own.for_calls or may_free, named, own, may_free)
         scoring = self.routes.scorings.scoring_of(request.demand.objective)
         session = _session_of(request.demand) if request.demand.affinity else 0
         if session:
@@ -202,6 +208,13 @@ class RoutingEngine:
         record = self._find_record(decision)
         return explain(record) if record is not None else f"Nothing is kept of request {decision}."
 
+    def _short_of_caps(self, route: Route, request: PendingRequest, now: float) -> Shortfall | None:
+        """Return the cap without room whoever serves it."""
+        request.lack = None
+        pools = [pool for pool in route.pools() if pool not in request.skipped]
+        assert request.caps is not None  # noqa: S101 - the caller has looked
+        return request.caps.shortfall(request.demand, request.cap_accounts, pools, now)
+
     def _decide_level(
         self, level: Level, request: PendingRequest, scoring: Scoring, now: float
     ) -> Grant | None:
@@ -249,6 +262,8 @@ class RoutingEngine:
             may_free = may_free or ranking.may_be_sooner()
             sleepers = ranking.sleepers(EXCLUDED_KEPT)
             excluded += [(candidate.scope.id, why) for candidate, why in sleepers]
+        if request.lack is not None:
+            excluded.insert(0, (request.lack.account_id, request.lack))
         return Blocked(soonest, may_free, tuple(excluded[:EXCLUDED_KEPT]))
 
 

@@ -1,1 +1,1 @@
-"""What requests cost, and what makes them cost less."""
+"""What requests cost, and whose money it is: prices, prompt caches, hard caps and budgets."""

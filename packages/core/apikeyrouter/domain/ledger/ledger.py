@@ -138,6 +138,7 @@ class LedgerAccount:
         shared: What a ledger that several processes share has of it; `None` without one.
     """
 
+    counts_attempts = False  # an attempt that another follows counts elsewhere alone
     __slots__ = (
         "id", "in_flight", "last_strain", "observed_at", "on_capacity", "open", "shared",
         "strained_at", "windows",

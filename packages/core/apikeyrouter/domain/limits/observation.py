@@ -23,7 +23,7 @@ _PERIOD_TOLERANCE = 0.34
 
 
 class Dimension(StrEnum):
-    """What a limit counts. Amounts are whole units; dollars are micro-dollars."""
+    """What a limit counts. Amounts are whole units; dollars are nano-dollars."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -32,7 +32,7 @@ class Dimension(StrEnum):
     CONCURRENCY = "concurrency"
     IMAGES = "images"
     AUDIO_SECONDS = "audio seconds"
-    USD = "micro-dollars"
+    USD = "nano-dollars"
 
 
 class Algorithm(StrEnum):

@@ -1,12 +1,14 @@
 """The data types of the queue: tickets in rows, rows in a line, and who stands before whom."""
 
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from apikeyrouter.domain.components.routing_engine import Blocked, Grant
+from apikeyrouter.domain.routing.decision_record import reason_of
 from apikeyrouter.domain.routing.demand import Demand
 from apikeyrouter.domain.routing.pending_request import PendingRequest
 
@@ -22,6 +24,19 @@ class Refusal:
     why: str
     retry_at: float
     blocked: Blocked | None = None
+
+    def text(self, demand: Demand, now: float) -> str:
+        """Say it in words: what nobody can take, why, and when somebody may."""
+        what = f"model '{demand.model}'" if demand.model else demand.endpoint
+        text = f"no key for {what} can take it now"
+        if self.why:
+            text += f" ({self.why})"
+        if self.retry_at < math.inf:
+            text += f"; soonest in {max(0.0, self.retry_at - now):.1f} s"
+        if self.blocked is not None and self.blocked.excluded:
+            scope, why = self.blocked.excluded[0]
+            text += f"; {scope}: {reason_of(why, now)}"
+        return text
 
 
 @dataclass(slots=True, eq=False)

@@ -38,7 +38,9 @@ _SILENCE_KEPT = 0.98
 class CandidateOwner(Protocol):
     """What a candidate needs of the pool that it belongs to."""
 
+    provider_id: str
     model: str
+    correction: float
 
     def amounts(self, demand: Demand, admission: Admission | None = None) -> list[float]:
         """Say what *demand* will be charged, by a rule that was found out if there is one."""
@@ -212,6 +214,12 @@ class Candidate:
         for slot in passed:
             self._file_ready(slot)
         return chosen
+
+    def return_turn(self, slot: KeySlot) -> None:
+        """Let the key that was returned last have its turn again: it did not serve."""
+        if self._single is None:
+            slot.turn = self.served_turn
+            self._file_ready(slot)
 
     def wakes_at(self) -> float:
         """Return the instant at which the first resting key may be called; `inf` if none will."""

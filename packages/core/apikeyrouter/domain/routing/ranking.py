@@ -16,7 +16,7 @@ import msgspec
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Amounts, Ledger, Reservation, Shortfall
 from apikeyrouter.domain.routing.candidate import RESTS, Candidate
-from apikeyrouter.domain.routing.pending_request import PendingRequest
+from apikeyrouter.domain.routing.pending_request import NOBODY, PendingRequest
 from apikeyrouter.domain.routing.scoring import EQUAL_WITHIN, Scoring
 
 #: Pools with up to this many candidates are compared as a whole.
@@ -147,9 +147,10 @@ class Ranking:
         ledger: Ledger,
         request: PendingRequest,
         now: float,
+        passed: frozenset[KeySlot] = NOBODY,
     ) -> Picked | None:
         """Reserve on *candidate*; one without room goes to sleep, or aside for this decision."""
-        avoid = request.avoid
+        avoid = request.avoid | passed if passed else request.avoid
         slot = candidate.next_slot(now, avoid)
         if slot is None and avoid and any(slot in avoid for slot in candidate.slots):
             self._put_aside(candidate, now, avoid)
@@ -162,9 +163,15 @@ class Ranking:
             return Picked(candidate, slot, got, score)
         assert isinstance(got, Shortfall)  # noqa: S101 - without a key there is no reservation
         if got.account_id and got.account_id != candidate.scope.id:
+            self._aside_wakes_at = min(self._aside_wakes_at, got.fits_at)
+            if slot is not None and request.is_short_of_key(got, slot, len(passed)):
+                passed |= {slot}
+                return self.take(candidate, score, amounts, ledger, request, now, passed)
             self._put_aside(candidate, now)
         else:
             self.sleep(candidate, got)
+        if slot is not None:
+            candidate.return_turn(slot)
         return None
 
     def finish(self, chosen: Candidate | None, now: float) -> None:
@@ -313,7 +320,7 @@ class Ranking:
 
     def _first(self, now: float) -> tuple[int, int, float, int, Candidate] | None:
         """Return the first entry awake; those filed long ago are scored afresh before."""
-        awake, rescored = self._awake, 0
+        awake, rescored, score_of = self._awake, 0, self._scoring.score
         while awake:
             entry = awake[0]
             _, step, _, number, candidate = entry
@@ -322,16 +329,13 @@ class Ranking:
                 continue
             # What was filed since the others were is scored well enough.
             is_old = self._number - number > len(self._filed)
-            if is_old and rescored < _RESCORES and self._step_now(candidate, now) > step:
+            if is_old and rescored < _RESCORES and _step_of(score_of(candidate, now)) > step:
                 rescored += 1
                 self.file(candidate, now)
                 awake = self._awake
                 continue
             return entry
         return None
-
-    def _step_now(self, candidate: Candidate, now: float) -> int:
-        return _step_of(self._scoring.score(candidate, now))
 
     def _reserve(
         self,
@@ -349,7 +353,8 @@ class Ranking:
             return scope.cooldown.shortfall()
         if gate is not None and (why := gate(candidate, now)) is not None:
             return Shortfall(why, 0.0, 0.0, now + _GATE_PAUSE_S)
-        lines = (scope.account, amounts), *request.own_lines
+        own = request.own_lines if request.caps is None else request.lines(candidate.pool, slot)
+        lines = (scope.account, amounts), *own
         return ledger.reserve(lines, now, past_guesses=request.is_last_chance)
 
     def _put_aside(

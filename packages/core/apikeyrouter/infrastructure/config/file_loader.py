@@ -19,6 +19,7 @@ from apikeyrouter.infrastructure.config.model import (
     BudgetConfig,
     ClientConfig,
     KeyConfig,
+    PriceConfig,
     ProviderConfig,
     RouterConfig,
     RoutingConfig,
@@ -60,10 +61,11 @@ _MODEL_BY_SECTION: Mapping[str, type[BaseModel]] = {
     "keys": KeyConfig,
     "clients": ClientConfig,
     "budgets": BudgetConfig,
+    "prices": PriceConfig,
 }
 #: Documented names that this version does not know yet, by section; "" holds the sections.
 _NOT_YET: Mapping[str, frozenset[str]] = {
-    "": frozenset({"prices", "unknown_price", "alerts", "observability"}),
+    "": frozenset({"alerts", "observability"}),
     "server": frozenset({"trusted_proxies", "workers", "sse_keepalive"}),
     "clients": frozenset({"budget_usd", "expires", "tags"}),
 }  # fmt: skip

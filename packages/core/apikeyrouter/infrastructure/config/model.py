@@ -48,6 +48,9 @@ ProviderKind = Literal["openai", "anthropic", "gemini", "azure", "vertex"]
 BudgetScopeName = Literal["global", "per_provider", "per_key", "per_route", "per_client", "per_tag"]
 
 
+Dollars = Annotated[Decimal, Field(ge=0, le=10**6, allow_inf_nan=False)]
+
+
 class _Fact(BaseModel):
     # A value that is refused may be a secret: no error repeats it.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -135,6 +138,7 @@ class KeyConfig(_Fact):
         weight: Share beside other keys, above zero.
         priority: Higher first; the next level is used when the first has no room.
         limits: By name (`rpm`, `tpm`, ...), what the provider is expected to allow.
+        hard: The limits are caps too, which hold through a crash and over all processes.
     """
 
     id: Text | None = None
@@ -146,6 +150,7 @@ class KeyConfig(_Fact):
     priority: Whole = 0
     tags: dict[str, str] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=dict)
+    hard: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -166,12 +171,14 @@ class ClientConfig(_Fact):
         models: Model names, own names or patterns; `None` admits all.
         weight: Share of capacity beside other clients while they wait, above zero.
         priority: Higher is served first while waiting.
+        hard: The limits are caps that hold through a crash and over all processes.
     """
 
     name: Text
     token: Secret
     models: Patterns | None = None
     limits: Limits = Field(default_factory=dict)
+    hard: bool = False
     weight: Share = 1.0
     priority: Whole = 0
 
@@ -208,6 +215,32 @@ class BudgetConfig(_Fact):
         return self
 
 
+class PriceConfig(_Fact):
+    """What models of one provider cost, in US dollars per million tokens.
+
+    Attributes:
+        provider, models: Whose; names or patterns.
+        cached_input_usd, cache_write_usd: As other input if not given.
+        per_request_usd: Of every request, beside its tokens.
+        max_output_tokens: The longest answer that these models give.
+    """
+
+    provider: Text
+    models: Patterns = Field(default_factory=lambda: ["*"])
+    input_usd: Dollars | None = None
+    output_usd: Dollars | None = None
+    cached_input_usd: Dollars | None = None
+    cache_write_usd: Dollars | None = None
+    per_request_usd: Dollars = Decimal(0)
+    max_output_tokens: Annotated[Whole, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_price(self) -> Self:
+        if self.input_usd is None and not self.per_request_usd:
+            raise ValueError("give input_usd and output_usd, or per_request_usd")
+        return self
+
+
 class RouterConfig(_Fact):
     """The whole configuration; every part has a default, so an empty one is usable.
 
@@ -215,6 +248,7 @@ class RouterConfig(_Fact):
         translation: What becomes of parts of a request that a provider's dialect cannot carry:
             refused by name (`strict`), or left out and told (`lenient`); `None` leaves it to
             the environment.
+        unknown_price: Whether hard budgets let in what nobody knows the price of.
     """
 
     version: Literal[1] = 1
@@ -230,6 +264,8 @@ class RouterConfig(_Fact):
     models: dict[Text, Targets] = Field(default_factory=dict)
     clients: list[ClientConfig] = Field(default_factory=list)
     budgets: list[BudgetConfig] = Field(default_factory=list)
+    prices: list[PriceConfig] = Field(default_factory=list)
+    unknown_price: Literal["allow", "refuse"] = "allow"
     policies: list[dict[str, Any]] = Field(default_factory=list)
     translation: Literal["strict", "lenient"] | None = None
 

@@ -123,7 +123,15 @@ def _check_budgets(data: _Data, known: Collection[str]) -> Iterator[Finding]:
             name for _, client in _entries(data, "clients") if (name := _text(client, "name"))
         ],
     }
+    first: dict[str, int] = {}
     for index, budget in _entries(data, "budgets"):
+        budget_id = _text(budget, "id")
+        if budget_id is not None and budget_id in first:
+            yield (
+                ("budgets", index, "id"),
+                f"the same id as budgets[{first[budget_id]}]: every budget needs its own",
+            )
+        first.setdefault(budget_id or "", index)
         scope, scope_id = _text(budget, "scope"), _text(budget, "scope_id")
         there = names.get(scope or "")
         if there is not None and scope_id is not None and scope_id not in there:

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, RollingWindow
+from apikeyrouter.domain.ledger.capped_window import CappedWindow
 from apikeyrouter.domain.ledger.ledger import Amounts, Hold, Ledger, LedgerAccount, Shortfall
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import Window
@@ -32,9 +33,6 @@ class DividedLimits:
         Args:
             processes: How many share the limits.
         """
-        for ticket in tickets:
-            if getattr(ticket.hold.account, "is_hard", False):
-                return _refused(ticket, now)
         lines = [(self._part_of(t, processes, now), t.hold.amounts) for t in tickets]
         outcome = self._ledger.reserve(lines, now)
         if isinstance(outcome, Shortfall):
@@ -65,7 +63,12 @@ class DividedLimits:
             # What this very request has taken of the whole is not used yet.
             asked = ticket.hold.amounts
             part = LedgerAccount(
-                whole.id, [_part(w, asked[w.index], processes, now) for w in whole.windows]
+                whole.id,
+                [
+                    _part(window, asked[window.index], processes, now)
+                    for window in whole.windows
+                    if not isinstance(window, CappedWindow)
+                ],
             )
             part.on_capacity = whole.on_capacity
             self._parts[link] = part, signature
@@ -115,8 +118,8 @@ def _make_room(part: LedgerAccount, amounts: Amounts, now: float) -> None:
             window.mirror(window.used + more, now)
 
 
-def _refused(ticket: Ticket, now: float) -> Shortfall:
+def refused(account: LedgerAccount, now: float) -> Shortfall:
+    """Return what an account is short of that spends nothing on one process's word alone."""
     return Shortfall(
-        "the shared ledger, which cannot be reached,", 0.0, 0.0, now + 1.0,
-        account_id=ticket.hold.account.id,
-    )  # fmt: skip
+        "the shared ledger cannot be reached", 0.0, 0.0, now + 1.0, account_id=account.id
+    )

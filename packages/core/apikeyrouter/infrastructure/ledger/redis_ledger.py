@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from apikeyrouter.domain.costs.cap_account import CapAccount
 from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import Hold, LedgerAccount, Reservation, Shortfall
 from apikeyrouter.domain.ledger.window import Window
@@ -21,8 +22,9 @@ from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.infrastructure.ledger.account_link import AccountLink
 from apikeyrouter.infrastructure.ledger.batch import Admission, Batch
 from apikeyrouter.infrastructure.ledger.connection import ScriptConnection, UnreachableError
-from apikeyrouter.infrastructure.ledger.divided_limits import DividedLimits
+from apikeyrouter.infrastructure.ledger.divided_limits import DividedLimits, refused
 from apikeyrouter.infrastructure.ledger.orders import CONFIRM, OBSERVE, SETTLE, Reply, decode
+from apikeyrouter.infrastructure.ledger.shared_window import is_kept_elsewhere
 from apikeyrouter.infrastructure.ledger.tickets import Ticket
 
 TIMEOUT_S, HOLD_TTL_S = 0.25, 10.0
@@ -128,12 +130,13 @@ class RedisLedger(LedgerBackend):
     async def confirm(self, reservation: Reservation) -> Shortfall | None:
         """Set *reservation* aside for all processes; see `LedgerBackend`."""
         self._enter()
-        holds = reservation.holds
+        # Caps are kept in the store, for all processes that share it.
+        holds = [hold for hold in reservation.holds if not is_kept_elsewhere(hold.account)]
         tickets = [Ticket(self._link(hold.account), hold, self._ended) for hold in holds]
         for ticket in tickets:
             ticket.begin()
         if self._is_down:
-            return self._confirm_divided(tickets)
+            return self._confirm_divided(reservation, tickets)
         admission = Admission(
             tickets, asyncio.get_running_loop().create_future(),
             is_past_guesses=_is_past_guesses(holds, self._clock()),
@@ -142,12 +145,17 @@ class RedisLedger(LedgerBackend):
         self._flush_soon(0.0)
         lack = await admission.answer
         if admission.is_lost:
-            return self._confirm_divided(tickets)
+            return self._confirm_divided(reservation, tickets)
         return lack
 
-    def _confirm_divided(self, tickets: list[Ticket]) -> Shortfall | None:
+    def _confirm_divided(self, reservation: Reservation, tickets: list[Ticket]) -> Shortfall | None:
         """Let in what this process's part of every limit has room for."""
         now = self._clock()
+        for hold in reservation.holds:
+            if isinstance(hold.account, CapAccount) and hold.account.is_hard:
+                short = refused(hold.account, now)
+                self._link(hold.account).note_short(short, now)
+                return short
         lack = self._divided.admit(tickets, self.processes, now)
         if lack is None:
             for ticket in tickets:

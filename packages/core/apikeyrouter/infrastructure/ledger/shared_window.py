@@ -7,7 +7,10 @@ import msgspec
 
 from apikeyrouter.domain.accounts.pace import Pace
 from apikeyrouter.domain.accounts.ramp import Ramp, Scouts
+from apikeyrouter.domain.costs.cap_account import CapAccount
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, RollingWindow
+from apikeyrouter.domain.ledger.capped_window import CappedWindow
+from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import DIMENSIONS, Window
@@ -40,7 +43,9 @@ class Figures(msgspec.Struct, frozen=True, array_like=True):
 
 def name_of(window: Window) -> str | None:
     """Name a window as every process does; `None` for what concerns this process alone."""
-    if isinstance(window, Scouts) or (isinstance(window, Concurrent) and window.label == "trying"):
+    if isinstance(window, Scouts | CappedWindow):
+        return None
+    if isinstance(window, Concurrent) and window.label == "trying":
         return None
     if window.provenance is Provenance.INFERRED:
         period = _GUESSED
@@ -49,6 +54,11 @@ def name_of(window: Window) -> str | None:
     else:
         period = f"{window.period_s:g}"
     return f"{window.index}:{window.label}:{period}"
+
+
+def is_kept_elsewhere(account: LedgerAccount) -> bool:
+    """Tell whether all that bounds an account is kept in the store."""
+    return isinstance(account, CapAccount) and len(account.capped()) == len(account.windows)
 
 
 def print_of(window: Window) -> Print:

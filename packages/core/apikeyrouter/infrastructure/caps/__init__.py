@@ -1,0 +1,1 @@
+"""Hard caps over a store: blocks are kept there before they are spent."""
