@@ -14,12 +14,14 @@ account of a provider has shown is tried first with its siblings.
 
 A guess is raised by little after ever longer while, so that the search closes in on the limit and
 costs few refusals. What a provider tells takes its place. A provider that asks to slow down gets
-half the pace, which then grows back.
+half the pace, which then grows back. One that is too busy for a call beside those it serves gets
+no more than those, and soon more again.
 """
 
 from apikeyrouter.domain.accounts.pace_search import (
     PaceSearch,
     admitted,
+    is_one_too_many,
     knows_limits_of,
     lift,
     under_way,
@@ -40,6 +42,8 @@ from apikeyrouter.domain.quota_scope import QuotaScope
 FIRST_CALLS = 4
 #: So many calls at once are held back no more.
 TRUSTED_CALLS = 64
+#: More calls at once are tried so soon after a busy provider has refused one, and at the latest.
+_BUSY_S, _LATEST_BUSY_S = 0.5, 10.0
 #: A known limit that is used up to here explains a refusal.
 _EXPLAINS_FROM = 0.9
 #: So many calls let in against so many that a bucket would have let in tell calls at once.
@@ -121,6 +125,24 @@ class LimitSearch(PaceSearch):
                 search.one_more_s = min(LATEST_ONE_MORE_S, 2.0 * search.one_more_s)
             return 0.0
         return self._too_fast(scope, search, now, waits=waits)
+
+    def busy(self, scope: QuotaScope, began_at: float, now: float) -> None:
+        """Fold in that a call was refused by a provider that is too busy.
+
+        Where not even one was under way beside it, calls at once are not what it is busy with.
+        """
+        calls, search = under_way(scope), self._search_of.get(scope)
+        if calls == 0 and search is not None and search.busy_step:
+            self._let_all_in(scope, search)
+        if not is_one_too_many(scope, calls, now):
+            return
+        search = self._search(scope, now)
+        if not search.busy_step:
+            search.one_more_s = _BUSY_S
+        elif began_at >= search.raised_at:
+            search.one_more_s = min(_LATEST_BUSY_S, 2.0 * search.one_more_s)
+        search.is_met, search.raised_at, search.busy_step = True, now, 1
+        self._hold_back(scope, search, calls, now)
 
     def slowed(self, scope: QuotaScope, now: float) -> None:
         """Halve the pace of *scope*: its provider asked for it."""
@@ -240,13 +262,26 @@ class LimitSearch(PaceSearch):
             ramp.capacity *= 2 if knows_limits_of(scope) else 1
             ramp.capacity += 1
         elif ramp.used >= ramp.capacity - 1 and now - search.raised_at >= search.one_more_s:
-            ramp.capacity += 1
-            search.raised_at = now
+            self._raise(search, ramp, now)
         if ramp.capacity > TRUSTED_CALLS:
-            search.ramp = None
-            lift(ramp, scope)
+            self._let_all_in(scope, search)
         else:
             scope.notify_capacity()
+
+    def _raise(self, search: SearchState, ramp: Window, now: float) -> None:
+        ramp.capacity += max(1, search.busy_step)
+        search.raised_at = now
+        if search.busy_step > 1:
+            # More than before were let in: whatever kept the provider busy is passing.
+            search.one_more_s = max(_BUSY_S, search.one_more_s / 2.0)
+        search.busy_step *= 2
+
+    def _let_all_in(self, scope: QuotaScope, search: SearchState) -> None:
+        ramp, search.ramp = search.ramp, None
+        if search.busy_step:
+            search.busy_step, search.is_met = 0, False
+        if ramp is not None:
+            lift(ramp, scope)
 
 
 def _tight_windows(scope: QuotaScope, now: float) -> list[Window]:

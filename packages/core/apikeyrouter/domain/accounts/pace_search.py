@@ -296,6 +296,14 @@ def under_way(scope: QuotaScope) -> int:
     return scope.account.in_flight + elsewhere
 
 
+def is_one_too_many(scope: QuotaScope, beside: int, now: float) -> bool:
+    """Tell whether a refused call was one more than *beside* others that may be let in at once.
+
+    Not where as many were let in of late.
+    """
+    return beside > 0 and beside >= scope.statistics.proven_calls(now)
+
+
 def lift(window: Window, scope: QuotaScope) -> None:
     """Take a guessed window away: something may fit sooner."""
     scope.account.windows.remove(window)

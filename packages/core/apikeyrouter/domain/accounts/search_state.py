@@ -70,6 +70,8 @@ class SearchState:
         is_paced: A pace has let in what it foretold: a bucket it is.
         puzzled: The count of calls let in at the last refusal that may be chance.
         one_more_s: How long calls at once stay as they are before one more is tried.
+        busy_step: So many more are tried where a busy provider has refused, not a limit; 0 if none
+            has.
         admitted_before: Calls let in until the last refusal that calls at once explained.
         log: What was let in within the last minute.
     """
@@ -81,6 +83,7 @@ class SearchState:
     is_met: bool = False
     raised_at: float = 0.0
     one_more_s: float = ONE_MORE_AFTER_S
+    busy_step: int = 0
     explanation: Explanation | None = None
     trial: Trial | None = None
     admitted_before: int = -1

@@ -102,6 +102,10 @@ class QuotaAwarenessEngine:
             )  # fmt: skip
         return None
 
+    def note_busy(self, scope: QuotaScope, began_at: float, now: float) -> None:
+        """Fold in that a call that began at *began_at* was one too many for a busy provider."""
+        self._search.busy(scope, began_at, now)
+
     def note_account(self, slot: KeySlot, account: str) -> None:
         """Move *slot* to the account that its provider names."""
         if account != slot.account:

@@ -6,6 +6,7 @@ told holds for the scope that was told, whatever the failure was.
 
 from dataclasses import dataclass, replace
 
+from apikeyrouter.domain.accounts.pace_search import is_one_too_many, under_way
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
@@ -50,11 +51,15 @@ def consequence_of(failure: Failure, grant: Grant, demand: Demand, now: float) -
     """Say what follows from *failure*: the table's row, but for what only this call can tell.
 
     A model that is not found is found by no key of the account, while one that is forbidden may
-    be forbidden to this key alone. What nobody explains may be the request's own fault.
+    be forbidden to this key alone. What nobody explains may be the request's own fault. A call
+    that a busy provider had no room for beside others is no failure of that provider.
     """
     consequence = CONSEQUENCES[failure.kind]
     if grant.generation != grant.slot.generation and consequence.blame in _OF_THE_SECRET:
         return replace(consequence, blame=Blame.NOBODY, key_state=None, same_key_retry=True)
+    if failure.kind is FailureClass.OVERLOADED and _is_one_too_many(grant, now):
+        # It waits for its turn, however often a slot is tried in vain.
+        return replace(consequence, spends_retry=False)
     requests = _REQUESTS_TO_BELIEVE.get(failure.kind)
     if requests is None:
         return consequence
@@ -114,6 +119,8 @@ class FailedCall:
         circuit, health = self.grant.pool.circuit, self.grant.candidate.health
         health.note_failure(self.began_at, self.now)
         self.grant.slot.note_failure(self.now)
+        if self.failure.kind is FailureClass.OVERLOADED:
+            self.context.awareness.note_busy(self.grant.scope(), self.began_at, self.now)
         at_once = self.failure.kind is FailureClass.UNREACHABLE
         if self.failure.kind is FailureClass.MID_STREAM:
             at_once = circuit.note_break(self.began_at, self.now)
@@ -265,6 +272,11 @@ def forget_refusals(context: AttemptContext, grant: Grant) -> None:
     context.engine.routes.on_change()
     if has_rested:
         context.engine.on_learned(grant)
+
+
+def _is_one_too_many(grant: Grant, now: float) -> bool:
+    scope = grant.scope()
+    return is_one_too_many(scope, under_way(scope) - 1, now)
 
 
 def _candidates_of(grant: Grant) -> list[Candidate]:
