@@ -49,6 +49,10 @@ class StateConflictError(StateStoreError):
         )
 
 
+class UnreadableRecordError(StateStoreError):
+    """A record makes no sense here: another version may have written it, or somebody's hand."""
+
+
 class KeyRegistrationError(ApiKeyRouterError):
     """This material cannot become a key."""
 

@@ -1,9 +1,12 @@
-"""A router made to share its ledger with other processes."""
+"""A router made to share its ledger, and what it learns, with other processes."""
+
+from collections.abc import Awaitable, Callable
 
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.infrastructure.ledger.redis_ledger import HOLD_TTL_S, TIMEOUT_S, RedisLedger
 from apikeyrouter.router import ApiKeyRouter
+from apikeyrouter.spreading.spreading import Spreading
 
 
 def share_ledger(
@@ -42,3 +45,30 @@ def share_ledger(
     )  # fmt: skip
     router.ledger_backend = ledger
     return ledger
+
+
+def share_learning(
+    router: ApiKeyRouter,
+    url: str,
+    *,
+    prefix: str = "apikeyrouter",
+    on_error: Callable[[Exception], None] | None = None,
+    ensure_provider: Callable[[str], Awaitable[bool]] | None = None,
+) -> Spreading:
+    """Return what has *router* know what other processes learn at *url*, and tells them its own.
+
+    Take up the store and register providers and keys first, then await its `start`. Close it
+    before the router.
+
+    Args:
+        on_error: Told why others cannot be told or heard; by default it is logged.
+        ensure_provider: See `Spreading`.
+
+    Raises:
+        StateStoreError: The driver is missing, or the address is none.
+    """
+    log = router.observability_manager.log
+    return Spreading(
+        router.parts, router.state_store, url, prefix=prefix, ensure_provider=ensure_provider,
+        on_error=on_error or (lambda error: log("warning", "between processes", error=str(error))),
+    )  # fmt: skip

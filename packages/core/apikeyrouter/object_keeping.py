@@ -14,7 +14,7 @@ from apikeyrouter.domain.models.api_key import utc_now
 from apikeyrouter.domain.object_register import OBJECTS_KEPT, MemoryObjectRegister, Owner
 
 KIND = "Object"
-_BATCH, _LINGER_S = 512, 0.1
+_BATCH, _READ_IN_A_ROW, _LINGER_S = 512, 256, 0.1
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 #: A call of a store that takes longer has failed.
 _CALL_TIMEOUT_S = 30.0
@@ -49,6 +49,7 @@ class KeptObjectRegister(MemoryObjectRegister):
         self._under_way = 0
         self._task: asyncio.Task[None] | None = None
         self._pause_s = 0.0
+        self._is_loading = False
 
     @property
     def waiting(self) -> int:
@@ -58,11 +59,15 @@ class KeptObjectRegister(MemoryObjectRegister):
     async def load(self) -> None:
         """Read what was kept, the oldest first; what is too much is forgotten.
 
+        What has changed here and is not written yet stays as it is.
+
         Raises:
             StateStoreError: The store cannot be read.
         """
         kept = await self._store.list_documents(KIND)
-        for document in sorted(kept, key=lambda document: document.updated_at):
+        for number, document in enumerate(sorted(kept, key=lambda one: one.updated_at), 1):
+            if number % _READ_IN_A_ROW == 0:
+                await asyncio.sleep(0)
             try:
                 told = msgspec.convert(document.body, _Kept)
             except msgspec.ValidationError as error:
@@ -70,8 +75,10 @@ class KeptObjectRegister(MemoryObjectRegister):
                 continue
             name = (told.client, told.kind, told.id)
             owner = Owner(told.provider, told.key, told.account)
-            self.note(*name, owner, is_new=told.is_new, is_made=told.is_made)
-            self._waiting.pop(name, None)
+            if name not in self._waiting:
+                self._is_loading = True
+                self.learn(*name, owner, is_new=told.is_new, is_made=told.is_made)
+                self._is_loading = False
 
     async def close(self) -> None:
         """Write what is waiting; what is not written within a few seconds is lost."""
@@ -93,8 +100,8 @@ class KeptObjectRegister(MemoryObjectRegister):
         kind, object_id = name
         if len(object_id) > _LONGEST_ID:
             return
-        if self._is_learning:
-            # Whoever tells of it has it written.
+        if self._is_learning and not (self._is_loading and owner is None):
+            # Whoever tells of it has it written; what is too much for us nobody else has deleted.
             self._waiting.pop((client, *name), None)
             return
         document = None

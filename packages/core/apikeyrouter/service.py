@@ -51,6 +51,7 @@ from apikeyrouter.errors import (
     KeyRegistrationError,
     StateConflictError,
     StateStoreError,
+    UnreadableRecordError,
 )
 from apikeyrouter.gateway.counting import ESTIMATED, estimated_count
 from apikeyrouter.gateway.demands import demand_for
@@ -101,7 +102,7 @@ from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make
 from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
 from apikeyrouter.keys.retirement import Retirement
-from apikeyrouter.ledger_sharing import share_ledger
+from apikeyrouter.ledger_sharing import share_learning, share_ledger
 from apikeyrouter.object_keeping import KeptObjectRegister
 from apikeyrouter.request.exchange import Answer
 from apikeyrouter.request.forwarding import forward_by
@@ -109,6 +110,7 @@ from apikeyrouter.request.metered_stream import MeteredStream
 from apikeyrouter.request.sockets.opening import MeteredSocket, connect_by
 from apikeyrouter.request.sockets.pool import STREAM as SOCKET_BODY_BEGINS
 from apikeyrouter.request.sockets.pool import SocketPool
+from apikeyrouter.spreading.spreading import Spreading
 
 __all__ = [
     "ADMIN_APIS",
@@ -166,6 +168,7 @@ __all__ = [
     "Secret",
     "Share",
     "SocketPool",
+    "Spreading",
     "StateConflictError",
     "StateQuery",
     "StateStore",
@@ -174,6 +177,7 @@ __all__ = [
     "Targets",
     "Text",
     "ToldError",
+    "UnreadableRecordError",
     "UsageCounts",
     "UsageQuery",
     "UsageRow",
@@ -217,6 +221,7 @@ __all__ = [
     "request_headers",
     "response_headers",
     "retry_hints",
+    "share_learning",
     "share_ledger",
     "store_at",
     "unpack",

@@ -16,6 +16,7 @@ from apikeyrouter.service import (
     EncryptionError,
     LedgerAccount,
     ModelLists,
+    Spreading,
     StateStoreError,
     share_ledger,
 )
@@ -51,6 +52,7 @@ from apikeyrouter_proxy.dataplane.refusals import send_refusal
 from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
 from apikeyrouter_proxy.settings import ProxySettings
+from apikeyrouter_proxy.spreading.service_spreading import spreading_of
 from apikeyrouter_proxy.storage import object_register_for, store_of, with_encryption_key
 
 _log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class ProxyApp:
         objects: Which key has what clients made.
         clients: Those that are added while it runs.
         ending: Set when the service stops and waits no longer for what runs.
+        spreading: What other processes are told and tell; `None` for one that is alone.
     """
 
     def __init__(
@@ -105,6 +108,8 @@ class ProxyApp:
             source, config, apply=self._apply, on_change=self._note_change
         )  # fmt: skip
         self.parts.config_trouble = lambda: self.reloader.trouble if self.reloader else None
+        self.spreading: Spreading | None = None
+        self.parts.spreading_trouble = lambda: self.spreading.trouble if self.spreading else None
         self._managed = managed = ManagementParts(
             router, config, self.clients, self._audit, self.reloader
         )
@@ -152,6 +157,7 @@ class ProxyApp:
             self._is_registered = True
         if self.router.ledger_backend is not None:
             await self.router.ledger_backend.start()
+            await self._spread(self.config.ledger)
         self.models.start()
         self.reports.start()
         if self.reloader is not None:
@@ -185,11 +191,21 @@ class ProxyApp:
         except StateStoreError as error:
             _log.error("the change of %s is not in the audit log: %s", path, error)
 
+    async def _spread(self, url: str) -> None:
+        """Learn what other processes know, and tell them from now on."""
+        if self.spreading is None:
+            managed = self._managed
+            self.spreading = spreading_of(
+                self.router, url, kept=managed.kept, objects=self.objects,
+                changing=managed.changing,
+            )  # fmt: skip
+        await self.spreading.start()
+
     async def _take_up_state(self) -> None:
         try:
             await self.router.hydrate(claimed=[key.id for key in self.config.keys if key.id])
             await self.objects.load()
-            await self.clients.load({client.name for client in self.config.clients})
+            await self.clients.load(lambda: {client.name for client in self.config.clients})
             await self._managed.load()
         except (StateStoreError, EncryptionError) as error:
             raise ConfigurationError(f"store: {error}") from error
@@ -198,6 +214,8 @@ class ProxyApp:
         """Close connections and write what is waiting to be written."""
         if self.reloader is not None:
             await self.reloader.stop()
+        if self.spreading is not None:
+            await self.spreading.close()
         await self.models.stop()
         await self.reports.stop()
         await self.objects.close()

@@ -1,6 +1,6 @@
 """Objects: which account has the files, batches and conversations that clients made."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from apikeyrouter.domain.object_register import ObjectRegister, Owner
 from apikeyrouter.infrastructure.spreading.board import Shelf
 from apikeyrouter.infrastructure.spreading.notice import Notice
+from apikeyrouter.spreading.rereading import Rereading
 from apikeyrouter.spreading.subject import Subject
 
 
@@ -21,8 +22,9 @@ class ObjectSubject(Subject):
     is_urgent = True
     shelf = Shelf.NONE
 
-    def __init__(self, register: ObjectRegister) -> None:
+    def __init__(self, register: ObjectRegister, *, on_error: Callable[[Exception], None]) -> None:
         self._register = register
+        self._rereading = Rereading(self._read, on_error=on_error)
 
     def tell(self, name: str) -> Mapping[str, Any] | None:
         """Return whose it is; it is *gone* if nobody's any more."""
@@ -50,6 +52,17 @@ class ObjectSubject(Subject):
             client, kind, object_id, owner,
             is_new=bool(body["home"]), is_made=bool(body["made"]),
         )  # fmt: skip
+
+    def take_up_again(self) -> None:
+        """Have all read again that the store knows."""
+        self._rereading.want("")
+
+    async def close(self) -> None:
+        """Read no more."""
+        await self._rereading.close()
+
+    async def _read(self, _: str) -> None:
+        await self._register.load()
 
 
 def object_name(client: str, kind: str, object_id: str) -> str:

@@ -133,6 +133,8 @@ class Spreader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for subject in self._subjects.values():
+            await subject.close()
         if tasks:
             with suppress(TimeoutError, *self._board.errors):
                 async with asyncio.timeout(_CLOSE_WITHIN_S):
@@ -323,7 +325,7 @@ class Spreader:
     def _note_trouble(self, error: Exception) -> str:
         if not self.trouble:
             self._on_error(error)
-        return str(error) or type(error).__name__
+        return f"{self._board.address}: {str(error) or type(error).__name__}"
 
     def _report(self, kind: str, error: Exception) -> None:
         if kind not in self._reported:

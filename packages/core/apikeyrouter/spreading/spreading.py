@@ -14,6 +14,7 @@ from apikeyrouter.domain.routing.candidate_pool import CandidatePool
 from apikeyrouter.infrastructure.spreading.board import NoticeBoard
 from apikeyrouter.spreading.accounts import AccountSubject, MemberSubject, name_of
 from apikeyrouter.spreading.circuits import CircuitSubject, RefusalSubject, pool_name
+from apikeyrouter.spreading.documents import DocumentSubject
 from apikeyrouter.spreading.keys import KeySubject
 from apikeyrouter.spreading.objects import ObjectSubject, object_name
 from apikeyrouter.spreading.spreader import Spreader
@@ -48,6 +49,7 @@ class Spreading:
         self._ensure_provider = ensure_provider
         clock = parts.context.clock
         board = NoticeBoard(url, prefix=prefix)
+        self._on_error = on_error
         self.spreader = Spreader(board, clock=clock, on_error=on_error)
         self._keys = KeySubject(
             parts, store, clock,
@@ -61,14 +63,39 @@ class Spreading:
             self.spreader.add(subject)
         self._follow()
 
+    @property
+    def trouble(self) -> str:
+        """Why others cannot be told or heard; empty while they can."""
+        return self.spreader.trouble
+
     def add(self, subject: Subject) -> Callable[[str], None]:
         """Spread one more kind of thing; return what is to be called when one has changed."""
         self.spreader.add(subject)
         return lambda name: self.spreader.mark(subject.kind, name)
 
+    def add_documents(
+        self,
+        kind: str,
+        *,
+        read: Callable[[str], Awaitable[None]],
+        read_all: Callable[[], Awaitable[None]],
+    ) -> Callable[[str], None]:
+        """Spread that things of a kind have changed in the store.
+
+        Args:
+            read: Reads one again.
+            read_all: Reads all again.
+
+        Returns:
+            What is to be called with the name of one that was changed here.
+        """
+        return self.add(
+            DocumentSubject(kind, read=read, read_all=read_all, on_error=self._on_error)
+        )
+
     def add_objects(self, register: ObjectRegister) -> None:
         """Spread which account has what clients make."""
-        mark = self.add(ObjectSubject(register))
+        mark = self.add(ObjectSubject(register, on_error=self._on_error))
         register.on_change = lambda *name: mark(object_name(*name))
 
     async def start(self) -> None:
@@ -79,7 +106,6 @@ class Spreading:
 
     async def close(self) -> None:
         """Tell what is still to be told, and listen no more."""
-        await self._keys.close()
         await self.spreader.close()
 
     def _follow(self) -> None:

@@ -45,3 +45,7 @@ class Subject(ABC):
     def take_up_again(self) -> None:
         """Look at the store again: notices may have been missed."""
         return
+
+    async def close(self) -> None:
+        """Look at the store no more."""
+        return

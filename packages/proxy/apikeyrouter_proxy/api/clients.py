@@ -10,9 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from apikeyrouter.service import Document, LedgerAccount, StateStore
+from apikeyrouter.service import (
+    Document,
+    LedgerAccount,
+    StateConflictError,
+    StateStore,
+    UnreadableRecordError,
+)
 from apikeyrouter_proxy.dataplane.auth import Client, ClientRegister, IssuedToken
 
 _KIND, _SETTING, _SETTING_ID = "Client", "Setting", "client-tokens"
@@ -50,11 +56,18 @@ class ClientRecord(BaseModel):
 class ManagedClients:
     """Adds, changes and revokes clients.
 
+    Of two processes that change one at once the second is refused.
+
     Args:
         register: Told of every change; requests are let in by it.
         open_account: Makes the account that a client's limits are kept on.
         on_first: Called once there is any: from then on everybody is asked for a token.
+
+    Attributes:
+        on_change: Told of the name of one that was changed here.
     """
+
+    kind = _KIND
 
     def __init__(
         self,
@@ -68,11 +81,15 @@ class ManagedClients:
         self._register = register
         self._open_account = open_account
         self._on_first = on_first
+        self.on_change: Callable[[str], None] = lambda _: None
+        self._configured: Callable[[], Collection[str]] = tuple
+        #: Of the documents, which count on their own.
+        self._revisions: dict[str, int] = {}
         self._records: dict[str, ClientRecord] = {}
         self._accounts: dict[str, tuple[LedgerAccount, ...]] = {}
 
-    async def load(self, configured: Collection[str] = ()) -> None:
-        """Take up what the store has, but for names that are *configured*.
+    async def load(self, configured: Callable[[], Collection[str]] = tuple) -> None:
+        """Take up what the store has, but for names that are *configured*, now and later.
 
         Raises:
             StateStoreError: It cannot be read.
@@ -82,9 +99,40 @@ class ManagedClients:
             fresh = Document(_SETTING, _SETTING_ID, {"hex": key.hex()}, _now())
             key = bytes.fromhex((await self._store.add_document(fresh)).body["hex"])
         self._register.key = key
+        self._configured = configured
+        await self.reread_all()
+
+    async def reread(self, name: str) -> None:
+        """Take up what another process has made of one; nobody may change it meanwhile.
+
+        Raises:
+            StateStoreError: It cannot be read.
+        """
+        document = await self._store.get_document(_KIND, name)
+        if document is not None:
+            self._take_up(document)
+
+    async def reread_all(self) -> None:
+        """Take up what other processes have made of all; nobody may change any meanwhile.
+
+        Raises:
+            StateStoreError: The store cannot be read.
+            UnreadableRecordError: One cannot be; it stays as it is here, the others are taken up.
+        """
+        failed = None
         for document in await self._store.list_documents(_KIND):
-            if document.id not in configured:
-                self._take(ClientRecord.model_validate(document.body))
+            try:
+                self._take_up(document)
+            except UnreadableRecordError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _take_up(self, document: Document) -> None:
+        record = _record_of(document)
+        if document.id not in self._configured() and record != self._records.get(document.id):
+            self._take(record)
+        self._revisions[document.id] = document.revision
 
     def all(self) -> list[ClientRecord]:
         """Return those that are not revoked."""
@@ -127,10 +175,22 @@ class ManagedClients:
 
     async def _keep(self, record: ClientRecord) -> ClientRecord:
         if self._store.keeps_documents:
-            body = record.model_dump(mode="json")
-            await self._store.save_document(Document(_KIND, record.name, body, _now()))
+            await self._store_over(record, self._revisions.get(record.name))
         self._take(record)
+        self.on_change(record.name)
         return record
+
+    async def _store_over(self, record: ClientRecord, before: int | None) -> None:
+        revision = before + 1 if before is not None else 0
+        body = record.model_dump(mode="json")
+        document = Document(_KIND, record.name, body, _now(), revision)
+        if not await self._store.swap_document(document, expect=before):
+            await self.reread(record.name)
+            raise StateConflictError(
+                f"client '{record.name}' was changed by another process meanwhile; read it again, "
+                "and order again what still holds"
+            )
+        self._revisions[record.name] = revision
 
     def _take(self, record: ClientRecord) -> None:
         before = self._records.get(record.name)
@@ -156,6 +216,16 @@ class ManagedClients:
         token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         digest = self._register.digest_of(token.encode())
         return token, KeptToken(hash=digest.hex(), hint=f"…{token[-_HINT:]}")
+
+
+def _record_of(document: Document) -> ClientRecord:
+    try:
+        return ClientRecord.model_validate(document.body)
+    except ValidationError as error:
+        raise UnreadableRecordError(
+            f"client '{document.id}' cannot be read: {error.errors()[0]['msg']}; another version "
+            "may have written it"
+        ) from error
 
 
 def _changed(record: ClientRecord, **changes: Any) -> ClientRecord:

@@ -11,6 +11,7 @@ from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
 from apikeyrouter_proxy.composition import target_of
 from apikeyrouter_proxy.configuration.reloading import Reloader
+from apikeyrouter_proxy.spreading.service_spreading import Kept
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,12 @@ class ManagementParts:
         store = self.router.state_store
         self.aliases = Additions(store, "Alias", AliasFacts)
         self.policies = Additions(store, "Policy", PolicyFacts)
+        self.aliases.on_read = self.use_aliases
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """What operators change beside keys."""
+        return self.clients, self.aliases, self.policies
 
     async def load(self) -> None:
         """Take up what was added before.

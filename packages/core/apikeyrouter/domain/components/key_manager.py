@@ -109,6 +109,7 @@ class KeyManager:
             self._reserved.discard(key_id)
         self.slot_by_id[key_id] = slot
         self.on_change(slot)
+        self.orders.on_stored(slot)
         return slot.record
 
     def adopt(self, provider_id: str, claimed: Collection[str] = ()) -> list[KeySlot]:

@@ -124,6 +124,11 @@ class NoticeBoard:
     def __repr__(self) -> str:
         return f"NoticeBoard({self._shown!r})"
 
+    @property
+    def address(self) -> str:
+        """Where it is, without a password."""
+        return self._shown
+
     async def close(self) -> None:
         """Disconnect; the next call connects again."""
         await self._redis.aclose()

@@ -22,6 +22,7 @@ def routes(parts: ServiceParts) -> list[Route]:
     """Return what is served of it."""
     info = Info(parts.router, parts.clients, parts.models)
     info.config_trouble = lambda: parts.config_trouble()
+    info.spreading_trouble = lambda: parts.spreading_trouble()
     return [
         Route(READ, "/health", info.health),
         Route(READ, "/ready", info.ready),
@@ -38,6 +39,7 @@ class Info:
         self._clients = clients
         self._models = models
         self.config_trouble: Callable[[], str | None] = lambda: None
+        self.spreading_trouble: Callable[[], str | None] = lambda: None
 
     async def health(self, request: Request, receive: Receive, send: Send) -> None:
         """Say that the process answers."""
@@ -49,12 +51,12 @@ class Info:
 
         Without its store the service goes on: what it notes waits until the store is back. So it
         does where its file has changed and cannot be used, and without the shared ledger: by its
-        part of every limit.
+        part of every limit, knowing only what it learns itself.
         """
         del receive
         keys, usable = self._router.count_keys()
         backend = self._router.ledger_backend
-        lost = backend.trouble() if backend is not None else ""
+        lost = (backend.trouble() if backend is not None else "") or self.spreading_trouble()
         trouble, mistake = self._router.store_trouble(), self.config_trouble()
         is_degraded = trouble or mistake or lost
         status = ("degraded" if is_degraded else "ready") if usable else "no usable key"

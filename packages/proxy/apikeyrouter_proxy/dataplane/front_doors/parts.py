@@ -22,6 +22,8 @@ class ServiceParts:
     Attributes:
         objects: Who has what clients made.
         config_trouble: Tells why the configuration file is not what runs; `None` if it is.
+        spreading_trouble: Tells why other processes are not told what is learned; `None` or empty
+            if they are.
         comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
     """
 
@@ -33,6 +35,7 @@ class ServiceParts:
     comment_after_s: float
     objects: ObjectRegister = field(default_factory=MemoryObjectRegister)
     config_trouble: Callable[[], str | None] = _no_trouble
+    spreading_trouble: Callable[[], str | None] = _no_trouble
 
     def forwarder(
         self, endpoint: str, path: str = "", *, kind: type[Forwarder] = Forwarder

@@ -1,0 +1,1 @@
+"""Several processes of one service: what one is ordered holds in all."""
