@@ -38,13 +38,15 @@ def _name_of(budget: BudgetConfig, taken: set[str]) -> str:
 
 
 def _price_of(price: PriceConfig) -> Price:
-    def nanos(name: str) -> int | None:
+    def nanos(name: str, unsaid: int | None = None) -> int | None:
         usd = getattr(price, name)
-        return None if usd is None else nanos_of(usd)
+        return unsaid if usd is None else nanos_of(usd)
 
+    # Who names a price of the request alone has tokens for nothing.
+    free = 0 if price.input_usd is None and price.output_usd is None else None
     return Price(
         price.provider, tuple(price.models),
-        nanos("input_usd"), nanos("output_usd"), nanos("cached_input_usd"),
+        nanos("input_usd", free), nanos("output_usd", free), nanos("cached_input_usd"),
         nanos("cache_write_usd"), nanos_of(price.per_request_usd),
         price.max_output_tokens or MOST_OUTPUT,
     )  # fmt: skip
