@@ -99,6 +99,7 @@ from apikeyrouter.infrastructure.config.values import (
 from apikeyrouter.infrastructure.state_store.drivers import bare
 from apikeyrouter.infrastructure.state_store.stores import store_at
 from apikeyrouter.infrastructure.utils.key_file import key_file_of, key_in, make_key_in
+from apikeyrouter.infrastructure.utils.service_mark import ServiceMark, database_file_of
 from apikeyrouter.keys.admin_reports import AdminReports
 from apikeyrouter.keys.model_lists import ModelLists
 from apikeyrouter.keys.retirement import Retirement
@@ -166,6 +167,7 @@ __all__ = [
     "Retirement",
     "Seconds",
     "Secret",
+    "ServiceMark",
     "Share",
     "SocketPool",
     "Spreading",
@@ -193,6 +195,7 @@ __all__ = [
     "cursor_after",
     "custom_adapter",
     "data_of_events",
+    "database_file_of",
     "demand_for",
     "dialect_of",
     "estimate_tokens",

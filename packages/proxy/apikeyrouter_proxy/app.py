@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.infrastructure.config.model import (
     ClientConfig,
+    ProviderConfig,
     RouterConfig,
     ServerConfig,
     refuse_open_service,
@@ -16,8 +17,10 @@ from apikeyrouter.service import (
     EncryptionError,
     LedgerAccount,
     ModelLists,
+    ServiceMark,
     Spreading,
     StateStoreError,
+    bare,
     share_ledger,
 )
 from apikeyrouter_proxy.api.audit import AuditLog
@@ -53,7 +56,7 @@ from apikeyrouter_proxy.middleware.cors import Cors
 from apikeyrouter_proxy.middleware.security_headers import SecurityHeaders
 from apikeyrouter_proxy.settings import ProxySettings
 from apikeyrouter_proxy.spreading.service_spreading import spreading_of
-from apikeyrouter_proxy.storage import object_register_for, store_of, with_encryption_key
+from apikeyrouter_proxy.storage import hold, object_register_for, store_of, with_encryption_key
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ class ProxyApp:
         parts: What its endpoints share.
         objects: Which key has what clients made.
         clients: Those that are added while it runs.
+        managed: What the management API works on.
+        mark: Keeps others from writing to a file of a store behind this service's back.
         ending: Set when the service stops and waits no longer for what runs.
         spreading: What other processes are told and tell; `None` for one that is alone.
     """
@@ -83,6 +88,7 @@ class ProxyApp:
         self.models = ModelLists(router.routes, router.now)
         self.reports = admin_reports(router, config)
         self.setup = RouterSetup(router)
+        self.mark = ServiceMark(bare(config.store))
         self.ending = ShutdownState()
         self._is_registered = False
         self._register = clients = ClientRegister()
@@ -110,7 +116,7 @@ class ProxyApp:
         self.parts.config_trouble = lambda: self.reloader.trouble if self.reloader else None
         self.spreading: Spreading | None = None
         self.parts.spreading_trouble = lambda: self.spreading.trouble if self.spreading else None
-        self._managed = managed = ManagementParts(
+        self.managed = managed = ManagementParts(
             router, config, self.clients, self._audit, self.reloader
         )
         self._dispatcher = Dispatcher(
@@ -151,9 +157,11 @@ class ProxyApp:
             ConfigurationError: Something in it cannot be used.
         """
         if not self._is_registered:
-            await self._take_up_state()
+            await hold(self.mark)
+            self.parts.store_id = self.mark.store_id()
+            await self._take_up_state([key.id for key in self.config.keys if key.id])
             await self.setup.apply(self.config)
-            self._managed.use_aliases()
+            self.managed.use_aliases()
             self._is_registered = True
         if self.router.ledger_backend is not None:
             await self.router.ledger_backend.start()
@@ -162,6 +170,17 @@ class ProxyApp:
         self.reports.start()
         if self.reloader is not None:
             self.reloader.start()
+
+    async def take_up_store(self) -> None:
+        """Take up all that is stored, to be managed and not to be served; no key is declared.
+
+        Raises:
+            ConfigurationError: The store, or a provider of the configuration, cannot be used.
+        """
+        await self._take_up_state(None)
+        providers = {key.provider: ProviderConfig() for key in self.config.keys}
+        update = {"keys": [], "providers": {**providers, **self.config.providers}}
+        await self.setup.apply(self.config.model_copy(update=update))
 
     async def _apply(self, config: RouterConfig) -> None:
         """Go on by another configuration.
@@ -178,7 +197,7 @@ class ProxyApp:
             )
         await self.setup.apply(config)
         # From here on nothing can fail, and nothing is waited for.
-        self.config = self._managed.config = config
+        self.config = self.managed.config = config
         self._register.declare(config.clients, self._accounts_of)
         self._dispatcher.guard(is_open=not len(self._register))
         self.reports.go_by(admin_secrets_of(config))
@@ -194,19 +213,19 @@ class ProxyApp:
     async def _spread(self, url: str) -> None:
         """Learn what other processes know, and tell them from now on."""
         if self.spreading is None:
-            managed = self._managed
+            managed = self.managed
             self.spreading = spreading_of(
                 self.router, url, kept=managed.kept, objects=self.objects,
                 changing=managed.changing,
             )  # fmt: skip
         await self.spreading.start()
 
-    async def _take_up_state(self) -> None:
+    async def _take_up_state(self, claimed: Collection[str] | None) -> None:
         try:
-            await self.router.hydrate(claimed=[key.id for key in self.config.keys if key.id])
+            await self.router.hydrate(claimed=claimed)
             await self.objects.load()
             await self.clients.load(lambda: {client.name for client in self.config.clients})
-            await self._managed.load()
+            await self.managed.load()
         except (StateStoreError, EncryptionError) as error:
             raise ConfigurationError(f"store: {error}") from error
 
@@ -221,6 +240,7 @@ class ProxyApp:
         await self.objects.close()
         await self.setup.close()
         await self.router.close()
+        self.mark.release()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

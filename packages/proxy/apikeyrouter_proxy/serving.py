@@ -79,6 +79,8 @@ class ProxyServer(uvicorn.Server):
         except OSError as error:
             await self.lifespan.shutdown()
             raise _cannot_listen(self.config.host, self.config.port, error) from error
+        if sockets:
+            self._app.mark.tell(near_url_of(sockets[0]))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
@@ -122,6 +124,13 @@ def url_of(listener: socket.socket) -> str:
     """Return the base URL of who listens there."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def near_url_of(listener: socket.socket) -> str:
+    """Return the base URL under which this machine reaches who listens there."""
+    host, port = listener.getsockname()[:2]
+    near = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)
+    return f"http://{near}:{port}" if near is not None else url_of(listener)
 
 
 def server_for(

@@ -1,6 +1,8 @@
 """Where the service keeps its state, and the key that seals its secrets there."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from apikeyrouter.service import (
     KeptObjectRegister,
     MemoryObjectRegister,
     ObjectRegister,
+    ServiceMark,
     StateStore,
     key_file_of,
     key_in,
@@ -23,6 +26,8 @@ from apikeyrouter.service import (
 _log = logging.getLogger("apikeyrouter")
 DEFAULT_STORE = "sqlite:///apikeyrouter.db"
 _VARIABLES = ("DATABASE_URL", "MONGODB_URL", "REDIS_URL")
+#: So long a service that starts waits for a command that writes to its store.
+_PATIENCE_S, _LOOK_EVERY_S = 10.0, 0.05
 
 
 def with_store(config: RouterConfig, env: Mapping[str, str]) -> RouterConfig:
@@ -45,6 +50,25 @@ def store_of(config: RouterConfig, settings: RouterSettings) -> StateStore:
         max_decisions=settings.max_decisions,
         max_transitions=settings.max_transitions,
     )
+
+
+async def hold(mark: ServiceMark) -> None:
+    """Say by *mark* that a service runs; a command that works on the store may end first.
+
+    Raises:
+        ConfigurationError: It does not end.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    try:
+        while not mark.share():
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    "store: an `apikeyrouter` command is at work on it: let that end, or stop it"
+                )
+            await asyncio.sleep(_LOOK_EVERY_S)
+    except OSError:
+        # What is wrong with the folder the store itself tells.
+        return
 
 
 def object_register_for(config: RouterConfig, store: StateStore) -> ObjectRegister:

@@ -13,9 +13,12 @@ from apikeyrouter_proxy.dataplane.errors import NOT_KNOWN, for_no_key, refusal
 from apikeyrouter_proxy.dataplane.front_doors.parts import ServiceParts
 from apikeyrouter_proxy.dataplane.front_doors.routes import READ, Route
 from apikeyrouter_proxy.dataplane.refusals import send_refusal
+from apikeyrouter_proxy.middleware.security_headers import HeaderList
 
 #: Looking for similar names takes long: so much of them is compared.
 _LONGEST_NAME, _MOST_COMPARED = 100, 1000
+#: Tells the store of a service from those of others.
+STORE_HEADER = b"x-store-id"
 
 
 def routes(parts: ServiceParts) -> list[Route]:
@@ -23,6 +26,7 @@ def routes(parts: ServiceParts) -> list[Route]:
     info = Info(parts.router, parts.clients, parts.models)
     info.config_trouble = lambda: parts.config_trouble()
     info.spreading_trouble = lambda: parts.spreading_trouble()
+    info.store_id = lambda: parts.store_id
     return [
         Route(READ, "/health", info.health),
         Route(READ, "/ready", info.ready),
@@ -40,6 +44,7 @@ class Info:
         self._models = models
         self.config_trouble: Callable[[], str | None] = lambda: None
         self.spreading_trouble: Callable[[], str | None] = lambda: None
+        self.store_id: Callable[[], str] = lambda: ""
 
     async def health(self, request: Request, receive: Receive, send: Send) -> None:
         """Say that the process answers."""
@@ -67,7 +72,9 @@ class Info:
             facts["ledger"] = lost
         if mistake:
             facts["config"] = mistake
-        await _send_json(request, send, 200 if usable else 503, facts)
+        # Commands see by it whether this is the service that they look for.
+        more = [(STORE_HEADER, self.store_id().encode())]
+        await _send_json(request, send, 200 if usable else 503, facts, more=more)
 
     async def list_models(self, request: Request, receive: Receive, send: Send) -> None:
         """List the models known by name, the operator's own names first."""
@@ -141,6 +148,8 @@ class Info:
         return client
 
 
-async def _send_json(request: Request, send: Send, status: int, data: object) -> None:
-    headers = [(b"content-type", b"application/json")]
+async def _send_json(
+    request: Request, send: Send, status: int, data: object, *, more: HeaderList | None = None
+) -> None:
+    headers = [(b"content-type", b"application/json"), *(more or [])]
     await request.answer(send, status, headers, msgspec.json.encode(data))

@@ -24,6 +24,7 @@ class ServiceParts:
         config_trouble: Tells why the configuration file is not what runs; `None` if it is.
         spreading_trouble: Tells why other processes are not told what is learned; `None` or empty
             if they are.
+        store_id: Tells its store from those of other services.
         comment_after_s: Silence in a stream after which the client gets a comment; 0 for none.
     """
 
@@ -36,6 +37,7 @@ class ServiceParts:
     objects: ObjectRegister = field(default_factory=MemoryObjectRegister)
     config_trouble: Callable[[], str | None] = _no_trouble
     spreading_trouble: Callable[[], str | None] = _no_trouble
+    store_id: str = ""
 
     def forwarder(
         self, endpoint: str, path: str = "", *, kind: type[Forwarder] = Forwarder
