@@ -28,13 +28,12 @@ class Caller:
 
     peer: str
     request_id: str
+    actor: str = "management key"
 
 
 #: Of the request that is being answered.
 caller: ContextVar[Caller] = ContextVar("caller")
-_NOBODY = Caller("", "")
-#: Who changes something: whoever has the key, or whoever writes the configuration file.
-_KEY, _FILE = "management key", "configuration file"
+_NOBODY = Caller("", "", "configuration file")
 
 
 @dataclass(slots=True, frozen=True)
@@ -76,7 +75,7 @@ class AuditLog:
             return
         who, at = caller.get(_NOBODY), datetime.now(UTC)
         facts = {
-            "at": at.isoformat(), "actor": _FILE if who is _NOBODY else _KEY, "peer": who.peer,
+            "at": at.isoformat(), "actor": who.actor, "peer": who.peer,
             "request_id": who.request_id, "action": action, "target": target,
             "before": dict(before), "after": dict(after),
         }  # fmt: skip
