@@ -12,7 +12,9 @@ import typer
 from apikeyrouter import ConfigurationError, RouterSettings, __version__
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter_proxy.app import create_app
+from apikeyrouter_proxy.cli.accounts import accounts
 from apikeyrouter_proxy.cli.audit import audit
+from apikeyrouter_proxy.cli.clients import clients
 from apikeyrouter_proxy.cli.keys import keys
 from apikeyrouter_proxy.cli.options import ConfigOption, stop
 from apikeyrouter_proxy.composition import masked, read_config
@@ -22,6 +24,8 @@ from apikeyrouter_proxy.storage import check_storage, with_encryption_key
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
+app.add_typer(clients, name="clients")
+app.add_typer(accounts, name="accounts")
 app.add_typer(audit, name="audit")
 
 

@@ -85,6 +85,9 @@ def add_key(
     limits: LimitsOption = None,
     weight: WeightOption = None,
     priority: PriorityOption = None,
+    is_hard: Annotated[
+        bool, typer.Option("--hard", help="Limits are caps that hold through a crash.")
+    ] = False,
     secret_env: SecretEnvOption = None,
     secret_file: SecretFileOption = None,
 ) -> Work:
@@ -92,6 +95,8 @@ def add_key(
     said: dict[str, object] = {"provider": provider, "id": key_id, "scope": scope}
     wanted = {name: value for name, value in said.items() if value is not None}
     wanted |= settings_of(models=models, tags=tags, limits=limits, weight=weight, priority=priority)
+    if is_hard:
+        wanted["hard"] = True
     wanted["secret"] = secret_from(secret_env, secret_file)
 
     async def work(management: Management) -> Report:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from fastapi import FastAPI
 
-from apikeyrouter import ConfigurationError, RouterSettings
+from apikeyrouter import ApiKeyRouter, ConfigurationError, RouterSettings
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter.service import key_file_of
 from apikeyrouter_proxy.api.application import make_application
@@ -69,6 +69,7 @@ async def opened_store(config: RouterConfig, name: str) -> AsyncIterator[OpenedS
         settings = RouterSettings().model_copy(update={"log_level": "WARNING"})
         service = create_app(_alone(config), settings=settings)
         await service.take_up_store()
+        await _recall_accounts(service.router)
     except ConfigurationError as error:
         if service is not None:
             await service.stop()
@@ -78,6 +79,18 @@ async def opened_store(config: RouterConfig, name: str) -> AsyncIterator[OpenedS
         yield OpenedStore(make_application(service.managed), name)
     finally:
         await service.stop()
+
+
+async def _recall_accounts(router: ApiKeyRouter) -> None:
+    """Let what was learned of accounts be seen; a service waits until a request asks for them."""
+    book, slots = router.quota_awareness_engine.book, router.key_manager.slot_by_id
+    if not router.state_store.keeps_documents:
+        return
+    for document in await router.state_store.list_documents("Account"):
+        for slot in filter(None, map(slots.get, document.body["keys"])):
+            if book.membership(slot).account == document.body["account"]:
+                book.scope_for(slot, document.body["group"])
+                break
 
 
 def refuse_without_key(config: RouterConfig, name: str) -> None:
