@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from apikeyrouter import ConfigurationError, RouterSettings
+from apikeyrouter.infrastructure.config.environment import merge_dotenv
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter.service import StateStoreError
 from apikeyrouter_proxy.api.audit import Verdict, rows_of, verify
@@ -66,7 +67,8 @@ def verify_chain(
     Reads the store itself, even while a service runs; with --url what that service tells. Ends
     with 1 if a row is wrong. Keep the last hash elsewhere to notice that the end was cut off.
     """
-    if url is not None:
+    url = url or merge_dotenv(os.environ).get("APIKEYROUTER_URL")
+    if url:
         run(lambda: _verify_told, Place(url=url, key_file=key_file), as_json=as_json)
         return
     try:

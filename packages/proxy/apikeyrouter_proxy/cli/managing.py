@@ -43,7 +43,7 @@ Work = Callable[[Management], Awaitable[Report]]
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="APIKEYROUTER_URL", help="The running service; found by the store if not."
+        "--url", help="The running service, in place of APIKEYROUTER_URL; else found by its store."
     ),
 ]
 KeyFileOption = Annotated[

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from apikeyrouter.infrastructure.config.environment import merge_dotenv
 from apikeyrouter.infrastructure.config.model import RouterConfig
 from apikeyrouter.service import ServiceMark, bare, database_file_of
 from apikeyrouter_proxy.cli.reach.credentials import management_key
@@ -48,16 +49,17 @@ async def reached(place: Place) -> AsyncIterator[Management]:
         CommandError: Nobody does; the message says who might, and how.
         ConfigurationError: The configuration cannot be read.
     """
-    if place.url is not None:
-        async with RunningService(place.url, management_key(place.key_file)) as service:
+    url = place.url or merge_dotenv(os.environ).get("APIKEYROUTER_URL")
+    if url:
+        async with RunningService(url, management_key(place.key_file)) as service:
             yield service
         return
     config = read_config(place.config, os.environ)
     mark = ServiceMark(bare(config.store))
     try:
-        url = await _Search(place, config, mark).url()
-        if url is not None:
-            async with RunningService(url, management_key(place.key_file)) as service:
+        found = await _Search(place, config, mark).url()
+        if found is not None:
+            async with RunningService(found, management_key(place.key_file)) as service:
                 yield service
             return
         from apikeyrouter_proxy.cli.reach.store import opened_store, refuse_without_key
