@@ -263,3 +263,23 @@ def test_calls_under_way_that_are_refused_too_are_not_taken_for_let_in() -> None
         silent.pacing.answered(scope, float(second))
     refused(scope, 5.5, is_first=True)
     assert "paced requests" in silent.windows()
+
+
+@pytest.mark.parametrize(
+    ("refused", "guess"),
+    [(1, "trying calls at once"), (3, "trying calls at once"), (8, "trying calls at once"),
+     (10, "paced requests"), (30, "paced requests")],
+)  # fmt: skip
+def test_many_of_the_calls_under_way_are_not_refused_by_chance(refused: int, guess: str) -> None:
+    """Else all that wait are sent once more, and again, to an account that has nothing left."""
+    silent = Silent()
+    scope = silent.scope
+    scope.statistics.served = 60
+    scope.statistics.note_level(64, 1.0)
+    silent.pacing.answered(scope, 1.0)
+    burst = [silent.ledger.reserve(((scope.account, ONE),), 1.0) for _ in range(60)]
+    for number, hold in enumerate(burst[:refused]):
+        assert isinstance(hold, Reservation)
+        silent.ledger.cancel(hold, 1.2)
+        silent.pacing.refused(scope, 1.2, told=False, is_first=number == 0)
+    assert set(silent.windows()) == {guess}

@@ -112,7 +112,9 @@ class LimitSearch(PaceSearch):
             # So many at once were let in a moment ago: they are not what is refused.
             if search.explanation is _CALLS:
                 return 0.0
-            return self._too_fast(scope, search, now, waits=waits) if is_first else None
+            if is_first:
+                return self._too_fast(scope, search, now, waits=waits)
+            return self._refused_too(scope, search, now)
         search.is_met = True
         search.raised_at = now
         if search.explanation in (None, _CALLS):

@@ -32,6 +32,8 @@ _TELLING_CALLS = 10
 _CHANCE_CALLS = 1
 #: Refusals closer than so many calls let in between are no chance, though each told a wait.
 _FREQUENT_CALLS = 5
+#: So many of the calls under way at a refusal, and such a part of them, are not refused by chance.
+_MANY_CALLS, _MANY_OF = 4, 0.15
 #: Refusals within so long of each other are of one burst.
 _BURST_S = 0.3
 #: After so long some answer has shown that the refusal was chance.
@@ -129,6 +131,19 @@ class PaceSearch:
         self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, False)
         if search.pace is not None:
             search.pace.is_rough = is_rough
+        return None
+
+    def _refused_too(self, scope: QuotaScope, search: SearchState, now: float) -> float | None:
+        """Fold in that a call was refused which began before the last refusal did.
+
+        Where that one may have been chance, many of them tell that it was none.
+        """
+        gate = search.gate
+        if gate is None or isinstance(gate.window, Scouts) or search.minute is not None:
+            return None
+        gate.refused += 1
+        if gate.refused >= max(_MANY_CALLS, _MANY_OF * gate.calls):
+            return self._too_fast(scope, search, now, is_shown=True)
         return None
 
     def _may_be_chance(

@@ -30,12 +30,14 @@ class Gate:
 
     Attributes:
         since, served, calls: When it began, the answers by then, the calls under way.
+        refused: How many of those were refused as well.
     """
 
     window: Concurrent
     since: float
     served: int
     calls: int
+    refused: int = 0
 
 
 @dataclass(slots=True)
