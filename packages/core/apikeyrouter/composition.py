@@ -7,6 +7,7 @@ from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.pace_search import CHANCE_S
 from apikeyrouter.domain.accounts.registry import AccountRegistry
 from apikeyrouter.domain.attempt_context import AttemptContext
+from apikeyrouter.domain.components.account_orders import AccountOrders
 from apikeyrouter.domain.components.cost_controller import CostController
 from apikeyrouter.domain.components.key_declarations import KeyDeclarations
 from apikeyrouter.domain.components.key_manager import KeyManager
@@ -47,6 +48,7 @@ class RouterParts:
     declarations: KeyDeclarations
     caps: CapBook
     costs: CostController
+    account_orders: AccountOrders
 
 
 def compose(
@@ -108,10 +110,10 @@ def compose(
         clock=clock, remove=remove, redeclare=registry.redeclare,
         touch=_noting(outbox), watch=prober.watch,
     )  # fmt: skip
+    account_orders = AccountOrders(store, registry, ledger, search, manager, clock=clock)
     return RouterParts(
         registry, manager, routes, engine, awareness, room, prober, context, sealer, search,
-        declarations,
-        caps, CostController(caps, routes, store, clock=clock),
+        declarations, caps, CostController(caps, routes, store, clock=clock), account_orders,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class Hydration:
             salt = await stored_salt(self._store)
             await asyncio.to_thread(self._parts.sealer.unlock, salt)
         await self._parts.manager.kept.load(self._parts.manager.slot_by_id, claimed)
+        await self._parts.account_orders.load()
         await self._accounts.load(self._store)
         await self._parts.costs.load()
         await self._caps.open()

@@ -38,6 +38,7 @@ from apikeyrouter.domain.interfaces.wire import WireRequest
 from apikeyrouter.domain.key_slot import KeySlot, matches
 from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.limits.declared_limits import check_limits
 from apikeyrouter.domain.models.api_key import KeyState
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.object_register import MemoryObjectRegister, ObjectRegister, Owner
@@ -191,6 +192,7 @@ __all__ = [
     "bare",
     "budgets_of",
     "card_of",
+    "check_limits",
     "connect_by",
     "cursor_after",
     "custom_adapter",

@@ -11,7 +11,7 @@ from apikeyrouter.domain.models.api_key import APIKey
 from apikeyrouter.errors import ConfigurationError, EncryptionError, KeyRegistrationError
 
 #: What a key that was waiting when it was stored waits for, as far as the record tells.
-_KEPT_CAUSE = "kept from before"
+KEPT_CAUSE = "kept from before"
 #: What stands in records for a wait that no clock ends, in epoch seconds.
 NEVER_S = 4e9
 #: Where the metadata says who declared the key.
@@ -59,7 +59,7 @@ def wait_of(record: APIKey) -> Cooldown:
     if record.cooldown_until is None:
         return Cooldown()
     until = record.cooldown_until.timestamp()
-    return Cooldown(until if until < NEVER_S else math.inf, _KEPT_CAUSE)
+    return Cooldown(until if until < NEVER_S else math.inf, KEPT_CAUSE)
 
 
 def merged(declared: APIKey, secret: str, kept: APIKey, sealer: Sealer) -> tuple[APIKey, str]:

@@ -23,6 +23,7 @@ from apikeyrouter_proxy.api.endpoint import REQUEST
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import MEDIA_TYPE, FieldError, ProblemError
 from apikeyrouter_proxy.api.routes import (
+    accounts,
     aliases,
     audit,
     clients,
@@ -43,6 +44,7 @@ _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
     clients.routes,
     aliases.routes,
     policies.routes,
+    accounts.routes,
     overview.routes,
     requests.routes,
     usage.routes,

@@ -44,7 +44,7 @@ class ManagementParts:
     @property
     def kept(self) -> tuple[Kept, ...]:
         """What operators change beside keys."""
-        return self.clients, self.aliases, self.policies
+        return self.clients, self.aliases, self.policies, self.router.parts.account_orders
 
     async def load(self) -> None:
         """Take up what was added before.

@@ -95,7 +95,11 @@ class LimitLearning:
                         window = self._turn(
                             scope, window, window.ended_at[1], window.turns_every_s, now
                         )
-            if told.limit and abs(told.limit - window.capacity) > 0.5:
+            is_other = bool(told.limit) and abs((told.limit or 0.0) - window.capacity) > 0.5
+            if window.provenance is Provenance.OPERATOR and (is_other or not told.limit):
+                # Figures of another limit tell nothing of the one that an operator has set.
+                continue
+            if is_other:
                 self._resize(scope, window, told, now)
             before = window
             fits_before = window.resets_in(now)

@@ -13,10 +13,12 @@ from typing import Any
 from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.feed.events import Event, ScopesJoined
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
+from apikeyrouter.domain.key_records import FROM_CONFIGURATION, ORIGIN
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, make_window
 from apikeyrouter.domain.ledger.ledger import Ledger, LedgerAccount
 from apikeyrouter.domain.ledger.window import Window
+from apikeyrouter.domain.limits.account_rules import AccountRules
 from apikeyrouter.domain.limits.calendars import Calendar
 from apikeyrouter.domain.limits.declared_limits import DECLARABLE
 from apikeyrouter.domain.limits.observation import (
@@ -65,6 +67,10 @@ class AccountRegistry:
         self.admissions: dict[str, Admission] = {}
         #: What calendars read beyond our own clock, by which everything else is measured.
         self.wall_ahead_s = 0.0
+        #: What operators have said, beside what keys declare.
+        self.rules = AccountRules()
+        #: Gives a scope what the rules say, once its declared limits and what was kept are there.
+        self.hold: Callable[[QuotaScope], None] = lambda _: None
         #: Brings a scope that is new here to what was kept of it.
         self.take_up: Callable[[QuotaScope], None] | None = None
         #: Whose account keys were found to be of before, until they are first asked for.
@@ -117,15 +123,19 @@ class AccountRegistry:
         """Return whose account *slot* is of, and how we know."""
         member = self._membership.get(slot.id)
         if member is None:
-            declared = slot.record.metadata.get("scope")
             kept = self.kept_members.pop(slot.id, None)
-            member = (
-                Membership(str(declared), "configured", 1.0)
-                if declared
-                else kept or Membership(slot.id, "own", 1.0)
-            )
+            member = self.said_of(slot) or kept or Membership(slot.id, "own", 1.0)
             self._enlist(slot, member)
         return member
+
+    def said_of(self, slot: KeySlot) -> Membership | None:
+        """Return whose account *slot* is of by an operator's word; `None` if none was said."""
+        facts, members = slot.record.metadata, self.rules.of(slot.provider_id).members
+        declared = facts.get("scope")
+        if slot.id in members and not (declared and facts.get(ORIGIN) == FROM_CONFIGURATION):
+            account = members[slot.id]
+            return Membership(account or slot.id, "configured" if account else "alone")
+        return Membership(str(declared), "configured") if declared else None
 
     def slots_of(self, scope: QuotaScope) -> list[KeySlot]:
         """Return the keys that draw on the account of *scope*."""
@@ -165,22 +175,31 @@ class AccountRegistry:
         basis = "configured" if account else "alone"
         self._move(slot, Membership(account or slot.id, basis, 1.0))
 
+    def obey(self, slot: KeySlot) -> None:
+        """Put *slot* where the rules say, if they say anything of it."""
+        member = self.said_of(slot)
+        if member is None or member == self.membership(slot):
+            return
+        self._move(slot, member)
+        for scope in self.scopes_of(slot):
+            scope.membership = member
+
     def redeclare(self, slot: KeySlot, before: Mapping[str, Any]) -> None:
         """Follow what is declared of *slot* by now, and was declared as *before*."""
         facts = slot.record.metadata
         declared = facts.get("scope")
         if declared != before.get("scope") and slot.id in self._membership:
-            own = Membership(slot.id, "own", 1.0)
-            member = Membership(str(declared), "configured", 1.0) if declared else own
+            member = self.said_of(slot) or Membership(slot.id, "own", 1.0)
             if member != self._membership[slot.id]:
                 self._move(slot, member)
         limits, old = facts.get("limits") or {}, before.get("limits") or {}
         if limits == old and declared == before.get("scope"):
             return
         for scope in self.scopes_of(slot):
-            self._undeclare(scope, old.keys() - limits.keys())
+            self.undeclare(scope, old.keys() - limits.keys())
             changed = {name: limit for name, limit in limits.items() if old.get(name) != limit}
             self.declare(scope.account, changed, self._clock(), scope.provider_id)
+            self.hold(scope)
             scope.account.strained_at = -math.inf
             scope.notify_capacity()
 
@@ -198,7 +217,7 @@ class AccountRegistry:
         if account.on_capacity is not None:
             account.on_capacity()
 
-    def _undeclare(self, scope: QuotaScope, names: Iterable[str]) -> None:
+    def undeclare(self, scope: QuotaScope, names: Iterable[str]) -> None:
         """Take limits back that were declared; what reports have told stays."""
         for name in names:
             window = scope.account.window(*DECLARABLE[name])
@@ -254,7 +273,7 @@ class AccountRegistry:
     def _declare_anew(self, name: tuple[str, str], limits: Mapping[str, float]) -> None:
         """Put *limits* in the place of those that an account had until its keys went."""
         for scope in self._accounts.get(name, {}).values():
-            self._undeclare(scope, DECLARABLE.keys() - limits.keys())
+            self.undeclare(scope, DECLARABLE.keys() - limits.keys())
             windows = {known: scope.account.window(*DECLARABLE[known]) for known in limits}
             changed = {
                 known: limit
@@ -312,9 +331,12 @@ class AccountRegistry:
             group=group,
             on_capacity=self._on_capacity,
         )
-        self.declare(scope.account, slot.record.metadata.get("limits") or {}, now, slot.provider_id)
+        ruled = self.rules.limits_of(slot.provider_id, member.account, group)
+        limits = {**(slot.record.metadata.get("limits") or {}), **ruled}
+        self.declare(scope.account, limits, now, slot.provider_id)
         if self.take_up is not None:
             self.take_up(scope)
+        self.hold(scope)
         if not scope.account.windows and self._search.state_of(scope) is None:
             self._search.begin(scope, now)
         return scope

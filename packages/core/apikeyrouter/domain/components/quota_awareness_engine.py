@@ -161,6 +161,7 @@ class QuotaAwarenessEngine:
         now = self._clock()
         for scope in self.book.scopes_of(slot):
             self.book.declare(scope.account, dict(limits), now, scope.provider_id)
+            self.book.hold(scope)
             scope.notify_capacity()
 
     async def handle_quota_response(

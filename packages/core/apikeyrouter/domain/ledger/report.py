@@ -39,6 +39,7 @@ _METHOD_OF = {
     Provenance.ERROR_BODY: "exact",
     Provenance.ADMIN_API: "exact",
     Provenance.DECLARED: "estimated",
+    Provenance.OPERATOR: "estimated",
     Provenance.INFERRED: "bounded",
 }
 #: A forecast from a rate this new is worth little.

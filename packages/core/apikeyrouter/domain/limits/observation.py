@@ -52,6 +52,7 @@ class Provenance(StrEnum):
     ERROR_BODY = "error body"
     HEADER = "header"
     ADMIN_API = "admin API"
+    OPERATOR = "operator"
 
 
 class ObservedLimit(msgspec.Struct, frozen=True):

@@ -1,19 +1,16 @@
-"""What the router knows: `/providers`, `/accounts`, `/state`."""
+"""What the router knows: `/providers` and `/state`."""
 
-import math
-from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from apikeyrouter.service import CATALOGUE, QuotaScope, Window, instant, missing_address
+from apikeyrouter.service import CATALOGUE, missing_address
+from apikeyrouter_proxy.api.account_views import Account, account_of, finite
 from apikeyrouter_proxy.api.paging import Cursor, Limit, Page, page_of
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import ProblemError
 
-#: No clock shows more; what lasts longer never ends.
-_LATEST_S = 4e9
 StateScope = Literal["keys", "quotas", "routing", "all"]
 
 
@@ -37,56 +34,6 @@ class ProviderPage(Page):
     items: list[Provider]
 
 
-class AccountWindow(BaseModel):
-    """One limit of an account, and what is left of it.
-
-    Attributes:
-        period_s: 0 for calls at once.
-        held: Of calls that are under way.
-        left: What fits now.
-        resets_at: When it is whole again, as far as that is known.
-        source: Who told the capacity: declared, header, error_body, inferred...
-    """
-
-    dimension: str = Field(examples=["tokens"])
-    period_s: float = Field(examples=[60])
-    algorithm: str = Field(examples=["token_bucket"])
-    capacity: float | None
-    used: float
-    held: float
-    left: float | None
-    resets_at: datetime | None
-    source: str
-    confidence: float
-
-
-class Account(BaseModel):
-    """An account at a provider: whose keys share which limits.
-
-    Attributes:
-        model_group: The models that share these limits; `*` means all.
-        basis: How it is known whose account it is: configured, told, inferred, own, alone.
-        drift: Units a second that others take of it, of the window where it is most.
-    """
-
-    id: str = Field(examples=["openai/org-1"])
-    provider: str
-    keys: list[str]
-    model_group: str
-    windows: list[AccountWindow]
-    cooldown_until: datetime | None
-    drift: float
-    basis: str
-    confidence: float
-    in_flight: int
-
-
-class AccountPage(Page):
-    """One page of accounts, by id; an account is here once it was asked for."""
-
-    items: list[Account]
-
-
 class State(BaseModel):
     """How the router is; parts that were not asked for are left out."""
 
@@ -103,17 +50,13 @@ def routes(parts: ManagementParts) -> APIRouter:
     add("/providers", overview.list_providers, response_model=ProviderPage, tags=["providers"])
     add("/providers/{provider_id}", overview.get_provider, response_model=Provider,
         tags=["providers"])  # fmt: skip
-    add("/accounts", overview.list_accounts, response_model=AccountPage, tags=["accounts"])
-    # The names of accounts have slashes in them.
-    add("/accounts/{account_id:path}", overview.get_account, response_model=Account,
-        tags=["accounts"])  # fmt: skip
     add("/state", overview.state, response_model=State, response_model_exclude_unset=True,
         tags=["state"])  # fmt: skip
     return router
 
 
 class Overview:
-    """Answers what is asked of providers and accounts; changes nothing."""
+    """Answers what is asked of providers and of the whole; changes nothing."""
 
     def __init__(self, parts: ManagementParts) -> None:
         self._router = parts.router
@@ -137,21 +80,6 @@ class Overview:
             raise ProblemError(404, f"no provider '{provider_id}'")
         return self._provider(provider_id)
 
-    async def list_accounts(
-        self, limit: Limit = 100, cursor: Cursor = None, provider: str | None = None
-    ) -> AccountPage:
-        """List the accounts that keys draw on, with what is known of their limits."""
-        scopes = [scope for scope in self._book if provider in (None, scope.provider_id)]
-        found, after = page_of(scopes, lambda scope: (0, scope.id), limit, cursor)
-        return AccountPage(items=[self._account(scope) for scope in found], next_cursor=after)
-
-    async def get_account(self, account_id: str) -> Account:
-        """Show one account."""
-        for scope in self._book:
-            if scope.id == account_id:
-                return self._account(scope)
-        raise ProblemError(404, f"no account '{account_id}'; /accounts lists those in use")
-
     async def state(self, scope: StateScope = "all") -> State:
         """Show how the router is: its keys, what is left of limits, and its queue."""
         found: dict[str, Any] = {}
@@ -159,7 +87,7 @@ class Overview:
         if scope in ("keys", "all"):
             found["keys"] = summary["keys"]
         if scope in ("quotas", "all"):
-            found["quotas"] = [self._account(scope) for scope in self._book]
+            found["quotas"] = [account_of(self._router, scope) for scope in self._book]
         if scope in ("routing", "all"):
             found["routing"] = {
                 name: part for name, part in summary.items() if name not in ("keys", "scopes")
@@ -182,42 +110,3 @@ class Overview:
             listed_models=len(entry.known_models), keys=len(entry.slots),
             usable_keys=sum(slot.is_in_use for slot in entry.slots.values()), missing=None,
         )  # fmt: skip
-
-    def _account(self, scope: QuotaScope) -> Account:
-        now = self._router.now()
-        windows = scope.account.windows
-        return Account(
-            id=scope.id, provider=scope.provider_id,
-            keys=[slot.id for slot in self._book.slots_of(scope)], model_group=scope.group,
-            windows=[_window(window, now) for window in windows],
-            cooldown_until=_moment(scope.cooldown.until, now),
-            drift=max((window.drift_per_s for window in windows), default=0.0),
-            basis=scope.membership.basis, confidence=scope.membership.confidence,
-            in_flight=scope.account.in_flight,
-        )  # fmt: skip
-
-
-def _window(window: Window, now: float) -> AccountWindow:
-    left = max(0.0, window.room(now))
-    resets_in = window.resets_in(now)
-    held = max(0.0, window.unconfirmed)
-    return AccountWindow(
-        dimension=window.dimension.value, period_s=window.period_s,
-        algorithm=window.algorithm.value, capacity=finite(window.capacity),
-        used=max(0.0, window.used - held), held=held, left=finite(left),
-        resets_at=_moment(now + resets_in, now) if resets_in is not None else None,
-        source=window.provenance.value, confidence=window.confidence,
-    )  # fmt: skip
-
-
-def _moment(at: float, now: float) -> datetime | None:
-    return instant(min(at, _LATEST_S)) if at > now else None
-
-
-def finite(data: Any) -> Any:
-    """Return plain data without infinite numbers, which JSON has not."""
-    if isinstance(data, dict):
-        return {name: finite(part) for name, part in data.items()}
-    if isinstance(data, list):
-        return [finite(part) for part in data]
-    return data if not isinstance(data, float) or math.isfinite(data) else None

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from apikeyrouter.service import StateQuery, cursor_after, instant, read_cursor
 from apikeyrouter.service import StateStoreError as StoreError
+from apikeyrouter_proxy.api.account_views import finite
 from apikeyrouter_proxy.api.paging import Cursor, Limit, Page
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import ProblemError
-from apikeyrouter_proxy.api.routes.overview import finite
 
 #: Records of the store that are looked through at a time.
 _LOOKED_AT = 200
