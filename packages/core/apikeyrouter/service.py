@@ -85,6 +85,7 @@ from apikeyrouter.infrastructure.adapters.provider_catalogue import (
 from apikeyrouter.infrastructure.config.money import apply_money, budgets_of
 from apikeyrouter.infrastructure.config.settings import explain
 from apikeyrouter.infrastructure.config.values import (
+    BaseUrl,
     Limits,
     Name,
     ObjectiveName,
@@ -131,6 +132,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "BadBodyError",
+    "BaseUrl",
     "ConnectionOptions",
     "Dialect",
     "Document",

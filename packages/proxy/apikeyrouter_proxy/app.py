@@ -117,8 +117,13 @@ class ProxyApp:
         self.spreading: Spreading | None = None
         self.parts.spreading_trouble = lambda: self.spreading.trouble if self.spreading else None
         self.managed = managed = ManagementParts(
-            router, config, self.clients, self._audit, self.reloader
-        )
+            router,
+            config,
+            self.clients,
+            self._audit,
+            self.reloader,
+            apply_providers=self._use_providers,
+        )  # fmt: skip
         self._dispatcher = Dispatcher(
             route_table(self.parts),
             # Without clients anybody may call, so nobody from elsewhere.
@@ -182,6 +187,10 @@ class ProxyApp:
         update = {"keys": [], "providers": {**providers, **self.config.providers}}
         await self.setup.apply(self.config.model_copy(update=update))
 
+    async def _use_providers(self, added: Mapping[str, ProviderConfig]) -> None:
+        await self.setup.use_added(added)
+        self.models.refresh()
+
     async def _apply(self, config: RouterConfig) -> None:
         """Go on by another configuration.
 
@@ -226,6 +235,7 @@ class ProxyApp:
             await self.objects.load()
             await self.clients.load(lambda: {client.name for client in self.config.clients})
             await self.managed.load()
+            self.setup.added = self.managed.added_providers()
         except (StateStoreError, EncryptionError) as error:
             raise ConfigurationError(f"store: {error}") from error
 

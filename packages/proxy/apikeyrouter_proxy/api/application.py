@@ -18,6 +18,7 @@ from apikeyrouter.service import (
     StateConflictError,
     StateStoreError,
 )
+from apikeyrouter_proxy.api.added import provider_routes
 from apikeyrouter_proxy.api.description import describe_problems
 from apikeyrouter_proxy.api.endpoint import REQUEST
 from apikeyrouter_proxy.api.parts import ManagementParts
@@ -45,6 +46,7 @@ _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
     aliases.routes,
     policies.routes,
     accounts.routes,
+    provider_routes.routes,
     overview.routes,
     requests.routes,
     usage.routes,

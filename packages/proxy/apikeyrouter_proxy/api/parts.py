@@ -1,11 +1,13 @@
 """What the management API works on."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
-from apikeyrouter.infrastructure.config.model import RouterConfig
+from apikeyrouter.infrastructure.config.model import ProviderConfig, RouterConfig
 from apikeyrouter_proxy.api.added.additions import Additions
+from apikeyrouter_proxy.api.added.provider_shapes import ProviderFacts
 from apikeyrouter_proxy.api.added.shapes import AliasFacts, PolicyFacts
 from apikeyrouter_proxy.api.audit import AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
@@ -21,7 +23,8 @@ class ManagementParts:
     Attributes:
         config: What the service runs by.
         reloader: Reads its file again; `None` where it came from no file.
-        aliases, policies: Those that were added beside it.
+        apply_providers: Lets added providers be used, those alone.
+        aliases, policies, providers: Those that were added beside it.
         changing: Held by whoever changes something: what is read and written then belongs
             together.
     """
@@ -31,20 +34,26 @@ class ManagementParts:
     clients: ManagedClients
     audit: AuditLog
     reloader: Reloader | None = None
+    apply_providers: Callable[[Mapping[str, ProviderConfig]], Awaitable[None]] | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     aliases: Additions[AliasFacts] = field(init=False)
     policies: Additions[PolicyFacts] = field(init=False)
+    providers: Additions[ProviderFacts] = field(init=False)
+    _reading: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         store = self.router.state_store
         self.aliases = Additions(store, "Alias", AliasFacts)
         self.policies = Additions(store, "Policy", PolicyFacts)
+        self.providers = Additions(store, "Provider", ProviderFacts)
         self.aliases.on_read = self.use_aliases
+        self.providers.on_read = self._use_read_providers
 
     @property
     def kept(self) -> tuple[Kept, ...]:
         """What operators change beside keys."""
-        return self.clients, self.aliases, self.policies, self.router.parts.account_orders
+        orders = self.router.parts.account_orders
+        return self.clients, self.aliases, self.policies, self.providers, orders
 
     async def load(self) -> None:
         """Take up what was added before.
@@ -54,6 +63,25 @@ class ManagementParts:
         """
         await self.aliases.load()
         await self.policies.load()
+        await self.providers.load()
+
+    def added_providers(self) -> dict[str, ProviderConfig]:
+        """Return providers that were added, those too whose name the configuration has."""
+        return {one.id: one.facts.config() for one in self.providers.all()}
+
+    async def use_providers(self) -> None:
+        """Let providers that were added be used; of one name the configuration's counts.
+
+        Raises:
+            ConfigurationError: One of them cannot be made; nothing has changed.
+        """
+        if self.apply_providers is not None:
+            await self.apply_providers(self.added_providers())
+
+    def _use_read_providers(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.use_providers())
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
 
     def use_aliases(self) -> None:
         """Let aliases that were added be asked for; of one name the configuration's counts."""

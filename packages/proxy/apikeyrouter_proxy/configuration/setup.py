@@ -6,7 +6,7 @@ fail and no request is decided. Whatever the configuration does not change is no
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from apikeyrouter import (
@@ -70,6 +70,7 @@ class RouterSetup:
 
     Attributes:
         config: The one that is in effect.
+        added: Providers that were added by hand; of one name the configuration's counts.
     """
 
     def __init__(self, router: ApiKeyRouter) -> None:
@@ -77,6 +78,8 @@ class RouterSetup:
         self._declarations = router.declarations
         self._manager = router.key_manager
         self.config: RouterConfig | None = None
+        self.added: Mapping[str, ProviderConfig] = {}
+        self._applying = asyncio.Lock()
         self._providers: dict[str, ProviderConfig] = {}
         self._retirement = Retirement()
 
@@ -125,10 +128,25 @@ class RouterSetup:
             ConfigurationError: It cannot be done; the message says which part.
             StateStoreError: The store does not take what is declared.
         """
-        plan = self.plan(config)
-        await self.store(plan)
-        await self.put_to_use(plan)
-        return plan
+        async with self._applying:
+            plan = self.plan(config)
+            await self.store(plan)
+            await self.put_to_use(plan)
+            return plan
+
+    async def use_added(self, added: Mapping[str, ProviderConfig]) -> None:
+        """Let these providers be used beside those of the configuration in effect.
+
+        Raises:
+            ConfigurationError: One of them cannot be made; nothing has changed.
+        """
+        before, self.added = self.added, added
+        if self.config is not None:
+            try:
+                await self.apply(self.config)
+            except BaseException:
+                self.added = before
+                raise
 
     async def store(self, plan: SetupPlan) -> None:
         """Store what a plan says of keys; all of it or, as far as the store lets us, nothing.
@@ -183,7 +201,8 @@ class RouterSetup:
 
     def _providers_of(self, config: RouterConfig) -> dict[str, ProviderConfig]:
         """Return all that must be there: named ones, and those of the catalogue that have keys."""
-        names = [*config.providers, *(key.provider for key in config.keys)]
+        known = {**self.added, **config.providers}
+        names = [*known, *(key.provider for key in config.keys)]
         by_hand = {
             slot.provider_id
             for slot in self._manager.slot_by_id.values()
@@ -192,8 +211,7 @@ class RouterSetup:
         # Whoever added a key by hand need not name its provider here.
         unnamed = (self._manager.kept.providers() | by_hand) & set(CATALOGUE)
         return {
-            name: config.providers.get(name, _UNSAID)
-            for name in dict.fromkeys([*names, *sorted(unnamed)])
+            name: known.get(name, _UNSAID) for name in dict.fromkeys([*names, *sorted(unnamed)])
         }
 
     def _made(self, name: str, provider: ProviderConfig, declared: set[str]) -> HttpAdapter:
