@@ -29,6 +29,7 @@ class Standing:
     state: KeyState
     cooldown: Cooldown = field(default_factory=Cooldown)
     cooldown_until: datetime | None = None
+    since: datetime | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -106,12 +107,15 @@ class KeySlot:
     def standing(self) -> Standing:
         """Return how it stands now."""
         cooldown = replace(self.cooldown)
-        return Standing(self.record.state, cooldown, self.record.cooldown_until)
+        record = self.record
+        return Standing(record.state, cooldown, record.cooldown_until, record.state_updated_at)
 
     def stand(self, standing: Standing) -> None:
         """Rest as it did before; the state is moved by the key manager."""
         self.cooldown = replace(standing.cooldown)
         self.record.cooldown_until = standing.cooldown_until
+        if standing.since is not None:
+            self.record.state_updated_at = standing.since
 
     def take_secret(self, secret: str, sealed: str) -> None:
         """Use another secret from now on; what was found out about the old one is forgotten."""
