@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
@@ -77,13 +78,31 @@ def make_application(parts: ManagementParts) -> FastAPI:
         Security(HTTPBearer(auto_error=False)),
     ]
     for routes in _ROUTES:
-        app.include_router(routes(parts), prefix="/api/v1", dependencies=ways_in)
+        router = routes(parts)
+        for each in (_refusing(router), router):
+            app.include_router(each, prefix="/api/v1", dependencies=ways_in)
     app.add_exception_handler(ProblemError, _tell)
     app.add_exception_handler(HTTPException, _tell)
     app.add_exception_handler(RequestValidationError, _tell)
     app.add_exception_handler(ApiKeyRouterError, _tell)
     _describe(app)
     return app
+
+
+def _refusing(router: APIRouter) -> APIRouter:
+    """Answer 405 to other methods of `…/{id}/verb`: names have slashes, and it would be one."""
+
+    async def refuse() -> None:
+        raise HTTPException(405, headers={"Allow": "POST"})
+
+    refusing = APIRouter()
+    for route in router.routes:
+        if isinstance(route, APIRoute) and ":path}/" in route.path and route.methods == {"POST"}:
+            refusing.add_api_route(
+                route.path, refuse, include_in_schema=False,
+                methods=["GET", "PUT", "PATCH", "DELETE"],
+            )  # fmt: skip
+    return refusing
 
 
 def _describe(app: FastAPI) -> None:
