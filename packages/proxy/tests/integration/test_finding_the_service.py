@@ -1,13 +1,14 @@
 """How a command finds who answers it, and what it says where that is not who it looks for."""
 
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_site import MANAGEMENT_KEY, CommandSite
+from command_site import COMMAND, MANAGEMENT_KEY, CommandSite
 
 from apikeyrouter.service import ServiceMark
 from apikeyrouter_simulator import RunningSimulator
@@ -71,6 +72,26 @@ def test_mark_of_a_service_that_was_killed_is_not_believed(site: CommandSite) ->
     assert (site.folder / "site.db.service").read_text() == url
     listed = site.run(*LIST, "--json").data["items"]
     assert [key["id"] for key in listed] == ["one", "two"]
+
+
+def test_service_that_does_not_tell_where_it_is_is_found_as_configured(site: CommandSite) -> None:
+    site.run("keys", "add", "sim", "--id", "one", stdin="sk-sim-1")
+    with site.serving(kill=True):
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    uvicorn = Path(COMMAND).with_name("uvicorn")
+    service = subprocess.Popen(
+        [uvicorn, "apikeyrouter_proxy.main:app", "--port", port], cwd=site.folder, env=site.env,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with service:
+        assert service.stderr is not None
+        assert any("Uvicorn running" in line for line in service.stderr)
+        listed = site.run(*LIST, "--json", PORT=port).data["items"]
+        service.terminate()
+        service.stderr.read()
+    assert [key["id"] for key in listed] == ["one"]
 
 
 def test_service_of_another_store_at_the_configured_address_is_told_apart(

@@ -90,14 +90,22 @@ class _Search:
             await self._refuse_to_begin()
         deadline = time.monotonic() + _PATIENCE_S
         while not self._take():
-            # Whoever runs the service otherwise than by `serve` does not tell where it is.
             told = self._mark.told()
-            url = told or self._configured_url()
-            if not self._place.offline and await _store_at(url) == self._mark.store_id():
+            url = None if self._place.offline else await self._holding(told)
+            if url is not None:
                 return url
             if time.monotonic() > deadline or (told and self._place.offline):
                 raise UnreachableError(await self._holder(told))
             await asyncio.sleep(_LOOK_EVERY_S)
+        return None
+
+    async def _holding(self, told: str) -> str | None:
+        """Return where the service is that holds the store."""
+        # Whoever runs it otherwise than by `serve` does not tell where it is: what is told is of
+        # one that was there before.
+        for url in dict.fromkeys(filter(None, (told, self._configured_url()))):
+            if await _store_at(url) == self._mark.store_id():
+                return url
         return None
 
     def _take(self) -> bool:
