@@ -50,7 +50,10 @@ class ProxyServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT, and do not raise them again afterwards."""
+        """Stop on SIGTERM and SIGINT, and do not raise them again afterwards.
+
+        SIGHUP has the configuration file read again; without one it stops the service too.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -61,6 +64,8 @@ class ProxyServer(uvicorn.Server):
         if self._app.reloader is not None and hasattr(signal, "SIGHUP"):
             reloader = self._app.reloader
             before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
+        elif hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_signal)
         try:
             yield
         finally:

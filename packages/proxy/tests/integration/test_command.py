@@ -158,3 +158,15 @@ def test_service_says_where_it_listens_once_it_does(config: Callable[[str], Path
         assert httpx2.get(f"{url}/health").status_code == 200
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
+
+
+def test_service_without_a_file_ends_normally_when_its_terminal_does(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--port", "0"],
+        cwd=tmp_path, env={**ENV, "OPENAI_API_KEY": "sk-1"}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert "listening on" in process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
