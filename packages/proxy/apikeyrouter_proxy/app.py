@@ -23,7 +23,7 @@ from apikeyrouter.service import (
     bare,
     share_ledger,
 )
-from apikeyrouter_proxy.api.audit import AuditLog
+from apikeyrouter_proxy.api.audit import RELOAD, AuditLog
 from apikeyrouter_proxy.api.clients import ManagedClients
 from apikeyrouter_proxy.api.endpoint import ManagementEndpoint
 from apikeyrouter_proxy.api.parts import ManagementParts
@@ -215,7 +215,7 @@ class ProxyApp:
 
     async def _note_change(self, path: str, changes: Changes) -> None:
         try:
-            await self._audit.note("config.reload", path, {}, plain(changes))
+            await self._audit.note(RELOAD, path, {}, plain(changes))
         except StateStoreError as error:
             _log.error("the change of %s is not in the audit log: %s", path, error)
 

@@ -8,18 +8,23 @@ operator who fears that keeps the last hash elsewhere.
 import asyncio
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from apikeyrouter.service import Document, StateStore
+from apikeyrouter.service import Document, StateStore, StateStoreError
 
 KIND = "Audit"
 #: What the first row names as the hash before it.
 FIRST = "0" * 64
-_COLLISIONS = 100
+#: How often others may be first, and after how many times the end of the chain is looked for anew.
+_COLLISIONS, _READ_AFTER = 1000, 16
+#: What every process of a service does by itself, such as to read the same file again.
+RELOAD = "config.reload"
+_RELOADS_SEEN = 64
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,11 +62,17 @@ class AuditLog:
         self._lock = asyncio.Lock()
         self._number, self._hash = 0, FIRST
         self._is_read = False
+        self._since = datetime.now(UTC).isoformat()
+        #: Rows of reloads since then, and the last of them that stands for one of this process.
+        self._reloads: deque[Mapping[str, Any]] = deque(maxlen=_RELOADS_SEEN)
+        self._told = 0
 
     async def note(
         self, action: str, target: str, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> None:
         """Add a row; nothing where the store keeps no documents.
+
+        A reload is noted once, however many processes read the same file again.
 
         Args:
             action: Such as `key.rotate`.
@@ -81,15 +92,23 @@ class AuditLog:
         }  # fmt: skip
         async with self._lock:
             await self._read_end()
-            for _ in range(_COLLISIONS):
+            for tried in range(1, _COLLISIONS):
+                if action == RELOAD and self._is_told(target, after):
+                    return
                 row = {**facts, "number": self._number + 1, "previous": self._hash}
                 row["hash"] = hash_of(row)
                 document = Document(KIND, f"{row['number']:012d}", row, at)
                 kept = (await self._store.add_document(document)).body
                 # Another process may have been first: ours comes after its row then.
-                self._number, self._hash = int(kept["number"]), str(kept["hash"])
+                self._see(kept)
                 if kept["hash"] == row["hash"]:
+                    if action == RELOAD:
+                        self._told = self._number
                     return
+                if tried % _READ_AFTER == 0:
+                    self._is_read = False
+                    await self._read_end()
+        raise StateStoreError(f"{action} of '{target}' is not in the audit log: others add to it")
 
     async def rows(self) -> list[Mapping[str, Any]]:
         """Return all rows, oldest first."""
@@ -97,10 +116,25 @@ class AuditLog:
 
     async def _read_end(self) -> None:
         if not self._is_read:
-            rows = await self.rows()
-            if rows:
-                self._number, self._hash = int(rows[-1]["number"]), str(rows[-1]["hash"])
+            number = self._number
+            for row in await self.rows():
+                if int(row["number"]) > number:
+                    self._see(row)
             self._is_read = True
+
+    def _see(self, row: Mapping[str, Any]) -> None:
+        self._number, self._hash = int(row["number"]), str(row["hash"])
+        if row["action"] == RELOAD and str(row["at"]) >= self._since:
+            self._reloads.append(row)
+
+    def _is_told(self, target: str, after: Mapping[str, Any]) -> bool:
+        """Tell whether another process has noted a reload that this one makes just now."""
+        for row in self._reloads:
+            alike = row["target"] == target and row["after"] == after
+            if alike and int(row["number"]) > self._told:
+                self._told = int(row["number"])
+                return True
+        return False
 
 
 async def rows_of(store: StateStore) -> list[Mapping[str, Any]]:
