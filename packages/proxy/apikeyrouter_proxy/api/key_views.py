@@ -9,11 +9,11 @@ from pydantic.config import JsonDict
 
 from apikeyrouter.infrastructure.config.model import KeyConfig
 from apikeyrouter.service import KeySlot, KeyState, Limits, Patterns, Secret, Share, Text, Whole
+from apikeyrouter_proxy.api.added.shapes import fitting_name
 from apikeyrouter_proxy.api.paging import Page
 
 #: Of shorter secrets not even the end is shown.
 _HINTED_FROM, _HINT = 16, 4
-_LONGEST_ID = 200
 _EXAMPLE_KEY: JsonDict = {
     "id": "openai-team-a", "provider": "openai", "state": "available",
     "state_since": "2026-05-04T09:00:00Z", "created_at": "2026-05-01T12:00:00Z",
@@ -134,15 +134,6 @@ class KeyTest(BaseModel):
 
     ok: bool | None = Field(examples=[True])
     detail: str = Field(examples=["the provider accepts the key"])
-
-
-def fitting_name(value: str) -> str:
-    """Return *value* if it can stand in an address; else raise `ValueError`."""
-    if len(value) > _LONGEST_ID or any(character in "/?#%\\" for character in value):
-        raise ValueError(f"should have up to {_LONGEST_ID} characters, without / ? # % and \\")
-    if value in (".", ".."):
-        raise ValueError("should be a name")
-    return value
 
 
 def view_of(slot: KeySlot) -> Key:

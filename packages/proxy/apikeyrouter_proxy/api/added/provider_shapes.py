@@ -7,8 +7,7 @@ from pydantic.config import JsonDict
 
 from apikeyrouter.infrastructure.config.model import ProviderConfig, ProviderKind
 from apikeyrouter.service import BaseUrl, Name, Patterns, Seconds, Text
-from apikeyrouter_proxy.api.added.shapes import Given
-from apikeyrouter_proxy.api.key_views import fitting_name
+from apikeyrouter_proxy.api.added.shapes import Given, fitting_name
 
 _LAB: JsonDict = {
     "id": "lab-a", "kind": "openai", "base_url": "http://127.0.0.1:4101/v1", "models": ["llama-*"],

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from apikeyrouter.service import Name, ObjectiveName, Patterns, Seconds, Targets, Text, Whole
 
 _HOURS = re.compile(r"([01][0-9]|2[0-4])-([01][0-9]|2[0-4]) (\S+)")
+_LONGEST_ID = 200
 _POLICY: JsonDict = {
     "id": "eu-only",
     "when": {"clients": ["search-team"], "models": ["gpt-*"], "hours": "08-18 Europe/Berlin"},
@@ -146,3 +147,12 @@ class NewPolicy(PolicyFacts):
     model_config = ConfigDict(json_schema_extra={"examples": [_POLICY]})
 
     id: Annotated[Name, Field(max_length=200)]
+
+
+def fitting_name(value: str) -> str:
+    """Return *value* if it can stand in an address; else raise `ValueError`."""
+    if len(value) > _LONGEST_ID or any(character in "/?#%\\" for character in value):
+        raise ValueError(f"should have up to {_LONGEST_ID} characters, without / ? # % and \\")
+    if value in (".", ".."):
+        raise ValueError("should be a name")
+    return value

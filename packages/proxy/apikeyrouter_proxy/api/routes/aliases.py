@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from apikeyrouter.service import Text
 from apikeyrouter_proxy.api.added.additions import Addition
-from apikeyrouter_proxy.api.added.shapes import AliasFacts
-from apikeyrouter_proxy.api.key_views import fitting_name
+from apikeyrouter_proxy.api.added.shapes import AliasFacts, fitting_name
 from apikeyrouter_proxy.api.paging import Cursor, Limit, Page, page_of
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import FieldError, ProblemError

@@ -9,8 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 
 from apikeyrouter.infrastructure.config.model import ClientConfig
 from apikeyrouter.service import Limits, Patterns, Share, Text, Whole
+from apikeyrouter_proxy.api.added.shapes import fitting_name
 from apikeyrouter_proxy.api.clients import ClientRecord
-from apikeyrouter_proxy.api.key_views import fitting_name
 from apikeyrouter_proxy.api.paging import Cursor, Limit, Page, page_of
 from apikeyrouter_proxy.api.parts import ManagementParts
 from apikeyrouter_proxy.api.problems import ProblemError
