@@ -38,6 +38,7 @@ from apikeyrouter_proxy.api.routes import (
     usage,
 )
 
+_PREFIX = "/api/v1"
 #: What makes the routes of each kind of resource.
 _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
     key_import.routes,
@@ -77,10 +78,13 @@ def make_application(parts: ManagementParts) -> FastAPI:
         Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
         Security(HTTPBearer(auto_error=False)),
     ]
+    known: list[APIRoute] = []
     for routes in _ROUTES:
         router = routes(parts)
+        known += [route for route in router.routes if isinstance(route, APIRoute)]
         for each in (_refusing(router), router):
-            app.include_router(each, prefix="/api/v1", dependencies=ways_in)
+            app.include_router(each, prefix=_PREFIX, dependencies=ways_in)
+    app.state.known = known
     app.add_exception_handler(ProblemError, _tell)
     app.add_exception_handler(HTTPException, _tell)
     app.add_exception_handler(RequestValidationError, _tell)
@@ -93,16 +97,29 @@ def _refusing(router: APIRouter) -> APIRouter:
     """Answer 405 to other methods of `…/{id}/verb`: names have slashes, and it would be one."""
 
     async def refuse() -> None:
-        raise HTTPException(405, headers={"Allow": "POST"})
+        raise HTTPException(405)
 
     refusing = APIRouter()
     for route in router.routes:
-        if isinstance(route, APIRoute) and ":path}/" in route.path and route.methods == {"POST"}:
+        if isinstance(route, APIRoute) and _is_verb(route):
             refusing.add_api_route(
                 route.path, refuse, include_in_schema=False,
                 methods=["GET", "PUT", "PATCH", "DELETE"],
             )  # fmt: skip
     return refusing
+
+
+def _is_verb(route: APIRoute) -> bool:
+    return ":path}/" in route.path and route.methods == {"POST"}
+
+
+def _allowed(request: Request) -> str:
+    """Return every method that is possible at an address, for `Allow`."""
+    path = request.url.path.removeprefix(_PREFIX)
+    here = [route for route in request.app.state.known if route.path_regex.match(path)]
+    plain = [route for route in here if "{" not in route.path]
+    methods = {method for route in plain or here for method in route.methods}
+    return "POST" if any(map(_is_verb, here)) else ", ".join(sorted(methods))
 
 
 def _describe(app: FastAPI) -> None:
@@ -123,6 +140,8 @@ async def _tell(request: Request, error: Exception) -> Response:
         problem = ProblemError(415, "send JSON, with Content-Type: application/json")
     body = problem.body(request.scope[REQUEST].id)
     headers = {name.decode(): value.decode() for name, value in problem.headers}
+    if problem.status == 405:
+        headers["allow"] = _allowed(request)
     return Response(body, problem.status, headers, MEDIA_TYPE)
 
 

@@ -76,3 +76,14 @@ def test_a_method_that_is_not_is_405_and_told_which_is(
                 assert answer.status_code != 405
             else:
                 assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), path
+
+
+def test_every_405_tells_all_methods_that_are_possible(
+    manage: Callable[..., httpx2.Client],
+) -> None:
+    client = manage()
+    client.headers.update(KEY)
+    for path, operations in described(client).items():
+        answer = client.request("PUT", named(path, "key-1"), json={})
+        told = {method.strip().lower() for method in answer.headers["allow"].split(",")}
+        assert (path, answer.status_code, told) == (path, 405, set(operations))
