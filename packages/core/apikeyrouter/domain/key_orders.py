@@ -112,7 +112,7 @@ class KeyOrders:
     ) -> None:
         """Store *facts* of the key in the place of its own, but limits beside them.
 
-        They hold once they are stored; the slot is left to the caller.
+        They hold once they are stored; the slot is left to the caller. `None` ends a limit.
 
         Raises:
             StateConflictError: Its revision is not *expect*, or another process has changed it.
@@ -123,7 +123,8 @@ class KeyOrders:
             before = slot.record.metadata
             after = {**before, **facts}
             if "limits" in facts:
-                after["limits"] = {**(before.get("limits") or {}), **facts["limits"]}
+                limits = {**(before.get("limits") or {}), **facts["limits"]}
+                after["limits"] = {name: most for name, most in limits.items() if most is not None}
             await self.write(slot, metadata=after)
             slot.record.metadata = after
 

@@ -1,6 +1,7 @@
 """From a key's record to its live slot, and what a record and a declaration make together."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from apikeyrouter.domain.cooldown import Cooldown
@@ -25,11 +26,12 @@ def mark_of(provider_id: str, secret: str) -> str:
     return derived_id(provider_id, secret).rpartition("-")[2]
 
 
-def check_facts(record: APIKey) -> None:
-    """Raise `KeyRegistrationError` if a limit or the weight is none."""
-    facts = record.metadata
+def check_facts(record: APIKey, changes: Mapping[str, Any] | None = None) -> None:
+    """Raise `KeyRegistrationError` if a limit or the weight is none; `None` ends one."""
+    facts = record.metadata if changes is None else changes
+    limits = (facts.get("limits") or {}).items()
     try:
-        check_limits(facts.get("limits") or {})
+        check_limits({name: most for name, most in limits if most is not None or changes is None})
     except ConfigurationError as error:
         raise KeyRegistrationError(f"key '{record.id}': {error}") from None
     if float(facts.get("weight", 1.0)) <= 0:

@@ -238,8 +238,8 @@ class KeySubject(Subject):
             # What was found of it before holds no longer.
             self._found.pop(slot.id, None)
         after = slot.record.metadata
-        if after.get("limits") and after.get("limits") != before.get("limits"):
-            self._parts.awareness.apply_limits(slot, after["limits"])
+        if (after.get("limits") or {}) != (before.get("limits") or {}):
+            self._parts.registry.redeclare(slot, {**before, "scope": after.get("scope")})
         if after.get("scope") != before.get("scope"):
             self._parts.registry.overrule(slot, after.get("scope"))
         if kept.state is KeyState.AVAILABLE and (slot.generation != generation or not was_usable):

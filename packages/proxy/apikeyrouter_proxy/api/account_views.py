@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from apikeyrouter import ApiKeyRouter, ConfigurationError
-from apikeyrouter.service import KeySlot, QuotaScope, Share, Text, Window, check_limits, instant
+from apikeyrouter import ApiKeyRouter
+from apikeyrouter.service import KeySlot, QuotaScope, Share, Text, Window, instant
+from apikeyrouter_proxy.api.added.shapes import changed_limits
 from apikeyrouter_proxy.api.paging import Page
 
 #: No clock shows more; what lasts longer never ends.
@@ -95,11 +96,7 @@ class AccountChanges(_Given):
     @field_validator("limits")
     @classmethod
     def _are_limits(cls, value: dict[str, float | None]) -> dict[str, float | None]:
-        try:
-            check_limits({name: 1 if most is None else most for name, most in value.items()})
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from None
-        return value
+        return changed_limits(value)
 
 
 def account_of(router: ApiKeyRouter, scope: QuotaScope) -> Account:

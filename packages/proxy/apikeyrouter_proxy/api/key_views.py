@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 from apikeyrouter.infrastructure.config.model import KeyConfig
-from apikeyrouter.service import KeySlot, KeyState, Limits, Patterns, Secret, Share, Text, Whole
-from apikeyrouter_proxy.api.added.shapes import fitting_name
+from apikeyrouter.service import KeySlot, KeyState, Patterns, Secret, Share, Text, Whole
+from apikeyrouter_proxy.api.added.shapes import changed_limits, fitting_name
 from apikeyrouter_proxy.api.paging import Page
 
 #: Of shorter secrets not even the end is shown.
@@ -91,7 +91,7 @@ class KeyChanges(_Given):
     Attributes:
         models: Null admits all.
         tags: In the place of all that there are.
-        limits: Beside those that are declared.
+        limits: Beside those that are declared; null ends one.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"weight": 2, "state": "disabled"}]})
@@ -101,7 +101,7 @@ class KeyChanges(_Given):
     weight: Share | None = None
     priority: Whole | None = None
     tags: dict[str, str] | None = None
-    limits: Limits | None = None
+    limits: dict[str, Share | None] | None = None
 
     @field_validator("state", "weight", "priority", "tags", "limits")
     @classmethod
@@ -109,6 +109,11 @@ class KeyChanges(_Given):
         if value is None:
             raise ValueError("should not be null: leave it out to keep it as it is")
         return value
+
+    @field_validator("limits")
+    @classmethod
+    def _are_limits(cls, value: dict[str, float | None] | None) -> dict[str, float | None] | None:
+        return changed_limits(value) if value is not None else None
 
     def facts(self) -> dict[str, Any]:
         """Return what is to be changed beside the state."""

@@ -139,6 +139,21 @@ def test_a_limit_that_is_overruled_no_more_is_the_declared_one(client: httpx2.Cl
     assert (declared["capacity"], declared["source"]) == (80, "declared")
 
 
+def test_a_declared_limit_that_is_null_is_declared_no_more(client: httpx2.Client) -> None:
+    client.delete("/api/v1/keys/key-1")
+    key = "/api/v1/keys/key-2"
+    client.patch(key, json={"limits": {"rph": 70, "rpd": 900}})
+    assert ask(client) == [200]
+    ended = client.patch(key, json={"limits": {"rph": None, "tpd": 10**6}})
+    assert (ended.status_code, ended.json()["limits"]) == (200, {"rpd": 900, "tpd": 10**6})
+    periods = {w["period_s"] for w in client.get(SECOND).json()["windows"]}
+    assert 3600 not in periods
+    assert 86400 in periods
+    assert client.get(key).json()["limits"] == {"rpd": 900, "tpd": 10**6}
+    for wrong in ({"rpx": None}, {"rpm": 0}, {"rpm": "x"}):
+        assert client.patch(key, json={"limits": wrong}).status_code == 422
+
+
 def test_nothing_is_left_beyond_a_limit(client: httpx2.Client) -> None:
     assert ask(client, 6) == [200] * 6
     for account in client.get(ACCOUNTS).json()["items"]:

@@ -250,7 +250,7 @@ class KeyManager:
             StateConflictError: It is not of the revision *expect*.
         """
         slot = self.slot(key_id)
-        check_facts(slot.record.model_copy(update={"metadata": dict(facts)}))
+        check_facts(slot.record, facts)
         await self.orders.amend(slot, facts, expect=expect)
         if slot.take_facts():
             self.on_amend(slot)

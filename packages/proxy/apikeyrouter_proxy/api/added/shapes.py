@@ -7,7 +7,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from apikeyrouter.service import Name, ObjectiveName, Patterns, Seconds, Targets, Text, Whole
+from apikeyrouter import ConfigurationError
+from apikeyrouter.service import (
+    Name,
+    ObjectiveName,
+    Patterns,
+    Seconds,
+    Targets,
+    Text,
+    Whole,
+    check_limits,
+)
 
 _HOURS = re.compile(r"([01][0-9]|2[0-4])-([01][0-9]|2[0-4]) (\S+)")
 _LONGEST_ID = 200
@@ -155,4 +165,13 @@ def fitting_name(value: str) -> str:
         raise ValueError(f"should have up to {_LONGEST_ID} characters, without / ? # % and \\")
     if value in (".", ".."):
         raise ValueError("should be a name")
+    return value
+
+
+def changed_limits(value: dict[str, float | None]) -> dict[str, float | None]:
+    """Return *value* if it names limits, null for one that ends; else raise `ValueError`."""
+    try:
+        check_limits({name: 1 if most is None else most for name, most in value.items()})
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
     return value

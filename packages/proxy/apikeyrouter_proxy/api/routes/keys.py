@@ -112,14 +112,14 @@ class Keys:
         async with self._parts.changing:
             slot = self._manager.slot(key_id)
             check_match(if_match, slot.record.revision)
-            before = _facts(slot)
+            before, declared = _facts(slot), slot.record.metadata
             if changes.state is not None:
                 await self._manager.update_key_state(key_id, changes.state)
             facts = changes.facts()
             if facts:
                 await self._manager.amend_key(key_id, facts)
             if changes.limits:
-                self._router.quota_awareness_engine.apply_limits(slot, changes.limits)
+                self._router.quota_awareness_engine.book.redeclare(slot, declared)
             await self._note("key.change", slot, before)
             return _shown(slot, response)
 
