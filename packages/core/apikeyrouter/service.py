@@ -40,6 +40,7 @@ from apikeyrouter.domain.ledger.ledger import LedgerAccount
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.declared_limits import check_limits
 from apikeyrouter.domain.models.api_key import KeyState
+from apikeyrouter.domain.models.budget import Budget
 from apikeyrouter.domain.models.routing_decision import instant
 from apikeyrouter.domain.object_register import MemoryObjectRegister, ObjectRegister, Owner
 from apikeyrouter.domain.quota_scope import QuotaScope
@@ -82,7 +83,7 @@ from apikeyrouter.infrastructure.adapters.provider_catalogue import (
     make_adapter,
     missing_address,
 )
-from apikeyrouter.infrastructure.config.money import apply_money, budgets_of
+from apikeyrouter.infrastructure.config.money import apply_money, budget_of, budgets_of
 from apikeyrouter.infrastructure.config.settings import explain
 from apikeyrouter.infrastructure.config.values import (
     BaseUrl,
@@ -133,6 +134,7 @@ __all__ = [
     "Attempt",
     "BadBodyError",
     "BaseUrl",
+    "Budget",
     "ConnectionOptions",
     "Dialect",
     "Document",
@@ -192,6 +194,7 @@ __all__ = [
     "WireRequest",
     "apply_money",
     "bare",
+    "budget_of",
     "budgets_of",
     "card_of",
     "check_limits",

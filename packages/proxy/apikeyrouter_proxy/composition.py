@@ -106,7 +106,7 @@ def _tell_ignored_addresses(config: RouterConfig, env: Mapping[str, str]) -> Non
 def unsupported(config: RouterConfig) -> Iterator[Finding]:
     """Yield what this version cannot do, rather than do without it silently."""
     for index, budget in enumerate(config.budgets):
-        text = _wrong_when_over(budget)
+        text = wrong_when_over(budget)
         if text:
             yield ("budgets", index, "when_over"), text
     if config.policies:
@@ -120,7 +120,7 @@ def unsupported(config: RouterConfig) -> Iterator[Finding]:
     yield from _without_address(config)
 
 
-def _wrong_when_over(budget: BudgetConfig) -> str:
+def wrong_when_over(budget: BudgetConfig) -> str:
     """Return why what a budget changes once it is spent cannot be; empty if it can."""
     named, objectives = budget.when_over, [objective.value for objective in ObjectiveType]
     if named and (set(named) != {"objective"} or named["objective"] not in objectives):

@@ -19,7 +19,7 @@ from apikeyrouter.service import (
     StateConflictError,
     StateStoreError,
 )
-from apikeyrouter_proxy.api.added import provider_routes
+from apikeyrouter_proxy.api.added import budgets, provider_routes
 from apikeyrouter_proxy.api.description import describe_problems
 from apikeyrouter_proxy.api.endpoint import REQUEST
 from apikeyrouter_proxy.api.parts import ManagementParts
@@ -47,6 +47,7 @@ _ROUTES: tuple[Callable[[ManagementParts], APIRouter], ...] = (
     clients.routes,
     aliases.routes,
     policies.routes,
+    budgets.routes,
     accounts.routes,
     provider_routes.routes,
     overview.routes,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.infrastructure.config.model import ProviderConfig, RouterConfig
+from apikeyrouter.service import Budget
 from apikeyrouter_proxy.api.added.additions import Additions
 from apikeyrouter_proxy.api.added.provider_shapes import ProviderFacts
 from apikeyrouter_proxy.api.added.shapes import AliasFacts, PolicyFacts
@@ -24,7 +25,7 @@ class ManagementParts:
         config: What the service runs by.
         reloader: Reads its file again; `None` where it came from no file.
         apply_providers: Lets added providers be used, those alone.
-        aliases, policies, providers: Those that were added beside it.
+        aliases, policies, providers, budgets: Those that were added beside it.
         changing: Held by whoever changes something: what is read and written then belongs
             together.
     """
@@ -38,6 +39,7 @@ class ManagementParts:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     aliases: Additions[AliasFacts] = field(init=False)
     policies: Additions[PolicyFacts] = field(init=False)
+    budgets: Additions[Budget] = field(init=False)
     providers: Additions[ProviderFacts] = field(init=False)
     _reading: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
@@ -45,15 +47,17 @@ class ManagementParts:
         store = self.router.state_store
         self.aliases = Additions(store, "Alias", AliasFacts)
         self.policies = Additions(store, "Policy", PolicyFacts)
+        self.budgets = Additions(store, "Budget", Budget)
         self.providers = Additions(store, "Provider", ProviderFacts)
         self.aliases.on_read = self.use_aliases
         self.providers.on_read = self._use_read_providers
+        self.budgets.on_read = self.use_budgets
 
     @property
     def kept(self) -> tuple[Kept, ...]:
         """What operators change beside keys."""
         orders = self.router.parts.account_orders
-        return self.clients, self.aliases, self.policies, self.providers, orders
+        return self.clients, self.aliases, self.policies, self.providers, self.budgets, orders
 
     async def load(self) -> None:
         """Take up what was added before.
@@ -63,6 +67,7 @@ class ManagementParts:
         """
         await self.aliases.load()
         await self.policies.load()
+        await self.budgets.load()
         await self.providers.load()
 
     def added_providers(self) -> dict[str, ProviderConfig]:
@@ -91,3 +96,7 @@ class ManagementParts:
         self.router.set_aliases(
             {name: [*map(target_of, targets)] for name, targets in self.config.models.items()}
         )
+
+    def use_budgets(self) -> None:
+        """Let budgets that were added count; of one id the configuration's counts."""
+        self.router.cost_controller.use_created(budget.facts for budget in self.budgets.all())

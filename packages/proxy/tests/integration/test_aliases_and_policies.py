@@ -1,4 +1,4 @@
-"""Aliases and policies by the management API: checked, kept, in use at once and after a restart."""
+"""Aliases, policies and budgets by the management API: checked, kept, there after a restart."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +16,12 @@ POLICY = {
     "then": {"only": {"tags": {"region": "eu"}}, "max_wait": "5s", "objective": "cost"},
     "priority": 10,
 }
+BUDGET = {"id": "all", "limit_usd": 5.0, "period": "total", "mode": "hard"}
 #: Resource -> what is added, its name, a change, and what the change makes of it.
 KINDS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "aliases": (ALIAS, "fast", {"targets": ["p1/small", "p1/large"]}),
     "policies": (POLICY, "eu-only", {"priority": 20}),
+    "budgets": (BUDGET, "all", {"limit_usd": 7.5}),
 }
 
 
@@ -59,7 +61,7 @@ def test_added_changed_and_deleted_with_a_row_each(client: httpx2.Client, kind: 
     assert client.delete(address).status_code == 204
     assert client.get(address).status_code == client.delete(address).status_code == 404
     assert client.get(f"/api/v1/{kind}").json()["items"] == []
-    one = {"aliases": "alias", "policies": "policy"}[kind]
+    one = {"aliases": "alias", "policies": "policy", "budgets": "budget"}[kind]
     orders = [(f"{one}.{verb}", name) for verb in ("add", "change", "delete")]
     assert audited(client) == orders
     row = client.get("/api/v1/audit").json()["items"][1]
@@ -95,7 +97,7 @@ def test_it_is_there_after_a_restart(manage: Callable[..., httpx2.Client], kind:
 
 
 def _id_of(kind: str) -> str:
-    return {"aliases": "name", "policies": "id"}[kind]
+    return "name" if kind == "aliases" else "id"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -168,6 +170,15 @@ def test_the_file_goes_before_what_was_added(manage: Callable[..., httpx2.Client
         ("policies", {**POLICY, "when": {"tokens_above": -1}}, "when.tokens_above"),
         ("policies", {**POLICY, "when": {"clients": []}}, "when.clients"),
         ("policies", {**POLICY, "priority": True}, "priority"),
+        ("budgets", {"id": "a", "period": "daily"}, "limit_usd"),
+        ("budgets", {**BUDGET, "limit_usd": 0}, "limit_usd"),
+        ("budgets", {**BUDGET, "limit_usd": True}, "limit_usd"),
+        ("budgets", {**BUDGET, "period": "yearly"}, "period"),
+        ("budgets", {**BUDGET, "timezone": "Europe/Nowhere"}, "timezone"),
+        ("budgets", {**BUDGET, "mode": "firm"}, "mode"),
+        ("budgets", {**BUDGET, "id": "a b"}, "id"),
+        ("budgets", {**BUDGET, "scope": "per_client"}, "body"),
+        ("budgets", {**BUDGET, "when_over": {"objective": "cost"}}, "when_over"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_field(

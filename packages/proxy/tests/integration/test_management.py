@@ -111,7 +111,7 @@ def test_who_guesses_is_slowed_down_and_says_how_long(client: httpx2.Client) -> 
         ("GET", "/api/v1/clients/nobody", None, 404, None),
         ("GET", "/api/v1/policies/none", None, 404, None),
         ("GET", "/api/v1/aliases/none", None, 404, None),
-        ("PATCH", "/api/v1/budgets/of-the-team", {"limit_usd": 1}, 501, None),
+        ("PATCH", "/api/v1/budgets/of-the-team", {"limit_usd": 1}, 404, None),
         ("GET", "/api/v1/usage?group_by=colour", None, 422, "group_by"),
         ("GET", "/api/v1/usage?period=week", None, 422, "period"),
         ("GET", "/api/v1/usage?since=1999-01-01T00:00:00Z", None, 422, "since"),

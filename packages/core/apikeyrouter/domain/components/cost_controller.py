@@ -45,6 +45,8 @@ class CostController:
         self._store = store
         self._clock = clock
         self._configured: set[str] = set()
+        #: Those that were created; of one id the configuration's counts.
+        self._created: dict[str, Budget] = {}
 
     # -- prices and limits --------------------------------------------------
 
@@ -72,17 +74,27 @@ class CostController:
         Raises:
             StateStoreError: They cannot be read.
         """
-        for document in await self._store.list_documents(_KIND):
-            budget = Budget.model_validate(document.body)
-            if budget.id not in self._configured:
+        documents = await self._store.list_documents(_KIND)
+        self.use_created([Budget.model_validate(document.body) for document in documents])
+
+    def use_created(self, budgets: Iterable[Budget]) -> None:
+        """Let exactly these stored budgets count, beside those that a configuration names."""
+        before, self._created = self._created, {budget.id: budget for budget in budgets}
+        for budget_id in set(before) - set(self._created) - self._configured:
+            self._book.remove_budget(budget_id)
+        for budget in self._created.values():
+            if budget.id not in self._configured and before.get(budget.id) != budget:
                 self._book.put_budget(budget)
 
     def configure(self, budgets: Iterable[Budget]) -> None:
         """Let exactly these budgets of a configuration count, beside those that were created."""
         named = {budget.id: budget for budget in budgets}
-        for budget_id in self._configured - set(named):
-            self._book.remove_budget(budget_id)
-        self._configured &= set(named)
+        gone, self._configured = self._configured - set(named), self._configured & set(named)
+        for budget_id in gone:
+            if budget_id in self._created:
+                self._book.put_budget(self._created[budget_id])
+            else:
+                self._book.remove_budget(budget_id)
         for budget in named.values():
             self.configure_budget(budget)
 
@@ -109,7 +121,7 @@ class CostController:
         if self._store.keeps_documents:
             body = budget.model_dump(mode="json", exclude={"current_spend", "held", "reset_at"})
             await self._store.save_document(Document(_KIND, budget.id, body, utc_now()))
-        self._book.put_budget(budget)
+        self.use_created([*self._created.values(), budget])
         return self.budget(budget.id)
 
     async def delete_budget(self, budget_id: str) -> None:
@@ -119,8 +131,10 @@ class CostController:
             BudgetNotFoundError: There is none of this id.
         """
         self.budget(budget_id)
-        await self._store.delete_document(_KIND, budget_id)
+        if self._store.keeps_documents:
+            await self._store.delete_document(_KIND, budget_id)
         self._configured.discard(budget_id)
+        self._created.pop(budget_id, None)
         self._book.remove_budget(budget_id)
 
     async def list_budgets(
@@ -145,15 +159,14 @@ class CostController:
         budget, account = self._book.budgets[budget_id]
         [window] = account.capped()
         resets_in_s, held = window.resets_in(self._clock()), account.held(window)
+        ends_at = window.turn.ends_at
         return budget.model_copy(
             update={
                 "current_spend": usd_of(max(0.0, window.spent - held)),
                 "held": usd_of(held),
-                "reset_at": None if resets_in_s is None else instant(
-                    self._clock() + resets_in_s + window.wall_ahead_s
-                ),
+                "reset_at": None if resets_in_s is None else instant(ends_at),
             }
-        )  # fmt: skip
+        )
 
     async def check_budget(
         self,

@@ -20,12 +20,17 @@ def budgets_of(config: RouterConfig) -> Iterator[Budget]:
     for budget in config.budgets:
         name = budget.id or _name_of(budget, taken)
         taken.add(name)
-        yield Budget(
-            id=name, scope=BudgetScope(budget.scope), scope_id=budget.scope_id,
-            limit_amount=budget.limit_usd, period=budget.period,
-            enforcement_mode=EnforcementMode(budget.mode), timezone=budget.timezone,
-            alert_at=tuple(budget.alert_at), when_over=dict(budget.when_over),
-        )  # fmt: skip
+        yield budget_of(budget, name)
+
+
+def budget_of(budget: BudgetConfig, name: str) -> Budget:
+    """Return one budget as the cost controller takes it."""
+    return Budget(
+        id=name, scope=BudgetScope(budget.scope), scope_id=budget.scope_id,
+        limit_amount=budget.limit_usd, period=budget.period,
+        enforcement_mode=EnforcementMode(budget.mode), timezone=budget.timezone,
+        alert_at=tuple(budget.alert_at), when_over=dict(budget.when_over),
+    )  # fmt: skip
 
 
 def _name_of(budget: BudgetConfig, taken: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""`/audit`: who changed what; and what this version does not have."""
+"""`/audit`: who changed what."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,10 +9,6 @@ from pydantic import BaseModel, Field
 
 from apikeyrouter_proxy.api.paging import Cursor, Limit, Page, page_of
 from apikeyrouter_proxy.api.parts import ManagementParts
-from apikeyrouter_proxy.api.problems import ProblemError
-
-#: Resources that are named in descriptions of the API and are not there yet.
-ABSENT = ("budgets",)
 
 
 class AuditRow(BaseModel):
@@ -47,12 +43,6 @@ def routes(parts: ManagementParts) -> APIRouter:
     """Return what is served of it."""
     router = APIRouter()
     router.add_api_route("/audit", Audit(parts).rows, response_model=AuditPage, tags=["audit"])
-    for name in ABSENT:
-        for path in (f"/{name}", f"/{name}/{{path:path}}"):
-            router.add_api_route(
-                path, _absent(name), include_in_schema=False,
-                methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            )  # fmt: skip
     return router
 
 
@@ -82,10 +72,3 @@ class Audit:
 
 def _place_of(row: Mapping[str, Any]) -> tuple[int, str]:
     return -int(row["number"]), ""
-
-
-def _absent(name: str) -> Any:
-    async def refuse() -> None:
-        raise ProblemError(501, f"this version has no {name}")
-
-    return refuse
