@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
-from apikeyrouter.domain.accounts.pace_search import CHANCE_S
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.searching.pace_search import CHANCE_S
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.account_orders import AccountOrders
 from apikeyrouter.domain.components.cost_controller import CostController

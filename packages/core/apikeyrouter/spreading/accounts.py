@@ -7,7 +7,7 @@ from typing import Any
 
 from apikeyrouter.composition import RouterParts
 from apikeyrouter.domain.accounts.scope_record import scope_data
-from apikeyrouter.domain.accounts.search_record import search_of
+from apikeyrouter.domain.accounts.searching.search_record import search_of
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.quota_scope import Membership, QuotaScope
 from apikeyrouter.infrastructure.spreading.notice import Notice

@@ -7,8 +7,8 @@ import pytest
 
 from apikeyrouter.domain.accounts.inference import ScopeInference
 from apikeyrouter.domain.accounts.limit_learning import LimitLearning
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import ALL_MODELS, AccountRegistry
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
 from apikeyrouter.domain.feed.events import ScopesJoined
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import (

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from apikeyrouter import ApiKeyRouter, Demand, NoEligibleKeysError
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.scope_record import restore_scope, scope_data
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
 from apikeyrouter.domain.attempt import Attempt
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.interfaces.provider_adapter import Admission

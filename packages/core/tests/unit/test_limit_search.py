@@ -5,7 +5,12 @@ from functools import partial
 
 import pytest
 
-from apikeyrouter.domain.accounts.limit_search import FIRST_CALLS, TRUSTED_CALLS, LimitSearch
+from apikeyrouter.domain.accounts.searching.doubt import GuessedMinute
+from apikeyrouter.domain.accounts.searching.limit_search import (
+    FIRST_CALLS,
+    TRUSTED_CALLS,
+    LimitSearch,
+)
 from apikeyrouter.domain.feed.events import LimitLearned
 from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.ledger import (
@@ -283,3 +288,47 @@ def test_many_of_the_calls_under_way_are_not_refused_by_chance(refused: int, gue
         silent.ledger.cancel(hold, 1.2)
         silent.pacing.refused(scope, 1.2, told=False, is_first=number == 0)
     assert set(silent.windows()) == {guess}
+
+
+def guessed_minute(now: float) -> Silent:
+    """Return an account that is taken to let in ten a minute, since two refusals at *now*."""
+    silent = Silent()
+    minute = GuessedMinute.of(
+        silent.pacing._search(silent.scope, now).log, 10, 60.2, now, "guessed"
+    )
+    for _ in range(10):
+        minute.take(1.0, now)
+    silent.pacing._search(silent.scope, now).minute = minute
+    silent.scope.account.windows.append(minute)
+    silent.scope.is_searched = True
+    return silent
+
+
+def test_guess_that_was_wrong_is_refuted_within_seconds() -> None:
+    """Else one unlucky refusal keeps an account, and its clients, waiting for a minute."""
+    silent = guessed_minute(0.0)
+    for tick in range(int(8.0 / TICK_S)):
+        silent.call(tick * TICK_S, lambda _: True)
+    assert silent.windows() == {}
+    assert silent.served > 300
+
+
+def test_guess_that_was_right_is_tried_ever_more_seldom() -> None:
+    silent = guessed_minute(0.0)
+    tried = []
+    for tick in range(int(59.0 / TICK_S)):
+        before = silent.refused
+        silent.call(tick * TICK_S, lambda _: False)
+        tried += [tick * TICK_S] * (silent.refused - before)
+    assert [round(at) for at in tried] == [3, 12, 39]
+    assert silent.windows() == {"guessed requests per 60.2 s": 10}
+
+
+def test_fresh_guess_refuses_nobody_who_could_wait() -> None:
+    silent = guessed_minute(0.0)
+    (minute,) = silent.scope.account.windows
+    assert isinstance(minute, GuessedMinute)
+    assert minute.units_by(30.0, 0.0) > 1e6
+    for tick in range(int(59.0 / TICK_S)):
+        silent.call(tick * TICK_S, lambda _: False)
+    assert minute.units_by(59.5, 59.0) == 0.0

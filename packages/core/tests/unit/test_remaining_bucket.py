@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from apikeyrouter.domain.accounts.limit_learning import LimitLearning
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
 from apikeyrouter.domain.ledger.algorithms import make_window
 from apikeyrouter.domain.ledger.ledger import Ledger, Reservation, amounts_of
 from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket

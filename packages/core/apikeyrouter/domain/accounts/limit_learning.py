@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 
 from apikeyrouter.domain.accounts.charge_learning import Belief, CallCharge, ChargeLearner
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
 from apikeyrouter.domain.feed.events import Event, LimitLearned
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import FixedWindow

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
 from apikeyrouter.domain.feed.events import Event, ScopesJoined
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.key_records import FROM_CONFIGURATION, ORIGIN

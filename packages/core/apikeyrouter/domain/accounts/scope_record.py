@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from apikeyrouter.domain.accounts.charge_learning import Belief, ChargeLearner
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
-from apikeyrouter.domain.accounts.search_record import search_data, search_of
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.searching.search_record import search_data, search_of
 from apikeyrouter.domain.accounts.window_record import window_data, window_of
 from apikeyrouter.domain.interfaces.provider_adapter import Admission
 from apikeyrouter.domain.ledger.algorithms import Concurrent

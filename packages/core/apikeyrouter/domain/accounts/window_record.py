@@ -7,8 +7,8 @@ refills. Of calls at once nothing is left, since every connection is gone.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from apikeyrouter.domain.accounts.pace import Pace
-from apikeyrouter.domain.accounts.ramp import Ramp
+from apikeyrouter.domain.accounts.searching.pace import Pace
+from apikeyrouter.domain.accounts.searching.ramp import Ramp
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, RollingWindow
 from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket

@@ -7,8 +7,8 @@ collide one is refused. One document a provider holds all that was said of its a
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.failures.failure import FailureClass
 from apikeyrouter.domain.interfaces.state_store import Document, StateStore

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from apikeyrouter.domain.accounts.charge_learning import CallCharge
 from apikeyrouter.domain.accounts.inference import INFERRED, ScopeInference
 from apikeyrouter.domain.accounts.limit_learning import LimitLearning
-from apikeyrouter.domain.accounts.limit_search import LimitSearch
-from apikeyrouter.domain.accounts.pace_search import under_way
 from apikeyrouter.domain.accounts.registry import AccountRegistry
+from apikeyrouter.domain.accounts.searching.limit_search import LimitSearch
+from apikeyrouter.domain.accounts.searching.pace_search import under_way
 from apikeyrouter.domain.components.key_manager import KeyManager
 from apikeyrouter.domain.failures.failure import Failure, FailureClass
 from apikeyrouter.domain.feed.events import Event

@@ -6,8 +6,8 @@ told holds for the scope that was told, whatever the failure was.
 
 from dataclasses import dataclass, replace
 
-from apikeyrouter.domain.accounts.pace_search import is_one_too_many, under_way
 from apikeyrouter.domain.accounts.registry import ALL_MODELS
+from apikeyrouter.domain.accounts.searching.pace_search import is_one_too_many, under_way
 from apikeyrouter.domain.attempt_context import AttemptContext
 from apikeyrouter.domain.components.routing_engine import Grant
 from apikeyrouter.domain.failures.failure import Failure, FailureClass

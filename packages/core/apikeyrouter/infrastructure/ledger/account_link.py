@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import msgspec
 
-from apikeyrouter.domain.accounts.ramp import Ramp
+from apikeyrouter.domain.accounts.searching.doubt import GuessedMinute
+from apikeyrouter.domain.accounts.searching.pace import Pace
+from apikeyrouter.domain.accounts.searching.ramp import Ramp
 from apikeyrouter.domain.ledger.ledger import Amounts, Hold, LedgerAccount, Shortfall
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.ledger.window import DIMENSIONS, EPSILON, Window
@@ -39,6 +41,8 @@ from apikeyrouter.infrastructure.ledger.shared_window import (
 )
 
 _T = TypeVar("_T")
+#: Guesses beyond which a call is tried now and then.
+DOUBTED = (Pace, GuessedMinute)
 #: Told at once by whom it was declared, and by nobody since.
 _NEVER = -1.0
 #: What no clock tells is asked for again after this.
@@ -198,7 +202,10 @@ class AccountLink:
     def tells(self, lack: Shortfall, now: float) -> bool:
         """Tell whether a local window lacks the same, once the refused part is given back."""
         return any(
-            window.index == lack.index and window.room(now) + EPSILON < _slack(window, lack.asked)
+            window.index == lack.index
+            and window.room(now) + EPSILON < _slack(window, lack.asked)
+            # Who may try more than is guessed is not told by the guess.
+            and not isinstance(window, DOUBTED)
             for window in self.account.windows
         )
 

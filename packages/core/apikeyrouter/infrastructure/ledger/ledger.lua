@@ -279,7 +279,8 @@ local function shortfall(account, amounts, past_guesses)
   local found
   for wid, w in pairs(account.w) do
     local amount = amounts[w.dim + 1]
-    if amount > 0 and not (past_guesses and w.k == 'm' and not w.met) then
+    local is_guess = w.k == 'm' and not w.met or w.k ~= 'm' and w.guess
+    if amount > 0 and not (past_guesses and is_guess) then
       local left = room(account, w)
       if amount + slack(w, amount) > left + EPSILON then
         local fits = fits_in(account, w, amount)

@@ -19,7 +19,7 @@ from apikeyrouter.domain.ledger.backend import LedgerBackend
 from apikeyrouter.domain.ledger.ledger import Hold, LedgerAccount, Reservation, Shortfall
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.errors import ConfigurationError
-from apikeyrouter.infrastructure.ledger.account_link import AccountLink
+from apikeyrouter.infrastructure.ledger.account_link import DOUBTED, AccountLink
 from apikeyrouter.infrastructure.ledger.batch import Admission, Batch
 from apikeyrouter.infrastructure.ledger.connection import ScriptConnection, UnreachableError
 from apikeyrouter.infrastructure.ledger.divided_limits import DividedLimits, refused
@@ -285,6 +285,7 @@ class RedisLedger(LedgerBackend):
         self.processes = max(1, int(reply.processes))
         batch.take_results(reply.results)
         for link, told in zip(batch.links, reply.accounts, strict=True):
+            _share_doubts(link, self.processes)
             if link.take_in(told, now):
                 for ticket in [t for t in self._tickets_of(link) if t.is_admitted]:
                     ticket.marks = {}
@@ -373,10 +374,18 @@ class RedisLedger(LedgerBackend):
 def _is_past_guesses(holds: Sequence[Hold], now: float) -> bool:
     """Tell whether the local ledger has let it past what only our own caution told."""
     return any(
-        window.is_guess and window.room(now) < 0.0
+        (window.is_guess and window.room(now) < 0.0)
+        or (isinstance(window, DOUBTED) and window.tried_at == hold.taken_at)
         for hold in holds
         for window in hold.account.windows
     )
+
+
+def _share_doubts(link: AccountLink, processes: int) -> None:
+    """Have each of so many processes try more than is guessed so much less often."""
+    for window in link.account.windows:
+        if isinstance(window, DOUBTED) and window.doubt is not None:
+            window.doubt.rounds.processes = processes
 
 
 def _do_nothing(*_: object, **__: object) -> None:

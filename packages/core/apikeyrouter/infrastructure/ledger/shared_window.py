@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from apikeyrouter.domain.accounts.pace import Pace
-from apikeyrouter.domain.accounts.ramp import Ramp, Scouts
+from apikeyrouter.domain.accounts.searching.pace import Pace
+from apikeyrouter.domain.accounts.searching.ramp import Ramp, Scouts
 from apikeyrouter.domain.costs.cap_account import CapAccount
 from apikeyrouter.domain.ledger.algorithms import Concurrent, FixedWindow, RollingWindow
 from apikeyrouter.domain.ledger.capped_window import CappedWindow

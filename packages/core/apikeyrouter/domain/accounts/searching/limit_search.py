@@ -18,7 +18,7 @@ half the pace, which then grows back. One that is too busy for a call beside tho
 no more than those, and soon more again.
 """
 
-from apikeyrouter.domain.accounts.pace_search import (
+from apikeyrouter.domain.accounts.searching.pace_search import (
     PaceSearch,
     admitted,
     is_one_too_many,
@@ -26,8 +26,8 @@ from apikeyrouter.domain.accounts.pace_search import (
     lift,
     under_way,
 )
-from apikeyrouter.domain.accounts.ramp import Ramp
-from apikeyrouter.domain.accounts.search_state import (
+from apikeyrouter.domain.accounts.searching.ramp import Ramp
+from apikeyrouter.domain.accounts.searching.search_state import (
     LATEST_ONE_MORE_S,
     Explanation,
     SearchState,
@@ -68,6 +68,8 @@ class LimitSearch(PaceSearch):
         if search.ramp is not None:
             self._open_up(scope, search, search.ramp, now)
         self._grow(scope, search, now)
+        if search.is_refuted(now):
+            self._begin_anew(scope, now)
         self._note_searched(scope, search)
 
     def refused(
@@ -97,17 +99,20 @@ class LimitSearch(PaceSearch):
         if told or tight:
             return None
         search = self._search(scope, now)
-        calls = under_way(scope)
+        calls, doubt = under_way(scope), search.doubt()
+        if doubt is not None and doubt.rounds.is_under_way(now):
+            doubt.rounds.refuse(now)
+            return 0.0
         if waits and not is_first:
             search.discount_one()
         if waits and search.explanation is None and search.trial is None:
             search.explanation = self._shown.get(scope.provider_id, Explanation.PACE)
         if is_first and search.explanation is _CALLS:
-            if search.admitted_before == admitted(scope):
+            if search.served_before == admitted(scope) - calls:
                 # Nothing was let in since the last one: calling at once would go on for ever.
                 search.explanation = Explanation.PACE
                 return self._too_fast(scope, search, now, waits=waits)
-            search.admitted_before = admitted(scope)
+            search.served_before = admitted(scope) - calls
         if calls < scope.statistics.proven_calls(now) and search.trial is None:
             # So many at once were let in a moment ago: they are not what is refused.
             if search.explanation is _CALLS:

@@ -1,5 +1,8 @@
 """A pace: requests a second that are let in where nobody tells how many, as found by refusals."""
 
+import math
+
+from apikeyrouter.domain.accounts.searching.doubt import NEAR, NO_BOUND, Doubt
 from apikeyrouter.domain.ledger.token_bucket import TokenBucket
 from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, Provenance
 
@@ -7,7 +10,6 @@ from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, Provenan
 _BURST_S = 1.0
 #: Below its ceiling a pace grows back within this time; over it by this share a second.
 _RECOVERY_S = 30.0
-NEAR = 0.95
 _PROBE_PER_S = 0.004
 #: How long the pace stays under its ceiling; doubled whenever a refusal confirms it.
 _FIRST_HOLD_S, _LONGEST_HOLD_S = 30.0, 60.0
@@ -28,10 +30,13 @@ class Pace(TokenBucket):
         wanted_at: When it last held somebody up; an idle pace does not grow.
         is_rough: It was found by so few calls that it may be far too slow.
         is_passing: It goes once it has grown back to its ceiling.
+        doubt: When more is tried; `None` where the provider has spoken of a pace.
+        tried_at: When it last was.
     """
 
     __slots__ = (
-        "ceiling", "grown_at", "hold_s", "is_passing", "is_rough", "probe_at", "wanted_at",
+        "ceiling", "doubt", "grown_at", "hold_s", "is_passing", "is_rough", "probe_at",
+        "tried_at", "wanted_at",
     )  # fmt: skip
 
     def __init__(self, per_s: float, ceiling: float, now: float, *, is_passing: bool) -> None:
@@ -42,6 +47,8 @@ class Pace(TokenBucket):
         self.hold_s = _FIRST_HOLD_S
         self.is_passing = is_passing
         self.is_rough = False
+        self.doubt: Doubt | None = None
+        self.tried_at = -math.inf
         self.wanted_at = self.grown_at = now
         self.probe_at = now + self.hold_s
         self.go_at(per_s)
@@ -50,10 +57,27 @@ class Pace(TokenBucket):
 
     def lacks(self, amount: float, now: float) -> bool:
         """Tell whether *amount* has to wait, and remember that somebody had to."""
-        lacks = super().lacks(amount, now)
-        if lacks:
-            self.wanted_at = now
-        return lacks
+        if not super().lacks(amount, now):
+            return False
+        self.wanted_at = now
+        return self.doubt is None or not self.doubt.is_due(now)
+
+    def take(self, amount: float, now: float) -> int:
+        """Charge *amount*; beyond the pace it is a trial."""
+        if self.doubt is not None and super().lacks(amount, now):
+            self.doubt.begin(now)
+            self.tried_at = now
+        return super().take(amount, now)
+
+    def fits_at(self, amount: float, now: float) -> float:
+        """Return when *amount* fits, or is tried all the same."""
+        fits_at = super().fits_at(amount, now)
+        return fits_at if self.doubt is None else max(now, min(fits_at, self.doubt.rounds.at))
+
+    def units_by(self, at: float, now: float) -> float:
+        """Return what can be taken until *at*; a fresh guess is no bound."""
+        is_bound = self.doubt is None or self.doubt.is_settled()
+        return super().units_by(at, now) if is_bound else NO_BOUND
 
     def go_at(self, per_s: float) -> None:
         """Let so many requests a second pass from now on."""
@@ -85,6 +109,8 @@ class Pace(TokenBucket):
         self.confidence = 1.0 - 0.5 * (1.0 - self.confidence) if agrees else 0.3
         self.ceiling = ceiling
         self.probe_at = now + self.hold_s
+        if self.doubt is not None:
+            self.doubt.restart(now)
         self.go_at(to)
 
     def _rename(self) -> None:

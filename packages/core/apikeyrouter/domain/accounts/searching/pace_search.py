@@ -7,16 +7,17 @@ refilled, the last minute is counted instead.
 
 from collections.abc import Callable
 
-from apikeyrouter.domain.accounts.pace import NEAR, Pace
-from apikeyrouter.domain.accounts.ramp import Scouts
-from apikeyrouter.domain.accounts.search_state import (
+from apikeyrouter.domain.accounts.searching.doubt import NEAR, Doubts, GuessedMinute
+from apikeyrouter.domain.accounts.searching.pace import Pace
+from apikeyrouter.domain.accounts.searching.ramp import Scouts
+from apikeyrouter.domain.accounts.searching.search_state import (
     LATEST_ONE_MORE_S,
     Explanation,
     Gate,
     SearchState,
 )
 from apikeyrouter.domain.feed.events import Event, LimitLearned
-from apikeyrouter.domain.ledger.algorithms import Concurrent, RollingWindow
+from apikeyrouter.domain.ledger.algorithms import Concurrent
 from apikeyrouter.domain.ledger.ledger import Ledger
 from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.observation import MINUTE_S, Dimension, Provenance
@@ -65,6 +66,7 @@ class PaceSearch:
         self._search_of: dict[QuotaScope, SearchState] = {}
         #: What accounts of a provider have shown: its siblings are alike until they differ.
         self._shown: dict[str, Explanation] = {}
+        self._doubts = Doubts()
 
     def _show(self, scope: QuotaScope, explanation: Explanation, now: float) -> None:
         """Take an explanation for true, and try it first with siblings that have none."""
@@ -109,6 +111,10 @@ class PaceSearch:
         """
         if search.minute is not None:
             return self._lower_minute(scope, search, search.minute, now)
+        if not waits and self._is_passing(scope, search, now):
+            # What waits goes out little by little.
+            self._close_gate(scope, search, now, one_by_one=True)
+            return None
         let_in, elapsed = admitted(scope) - search.served, now - search.since
         knows_limits = knows_limits_of(scope)
         if not knows_limits and self._is_minute(scope, search, let_in, now):
@@ -128,10 +134,35 @@ class PaceSearch:
         search.has_stood_still = True
         # Beside known limits the first guess is a rough one: what else is limited is not requests.
         is_rough = let_in < _TELLING_CALLS or (knows_limits and search.pace is None)
-        self._slow_to(scope, search, *_measured(search.pace, let_in, elapsed), now, False)
+        self._slow_to(scope, search, *_measured(search, let_in, elapsed), now, False)
         if search.pace is not None:
             search.pace.is_rough = is_rough
+            is_told = waits or knows_limits
+            if is_told:
+                search.pace.doubt = None
+            elif search.pace.doubt is None:
+                search.pace.doubt = self._doubts.of(scope.provider_id, now)
         return None
+
+    def _is_passing(self, scope: QuotaScope, search: SearchState, now: float) -> bool:
+        """Tell whether a refusal has no reason that lasts, as guesses before it had none."""
+        let_in, elapsed_s = scope.statistics.served - search.served, now - search.since
+        if not self._doubts.is_passing(scope.provider_id, let_in, elapsed_s, now):
+            return False
+        search.since, search.served = now, scope.statistics.served
+        return True
+
+    def _begin_anew(self, scope: QuotaScope, now: float) -> None:
+        """Forget what was guessed of a provider's accounts: one lets in far more."""
+        provider_id = scope.provider_id
+        self._doubts.refute(provider_id, self._search_of[scope].guessed_per_s(), now)
+        self._shown.pop(provider_id, None)
+        for other, search in self._search_of.items():
+            if other.provider_id == provider_id and search.doubt() is not None:
+                self._drop_pace(other, search)
+                self._drop_minute(other, search)
+                self._drop_gate(other, search)
+                search.begin_anew(admitted(other), now)
 
     def _refused_too(self, scope: QuotaScope, search: SearchState, now: float) -> float | None:
         """Fold in that a call was refused which began before the last refusal did.
@@ -211,7 +242,9 @@ class PaceSearch:
         """Take what was let in within the last minute for the limit of every minute."""
         count = _within_last_minute(scope, search, now)
         self._drop_pace(scope, search)
-        minute = search.log.copy(count, _MINUTE_AND_JITTER_S, now, "guessed")
+        minute = GuessedMinute.of(search.log, count, _MINUTE_AND_JITTER_S, now, "guessed")
+        minute.doubt = self._doubts.of(scope.provider_id, now)
+        minute.doubt.rounds.rest(now)
         search.minute, search.minute_grown_at = minute, now
         self._ledger.adopt(minute, scope.account, now, None)
         # What open holds have taken is in the log only once it is answered.
@@ -226,8 +259,9 @@ class PaceSearch:
         return max(0.0, minute.fits_at(1.0, now) - now)
 
     def _lower_minute(
-        self, scope: QuotaScope, search: SearchState, minute: RollingWindow, now: float
+        self, scope: QuotaScope, search: SearchState, minute: GuessedMinute, now: float
     ) -> float:
+        minute.doubt.restart(now)
         before, minute.capacity = minute.capacity, _within_last_minute(scope, search, now)
         search.one_more_s = min(LATEST_ONE_MORE_S, 2.0 * search.one_more_s)
         search.minute_grown_at = now
@@ -336,14 +370,17 @@ def _within_last_minute(scope: QuotaScope, search: SearchState, now: float) -> f
     return max(1.0, search.log.used + scope.account.in_flight)
 
 
-def _measured(pace: Pace | None, let_in: int, elapsed: float) -> tuple[float, float]:
+def _measured(search: SearchState, let_in: int, elapsed: float) -> tuple[float, float]:
     """Return the pace to go at, and the one that was refused, from what was let in since.
 
     The first refusal ends a bucket that began full, as those of a minute do. Between two
     refusals exactly what refilled was let in, so the longer the time, the surer the pace.
     """
+    pace = search.pace
     if pace is None:
-        per_s = let_in / (MINUTE_S + elapsed)
+        # After a guess was refuted nobody knows whether the bucket was full.
+        full_s = 1.0 if search.has_begun_anew else MINUTE_S
+        per_s = let_in / (full_s + elapsed)
         if let_in < _TELLING_CALLS:
             per_s = max(per_s, _ROUGH_PER_S)
         return NEAR * per_s, per_s

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from apikeyrouter.domain.accounts.pace import Pace
-from apikeyrouter.domain.accounts.ramp import Ramp
-from apikeyrouter.domain.accounts.search_state import Explanation, SearchState
+from apikeyrouter.domain.accounts.searching.doubt import GuessedMinute
+from apikeyrouter.domain.accounts.searching.pace import Pace
+from apikeyrouter.domain.accounts.searching.ramp import Ramp
+from apikeyrouter.domain.accounts.searching.search_state import Explanation, SearchState
 from apikeyrouter.domain.accounts.window_record import window_data, window_of
 from apikeyrouter.domain.ledger.algorithms import RollingWindow
 
 _FACTS = (
-    "since", "served", "has_stood_still", "is_met", "raised_at", "one_more_s", "admitted_before",
+    "since", "served", "has_stood_still", "is_met", "raised_at", "one_more_s", "served_before",
     "minute_grown_at", "puzzled", "is_paced",
 )  # fmt: skip
 _GUESSES: Mapping[str, type[Ramp] | type[Pace] | type[RollingWindow]] = {
@@ -47,6 +48,8 @@ def search_of(data: Mapping[str, Any]) -> SearchState:
         guess = None if data[name] is None else window_of(data[name], None, 0.0)
         if guess is not None and not isinstance(guess, kind):
             raise ValueError(f"a {name} is no {data[name]['kind']}")
+        if isinstance(guess, RollingWindow):
+            guess = GuessedMinute.of(guess, guess.capacity, guess.period_s, guess.at, guess.label)
         setattr(search, name, guess)
     for at, amount in data["log"]:
         search.log.take(float(amount), float(at))
