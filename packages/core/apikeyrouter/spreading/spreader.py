@@ -40,6 +40,8 @@ _START_WITHIN_S = 2.0
 #: What a subject raises at a notice that makes none; others may be of another version.
 _NO_SENSE = (ApiKeyRouterError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
+_UNREADABLE = "a notice of another process is skipped: it is none, or one of another version"
+
 _Name = tuple[str, str]
 _Value = TypeVar("_Value")
 
@@ -275,6 +277,7 @@ class Spreader:
             notice = read_notice(one.data, observed_at=one.at, behind_s=self._behind_s)
             if notice is None:
                 self.skipped += 1
+                self._report("", ApiKeyRouterError(_UNREADABLE))
             elif notice.by != self.id:
                 self._take_up_one(notice)
             if number % _TAKEN_IN_A_ROW == 0:

@@ -256,3 +256,26 @@ async def test_server_that_goes_is_caught_up_with(tmp_path: Path, member: Any) -
         await within(10.0, lambda: "new" in b.router.key_manager.slot_by_id)
         c = await member(url=url, store="memory://")
         assert c.state("k1") is KeyState.INVALID
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"n": "1", "a": "1", "d": b"\xc1junk"}, {"d": b""}, {"n": "-5", "a": "nan"}, {"x": "y"},
+     {"n": "9" * 40, "a": "1e999", "d": b"\x80" * 70_000}],
+    ids=["no notice", "no number", "no instant", "no field", "too much"],
+)  # fmt: skip
+async def test_what_is_no_notice_keeps_nobody_from_hearing(
+    member: Callable[..., Any], fields: dict[str, Any]
+) -> None:
+    a, b = await member(), await member()
+    board = a.spreading.spreader._board
+    await board._redis.xadd(board._stream, fields)
+    await board._redis.hset(board._shelves[0][0], "key\nk0", b"\xff")
+    await within(20.0, lambda: b.spreading.spreader.skipped)
+    await a.fail("k0", FailureClass.KEY_INVALID, status=401)
+    await within(20.0, lambda: b.state("k0") is KeyState.INVALID)
+    for one in (a, b):
+        assert [str(error).partition(":")[0] for error in one.errors] == [
+            "a notice of another process is skipped"
+        ]
+        assert one.spreading.trouble == ""

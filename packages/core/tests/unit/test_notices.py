@@ -59,8 +59,13 @@ class Listener:
 @settings(deadline=None, max_examples=200)
 async def test_bytes_that_are_no_notice_are_skipped_and_counted(data: bytes) -> None:
     b = await Listener().start()
-    await b.tell(data)
-    assert (b.spreader.skipped, b.errors) == (1, [])
+    await b.tell(data, key_notice("invalid", 1, 0), data, data + b"?")
+    assert b.spreader.skipped == 3
+    # It is told once, and whatever else is told is taken up.
+    assert [str(error).partition(":")[0] for error in b.errors] == [
+        "a notice of another process is skipped"
+    ]
+    assert b.slot.record.state is KeyState.INVALID
 
 
 @given(st.sampled_from(KINDS), st.sampled_from(NAMES) | st.text(max_size=20), ANY)
