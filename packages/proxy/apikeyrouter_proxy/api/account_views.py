@@ -115,11 +115,13 @@ def account_of(router: ApiKeyRouter, scope: QuotaScope) -> Account:
 
 
 def unasked_account(router: ApiKeyRouter, account_id: str, slots: Sequence[KeySlot]) -> Account:
-    """Return an account of keys that no request has asked for: nothing is known of its limits."""
+    """Return an account of keys that no request has asked for: of its limits operators know."""
     member = router.quota_awareness_engine.book.membership(slots[0])
+    ruled = router.parts.account_orders.ruled(slots[0].provider_id, member.account)
     return Account(
         id=account_id, provider=slots[0].provider_id, keys=[slot.id for slot in slots],
-        model_group="*", windows=[], cooldown_until=None, drift=0.0,
+        model_group="*", windows=[_window(window, router.now()) for window in ruled],
+        cooldown_until=None, drift=0.0,
         basis=member.basis, confidence=member.confidence, in_flight=0,
     )  # fmt: skip
 

@@ -108,6 +108,29 @@ def test_account_is_shown_with_what_is_left_after_the_service_ended_too(site: Co
     assert site.run("accounts", "show", "sim/no").err.startswith("no account 'sim/no'")
 
 
+def test_accounts_are_merged_split_and_overruled(managed: CommandSite) -> None:
+    for name, secret in (("one", "sk-sim-1"), ("two", "sk-sim-2")):
+        managed.run("keys", "add", "sim", "--id", name, stdin=secret)
+    ran = managed.run("accounts", "merge", "sim/one", "sim/two")
+    assert ran == (0, "account sim/one has the keys one, two\n", "")
+    account = managed.run("accounts", "set", "sim/one", "--limit", "rpm=7", "--json").data
+    assert ("requests", 60, 7) in limits_of([account])
+    # The next command has what this one said, whether that was kept by a service or stored.
+    account = managed.run("accounts", "show", "sim/one", "--json").data
+    assert (account["keys"], limits_of([account])) == (["one", "two"], {("requests", 60, 7)})
+    account = managed.run("accounts", "set", "sim/one", "--learned", "rpm", "--json").data
+    assert ("requests", 60, 7) not in limits_of([account])
+    ran = managed.run("accounts", "split", "sim/one", "two")
+    assert ran == (0, "account sim/two has the keys two\n", "")
+    ran = managed.run("accounts", "topped-up", "sim/two")
+    assert ran == (0, "account sim/two is called again\n", "")
+    ran = managed.run("accounts", "split", "sim/one", "two")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("keys.0: 'two' is no key of this account; its keys are one")
+    for more in ((), ("--limit", "rpm=1", "--learned", "rpm"), ("--limit", "rpm")):
+        assert managed.run("accounts", "set", "sim/one", *more).status == 2
+
+
 def test_audit_log_is_told_and_proven_here_and_from_afar(site: CommandSite) -> None:
     site.run("keys", "add", "sim", "--id", "one", stdin="sk-sim-1")
     with site.serving() as url:

@@ -16,6 +16,7 @@ from apikeyrouter.domain.key_records import KEPT_CAUSE
 from apikeyrouter.domain.key_slot import KeySlot
 from apikeyrouter.domain.ledger.ledger import Ledger
 from apikeyrouter.domain.ledger.remaining_bucket import RemainingBucket
+from apikeyrouter.domain.ledger.window import Window
 from apikeyrouter.domain.limits.account_rules import ProviderRules
 from apikeyrouter.domain.limits.declared_limits import DECLARABLE, check_limits
 from apikeyrouter.domain.limits.observation import Dimension, Provenance
@@ -141,6 +142,19 @@ class AccountOrders:
             if slot.provider_id == provider_id
             and self._registry.membership(slot).account in accounts
         ]
+
+    def ruled(self, provider_id: str, account: str) -> list[Window]:
+        """Return the limits that were set of an account nobody has asked for, as they will be."""
+        limits, now = self._registry.rules.limits_of(provider_id, account, "*"), self._clock()
+        made = []
+        for name, most in limits.items():
+            dimension, period_s = DECLARABLE[name]
+            made.append(
+                self._registry.window_for(
+                    provider_id, dimension, most, period_s, now, provenance=Provenance.OPERATOR
+                )
+            )
+        return made
 
     async def _store_and_use(self, provider_id: str, rules: ProviderRules) -> None:
         made = replace(rules, revision=rules.revision + 1)
