@@ -32,6 +32,9 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST", "/policies", POLICY),
     ("PATCH", "/policies/old", {"priority": 3}),
     ("DELETE", "/policies/old", None),
+    ("POST", "/budgets", {"id": "new", "limit_usd": 5, "period": "daily"}),
+    ("PATCH", "/budgets/month", {"limit_usd": 7}),
+    ("DELETE", "/budgets/month", None),
     ("POST", "/providers", {"id": "new", "base_url": "http://127.0.0.1:9/v1"}),
     ("PATCH", "/providers/lab", {"models": ["x"]}),
     ("DELETE", "/providers/lab", None),
@@ -42,7 +45,10 @@ CHANGES: list[tuple[str, str, Any]] = [
 ]
 #: Changes nothing that the store has: the last asks a provider, the others read a file.
 UNSTORED = {"/keys/{key_id}/test", "/config/validate", "/config/reload"}
-LISTS = ("keys", "clients", "aliases", "policies", "providers?configured=true", "accounts", "audit")
+LISTS = (
+    "keys", "clients", "aliases", "policies", "budgets", "providers?configured=true", "accounts",
+    "audit",
+)  # fmt: skip
 
 
 def test_every_route_that_changes_something_is_in_the_table(
@@ -79,6 +85,7 @@ def client(
         ("keys", {"id": "key-2", "provider": "p1", "secret": "sk-sim-2"}),
         ("aliases", {"name": "fast", "targets": ["p1/small"]}),
         ("policies", {**POLICY, "id": "old"}),
+        ("budgets", {"id": "month", "limit_usd": 3, "period": "monthly"}),
     ):
         assert made.post(f"/api/v1/{path}", json=body).status_code == 201
     added = made.post("/api/v1/clients", json={"name": "team"})
