@@ -93,10 +93,9 @@ def test_explanation_is_the_one_that_predicts_what_is_let_in(
 
 
 def test_siblings_are_tried_with_what_one_account_has_shown() -> None:
-    """Twelve keys are refused three times each at most."""
-
+    """Twelve keys are refused three times each at most, and one for all when it is tried again."""
     many = run(scenario({"rpm": 90}, keys=12, algorithm="rolling"), 32, 90.0)
-    assert many[2] <= 3 * 12
+    assert many[2] <= 3 * 12 + 3
 
 
 def test_long_calls_to_an_own_server_all_begin_within_half_a_minute() -> None:

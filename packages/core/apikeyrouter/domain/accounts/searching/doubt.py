@@ -12,17 +12,17 @@ from apikeyrouter.domain.ledger.algorithms import RollingWindow
 from apikeyrouter.domain.limits.observation import Dimension, Provenance
 
 #: A guess is first doubted so soon, and more seldom after every refusal.
-_FIRST_S, _SELDOMER, _LATEST_S = 3.0, 3.0, 900.0
+_FIRST_S, _SELDOMER, _LATEST_S = 5.0, 3.0, 900.0
 #: Calls beyond it that were not refused within so long were let in; then more are tried.
 _ROUND_S, _ANSWERED_WITHIN_S = 0.5, 1.0
-_MORE, _MOST = 4, 64
+_MORE, _MOST = 2, 64
 #: So many calls beyond a guess refute it, and such a part of a minute up to so many.
 _REFUTING, _REFUTING_OF, _REFUTING_ALL = 6, 0.05, 20
 #: A guessed pace is under the true one, which is this of the refused one: what adds up meanwhile
 #: is no more than so much of it.
 NEAR, _TRUE, _ADDS_UP = 0.95, 1.1, 1.5
 #: A guess that was confirmed so often is a bound on what can be promised to who waits.
-_CONFIRMED_BY = 3
+_CONFIRMED_BY = 2
 NO_BOUND = 1e12
 #: After a guess was refuted refusals are taken to pass for so long, where so many calls and so
 #: much more than was guessed were let in before.
@@ -32,7 +32,7 @@ _TRUST_S, _TELLING, _TELLING_MORE = 300.0, 10, 2.0
 class Rounds:
     """When more is tried than is guessed of one provider's accounts.
 
-    Calls go out in rounds: one, and four times as many after each of which none was refused.
+    Calls go out in rounds: one, and twice as many after each of which none was refused.
 
     Attributes:
         at: When a call may go out beyond a guess.
